@@ -1,0 +1,1 @@
+"""Daybreak pipeline: exports in, a PostgreSQL database that people can trust out."""

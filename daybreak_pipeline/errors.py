@@ -1,0 +1,18 @@
+"""The errors that reach a person. Each is one sentence: what happened, where, and what to do.
+
+Nothing here carries a personal value: a message names files, columns, record numbers and tables.
+"""
+
+from __future__ import annotations
+
+
+class DaybreakError(Exception):
+    """Base of every error that is reported as one line, without a stack trace."""
+
+
+class UsageError(DaybreakError):
+    """Wrong usage or environment: nothing was written, the command exits with 2."""
+
+
+class SourceError(DaybreakError):
+    """A source file that cannot be imported: its table fails, the others go on."""

@@ -1,0 +1,282 @@
+"""The 16 tables: source files, references, personal columns, group and owner.
+
+The one place where the domain is declared; it needs no database, so that the asset graph loads
+without one. What the database knows better (column types, NOT NULL, CHECK, UNIQUE, defaults) is not
+repeated here: it is read from the catalog at run time. A test holds the references below against
+``pg_constraint`` and the asset graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+MARKET_ID = "00000000-0000-0000-0000-000000000001"
+
+PATIENTS = "patients_and_guardians"
+CLINICIANS = "clinicians"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column that points at rows of other tables (the plan, "Complete Foreign Key Reference List").
+
+    ``enforced`` references are foreign keys of the database. The others may point at any one of
+    ``tables`` and are validated by the orphan check.
+    """
+
+    column: str
+    tables: tuple[str, ...]
+    enforced: bool
+    target_column: str = "id"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the plan and the export file that fills it.
+
+    ``file_stems`` are the file names (without suffix) that may hold it, the plan's first.
+    ``signature`` names columns that a file's header must have to be taken for this table, where the
+    name alone does not tell. ``sealed_columns`` are stored encrypted; the plain column stays NULL,
+    but for those that ``kept_plain`` names. ``personal_export_columns`` are columns that the schema
+    does not have and that must never be kept in plain JSON. ``constants`` are the same in every row.
+    """
+
+    name: str
+    description: str
+    group: str
+    owner: str
+    file_stems: tuple[str, ...]
+    signature: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    sealed_columns: tuple[str, ...] = ()
+    kept_plain: tuple[str, ...] = ()
+    searchable_columns: tuple[str, ...] = ()
+    personal_export_columns: tuple[str, ...] = ()
+    phone_columns: tuple[str, ...] = ()
+    constants: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Tables that must be imported before this one, itself excluded, sorted by name."""
+        return tuple(sorted({t for r in self.references for t in r.tables} - {self.name}))
+
+
+def _fk(column: str, table: str) -> Reference:
+    return Reference(column, (table,), enforced=True)
+
+
+def _app(column: str, *tables: str, target_column: str = "id") -> Reference:
+    return Reference(column, tables, enforced=False, target_column=target_column)
+
+
+CARE_TEAM = "team:care-operations"
+PARTNER_TEAM = "team:partnerships"
+BILLING_TEAM = "team:billing"
+
+_NAMES = ("first_name", "preferred_name", "middle_name", "last_name")
+
+_DECLARED = (
+    Table(
+        PATIENTS,
+        "Patients and their guardians: the people who seek care.",
+        group="people",
+        owner=CARE_TEAM,
+        file_stems=("patients_and_guardians_anonymized", PATIENTS),
+        references=(_fk("supervisor_id", CLINICIANS),),
+        sealed_columns=("email", "phone", *_NAMES, "birthdate", "address"),
+        kept_plain=("email",),
+        searchable_columns=_NAMES,
+        personal_export_columns=("full_name", "legal_name", "date_of_birth", "phone_number"),
+        phone_columns=("phone",),
+    ),
+    Table(
+        CLINICIANS,
+        "Clinicians who provide care, with licences, languages and supervision.",
+        group="people",
+        owner=CARE_TEAM,
+        file_stems=("clinicians_anonymized", CLINICIANS),
+        references=(_fk("supervisor_id", CLINICIANS),),
+        sealed_columns=("email", "phone", *_NAMES, "birthdate", "address"),
+        kept_plain=("email",),
+        searchable_columns=_NAMES,
+        personal_export_columns=(
+            "full_name",
+            "legal_name",
+            "date_of_birth",
+            "dob",
+            "phone_number",
+            "first_name_1",
+            "last_name_1",
+            "middle_name_1",
+            "preferred_name_1",
+            "email_1",
+            "phone_1",
+            "phone_number_1",
+            "address_1",
+            "birthdate_1",
+            "quick_notes",
+        ),
+        phone_columns=("phone", "phone_number", "phone_1", "phone_number_1"),
+    ),
+    Table(
+        "kinships",
+        "Who is guardian or child of whom.",
+        group="people",
+        owner=CARE_TEAM,
+        file_stems=("kinships",),
+        references=(
+            _app("user_0_id", PATIENTS, CLINICIANS),
+            _app("user_1_id", PATIENTS, CLINICIANS),
+        ),
+    ),
+    Table(
+        "questionnaires",
+        "Mental-health assessments and intake questionnaires with their answers.",
+        group="assessments",
+        owner=CARE_TEAM,
+        file_stems=("questionnaires",),
+        references=(
+            _app("subject_id", PATIENTS),
+            _app("respondent_id", PATIENTS, CLINICIANS),
+        ),
+    ),
+    Table(
+        "clinician_credentialed_insurances",
+        "Insurance companies and lines of business that Daybreak accepts.",
+        group="insurance",
+        owner=BILLING_TEAM,
+        file_stems=("clinician_credentialed_insurances", "credentialed_insurances"),
+        signature=("name",),
+        references=(_fk("parent_credentialed_insurance_id", "clinician_credentialed_insurances"),),
+    ),
+    Table(
+        "insurance_coverages",
+        "Insurance coverage of patients: plan holder, member id, eligibility.",
+        group="insurance",
+        owner=BILLING_TEAM,
+        file_stems=("insurance_coverages",),
+        references=(
+            _app("user_id", PATIENTS),
+            _app("created_by", PATIENTS, CLINICIANS),
+        ),
+        sealed_columns=(
+            "plan_holder_first_name",
+            "plan_holder_last_name",
+            "plan_holder_dob",
+            "plan_holder_state",
+            "plan_holder_city",
+            "plan_holder_street_address",
+            "plan_holder_zip_code",
+        ),
+        personal_export_columns=("plan_holder_full_name", "plan_holder_phone"),
+    ),
+    Table(
+        "organizations",
+        "Schools and the districts they belong to.",
+        group="organizations",
+        owner=PARTNER_TEAM,
+        file_stems=("orgs", "organizations"),
+        references=(_fk("parent_organization_id", "organizations"),),
+        constants=(("market_id", MARKET_ID),),
+    ),
+    Table(
+        "contracts",
+        "Service contracts: dates, services and terms.",
+        group="organizations",
+        owner=PARTNER_TEAM,
+        file_stems=("contracts",),
+    ),
+    Table(
+        "org_contracts",
+        "Which organization has which contract.",
+        group="organizations",
+        owner=PARTNER_TEAM,
+        file_stems=("org_contracts",),
+        references=(_fk("organization_id", "organizations"), _fk("contract_id", "contracts")),
+    ),
+    Table(
+        "referrals",
+        "Requests for care and how far each has come.",
+        group="referrals",
+        owner=CARE_TEAM,
+        file_stems=("referrals",),
+        references=(
+            _app("submitter_id", PATIENTS),
+            _fk("organization_id", "organizations"),
+            _fk("contract_id", "contracts"),
+            _fk("intake_id", "questionnaires"),
+            _fk("care_provider_id", CLINICIANS),
+        ),
+        constants=(("market_id", MARKET_ID),),
+    ),
+    Table(
+        "referral_members",
+        "The patients whom a referral is about.",
+        group="referrals",
+        owner=CARE_TEAM,
+        file_stems=("referral_members",),
+        references=(_fk("referral_id", "referrals"), _app("user_id", PATIENTS)),
+    ),
+    Table(
+        "memberships",
+        "Who belongs to which organization.",
+        group="organizations",
+        owner=PARTNER_TEAM,
+        file_stems=("memberships",),
+        references=(
+            _app("user_id", PATIENTS, CLINICIANS),
+            _fk("organization_id", "organizations"),
+        ),
+    ),
+    Table(
+        "patient_availabilities",
+        "When patients have time for sessions.",
+        group="scheduling",
+        owner=CARE_TEAM,
+        file_stems=("patient_availabilities",),
+        references=(_app("user_id", PATIENTS),),
+    ),
+    Table(
+        "clinician_availabilities",
+        "When clinicians have time for sessions (change data from the scheduling system).",
+        group="scheduling",
+        owner=CARE_TEAM,
+        file_stems=("clinician_availabilities",),
+        references=(_app("user_id", CLINICIANS, target_column="healthie_id"),),
+    ),
+    Table(
+        "clinician_insurance_affiliations",
+        "Which clinician works with which insurance.",
+        group="insurance",
+        owner=BILLING_TEAM,
+        file_stems=(
+            "clinician_credentialed_insurances",
+            "clinician_insurance_affiliations",
+            "credentialed_insurances",
+        ),
+        signature=("care_provider_profile_id",),
+        references=(
+            _fk("care_provider_profile_id", CLINICIANS),
+            _fk("credentialed_insurance_id", "clinician_credentialed_insurances"),
+        ),
+    ),
+    Table(
+        "documents",
+        "Legal documents and consent forms that people agree to.",
+        group="supporting",
+        owner=CARE_TEAM,
+        file_stems=("documents",),
+    ),
+)
+
+TABLES: dict[str, Table] = {table.name: table for table in _DECLARED}
+"""Every table by name, in the plan's order of creation."""
+
+TRANSPORT_COLUMNS = frozenset({"_file", "_line", "_modified", "op"})
+"""Columns that describe the transport of a record, not its content: known and not stored."""
+
+
+def import_order() -> tuple[str, ...]:
+    """Return all table names, parents before children (derived from the references)."""
+    return tuple(TopologicalSorter({t.name: t.parents for t in _DECLARED}).static_order())
