@@ -1,0 +1,74 @@
+"""Connections: to the server that ``DB_HOST`` names, or to the embedded one.
+
+Every connection of the importer is made here, so that the time zone, the key and the error messages
+are the same everywhere. SQL stands with what it is about, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.settings import DatabaseSettings
+
+Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+
+@contextmanager
+def serving() -> Iterator[DatabaseSettings]:
+    """Yield the database to use: the given one as it is, or the embedded server, running meanwhile.
+
+    Raises:
+        UsageError: the environment is wrong, or the embedded server cannot start.
+    """
+    given = settings.given_database()
+    if given:
+        yield given
+        return
+    from daybreak_pipeline import local_postgres
+
+    with local_postgres.serve(settings.home()) as embedded:
+        yield embedded
+
+
+def connect(database: DatabaseSettings, *, key: str | None = None, **parameters: str | int) -> Connection:
+    """Open a connection in which times are UTC and, with ``key``, personal columns can be sealed.
+
+    Args:
+        database: where to connect.
+        key: the encryption key in hex, as ``privacy.keys`` returns it.
+        parameters: further libpq parameters.
+
+    Raises:
+        UsageError: the server cannot be reached or refuses the login.
+    """
+    try:
+        connection = psycopg.connect(
+            database.conninfo(options="-c timezone=UTC -c datestyle=ISO,MDY", **parameters)
+        )
+    except psycopg.OperationalError as error:
+        raise UsageError(explain(database, error)) from None
+    if key is not None:
+        # A bound parameter: the key never stands in SQL text, which servers log.
+        connection.execute("SELECT set_config('daybreak.encryption_key', %s, false)", [key])
+        connection.commit()
+    return connection
+
+
+def explain(database: DatabaseSettings, error: psycopg.OperationalError) -> str:
+    """Return one line that says why a connection failed and what to look at."""
+    where = f"{database.host}:{database.port}"
+    text = str(error)
+    if "password authentication failed" in text or "no password supplied" in text:
+        return f"the server at {where} refuses user {database.user}: check DB_USER and DB_PASSWORD"
+    if "does not exist" in text and "database" in text:
+        return f"the server at {where} has no database {database.name}: create it, or set DB_NAME"
+    if "certificate" in text or "SSL" in text:
+        return f"no TLS connection to {where}: check DB_SSLMODE and the server's certificate"
+    reason = text.strip().splitlines()[-1].strip() if text.strip() else "no answer"
+    return f"cannot connect to the PostgreSQL server at {where} ({reason}): check DB_HOST and DB_PORT"

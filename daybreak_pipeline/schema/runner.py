@@ -1,0 +1,213 @@
+"""Runs the SQL migrations with Alembic: one transaction each, one at a time.
+
+A migration is a pair of files in ``migrations/``: ``NNN_name.sql`` and ``NNN_name.rollback.sql``.
+Alembic keeps the order, the transactions and the version table; this module only shows it the SQL files
+as revisions. What a migration does stands in its SQL, never here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import RevisionMap
+from psycopg import sql
+from sqlalchemy.pool import NullPool
+
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+    from daybreak_pipeline.settings import DatabaseSettings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_SCHEMA = "migrations"
+_FILE_NAME = re.compile(r"(?P<number>\d{3})_(?P<name>[a-z0-9_]+)\.sql")
+_LOCK = "hashtext('daybreak.migrations')"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One pair of SQL files. ``revision`` is the three-digit number that orders them."""
+
+    revision: str
+    name: str
+    upgrade_file: Path
+    rollback_file: Path
+
+
+def migrations(directory: Path = MIGRATIONS) -> list[Migration]:
+    """Return the migrations of a directory in their order.
+
+    Raises:
+        UsageError: a number occurs twice or is missing, or a migration has no rollback.
+    """
+    found = []
+    for path in sorted(directory.glob("*.sql")):
+        match = _FILE_NAME.fullmatch(path.name)
+        if not match:
+            continue
+        rollback = path.with_name(f"{path.stem}.rollback.sql")
+        if not rollback.exists():
+            msg = f"migration {path.name} has no {rollback.name} beside it"
+            raise UsageError(msg)
+        found.append(Migration(match["number"], match["name"], path, rollback))
+    for position, migration in enumerate(found, start=1):
+        if int(migration.revision) != position:
+            msg = f"migration {migration.upgrade_file.name} should have number {position:03d}"
+            raise UsageError(msg)
+    return found
+
+
+def newest_revision() -> str:
+    """Return the number of the newest migration that this program brings."""
+    return migrations()[-1].revision
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Return the number of the newest migration applied to the database, None when there is none."""
+    exists = connection.execute("SELECT to_regclass('migrations.alembic_version') IS NOT NULL").fetchone()
+    if not exists or not exists[0]:
+        return None
+    row = connection.execute("SELECT version_num FROM migrations.alembic_version").fetchone()
+    return str(row[0]) if row else None
+
+
+def upgrade(
+    settings: DatabaseSettings, to: str | None = None, *, directory: Path = MIGRATIONS
+) -> list[Migration]:
+    """Apply every migration that the database lacks, up to and including ``to``.
+
+    Returns:
+        The migrations that were applied, in order.
+
+    Raises:
+        UsageError: there is no such migration, or the database is newer than this program.
+    """
+    known = migrations(directory)
+    target = _revision(known, to) if to is not None else known[-1].revision
+    return _run(settings, known, lambda script, current: script._upgrade_revs(target, current))  # noqa: SLF001 - Alembic's own commands do the same
+
+
+def downgrade(settings: DatabaseSettings, to: str, *, directory: Path = MIGRATIONS) -> list[Migration]:
+    """Take back every migration after ``to``; ``"0"`` takes back all.
+
+    Returns:
+        The migrations that were taken back, newest first.
+
+    Raises:
+        UsageError: there is no such migration, or it is not applied.
+    """
+    known = migrations(directory)
+    target = "base" if int(to) == 0 else _revision(known, to)
+    return _run(settings, known, lambda script, current: script._downgrade_revs(target, current))  # noqa: SLF001 - as above
+
+
+def tables_with_rows(connection: Connection) -> list[str]:
+    """Return which of the plan's tables exist and hold rows."""
+    result = []
+    for name in TABLES:
+        exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"public.{name}"]).fetchone()
+        if exists and exists[0]:
+            table = sql.Identifier("public", name)
+            row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
+            if row and row[0]:
+                result.append(name)
+    return result
+
+
+def _revision(known: list[Migration], wanted: str) -> str:
+    for migration in known:
+        if wanted.isdecimal() and int(migration.revision) == int(wanted):
+            return migration.revision
+    msg = f"there is no migration {wanted}: they go from {known[0].revision} to {known[-1].revision}"
+    raise UsageError(msg)
+
+
+def _run(
+    settings: DatabaseSettings, known: list[Migration], steps: Callable[[ScriptDirectory, Any], Any]
+) -> list[Migration]:
+    """Run the steps that ``steps`` derives from the database's present revision."""
+    applied: list[Migration] = []
+    script = _script_directory(known, applied)
+    environment = EnvironmentContext(Config(), script)
+    with _connected(settings) as connection:
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK})")
+        connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {VERSION_SCHEMA}")
+        connection.commit()
+
+        def revisions(current: tuple[str, ...], _: object) -> Any:
+            unknown = set(current) - {m.revision for m in known}
+            if unknown:
+                msg = (
+                    f"the database has migration {unknown.pop()}, this program knows up to "
+                    f"{known[-1].revision}: update the program"
+                )
+                raise UsageError(msg)
+            return steps(script, current)
+
+        environment.configure(
+            connection=connection,
+            version_table_schema=VERSION_SCHEMA,
+            transaction_per_migration=True,
+            fn=revisions,
+        )
+        with environment.begin_transaction():
+            environment.run_migrations()
+        connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
+        connection.commit()
+    return applied
+
+
+@contextmanager
+def _connected(settings: DatabaseSettings) -> Iterator[sqlalchemy.Connection]:
+    import psycopg
+
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(settings.conninfo(application_name="daybreak migrate")),
+        poolclass=NullPool,
+    )
+    with engine.connect() as connection:
+        yield connection
+
+
+def _script_directory(known: list[Migration], applied: list[Migration]) -> ScriptDirectory:
+    """Show Alembic the SQL files as revisions; what runs is noted in ``applied``."""
+
+    def scripts() -> Iterator[Script]:
+        previous = None
+        for migration in known:
+            module = ModuleType(f"migration_{migration.revision}")
+            module.__dict__.update(
+                revision=migration.revision,
+                down_revision=previous,
+                upgrade=partial(_execute, migration, migration.upgrade_file, applied),
+                downgrade=partial(_execute, migration, migration.rollback_file, applied),
+            )
+            yield Script(module, migration.revision, str(migration.upgrade_file))
+            previous = migration.revision
+
+    directory = ScriptDirectory(str(MIGRATIONS))
+    directory.revision_map = RevisionMap(scripts)
+    return directory
+
+
+def _execute(migration: Migration, path: Path, applied: list[Migration], **_: object) -> None:
+    """Run one SQL file as it stands, in the transaction that Alembic opened."""
+    from alembic import op
+
+    driver = op.get_bind().connection.driver_connection
+    driver.execute(path.read_bytes())
+    applied.append(migration)
