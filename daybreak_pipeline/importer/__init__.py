@@ -1,0 +1,4 @@
+"""The import: find -> stage -> classify -> validate -> merge -> quarantine -> ledger.
+
+Knows psycopg and SQL, never Dagster. PostgreSQL works on sets; Python moves bytes and decides.
+"""

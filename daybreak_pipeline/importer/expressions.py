@@ -1,0 +1,175 @@
+"""SQL expressions from staged text to the values of a table's columns.
+
+An expression casts plainly, which is fast and fails on the first misfit. A column in which validation has
+found misfits becomes ``lenient``: its expression then gives NULL for them (or, for JSONB, a JSON string).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from psycopg import sql
+
+from daybreak_pipeline.importer.catalog import Column, TableCatalog
+from daybreak_pipeline.importer.staging import Stage
+from daybreak_pipeline.tables import TRANSPORT_COLUMNS
+
+TIME_TYPES = frozenset({"date", "timestamp with time zone", "timestamp without time zone"})
+# PostgreSQL reads these words as the time of the import, which no export means.
+TIME_WORDS = r"^\s*(now|today|tomorrow|yesterday|epoch|allballs)"
+
+
+def call(template: str, *arguments: sql.Composable, **named: sql.Composable) -> sql.Composed:
+    """Return a piece of SQL composed of others; the template is always a literal of this package."""
+    return sql.SQL(template).format(*arguments, **named)  # type: ignore[arg-type]  # a LiteralString by the rule above
+
+
+@dataclass
+class Expressions:
+    """The expressions of one import. ``s`` is the alias of the staging table in every one of them."""
+
+    catalog: TableCatalog
+    stage: Stage
+    lenient: set[str] = field(default_factory=set)
+
+    @cached_property
+    def constants(self) -> dict[str, str]:
+        """Columns whose value is the same in every row, whatever the file says."""
+        return dict(self.catalog.table.constants)
+
+    @cached_property
+    def in_file(self) -> list[Column]:
+        """The table's columns that the file brings a value for."""
+        header = set(self.stage.header)
+        return [c for c in self.catalog.columns if c.name in header and c.name not in self.constants]
+
+    @cached_property
+    def unknown(self) -> list[str]:
+        """Columns of the file that the table does not have, without those of the transport."""
+        known = {column.name for column in self.catalog.columns} | TRANSPORT_COLUMNS
+        return [name for name in self.stage.header if name not in known]
+
+    @cached_property
+    def keeps_unknown(self) -> bool:
+        """Whether the table has a place for columns that the schema does not know."""
+        return "profile_data" in self.catalog.by_name
+
+    @cached_property
+    def personal_unknown(self) -> list[str]:
+        """Unknown columns that are personal, and so never kept in plain JSON."""
+        return [name for name in self.unknown if name in self.catalog.table.personal_export_columns]
+
+    @cached_property
+    def plain_unknown(self) -> list[str]:
+        """Unknown columns that are kept as they are."""
+        return [name for name in self.unknown if name not in self.catalog.table.personal_export_columns]
+
+    def text(self, name: str) -> sql.Composable:
+        """Return a source column's text, NULL where the file does not have the column."""
+        column = self.stage.column(name)
+        if column is None:
+            return sql.SQL("NULL::text")
+        staged = call("s.{}", column)
+        if name in self.catalog.table.phone_columns:
+            # A spreadsheet's apostrophe keeps +1818… from becoming a number; it is no part of it.
+            return call("regexp_replace({}, '^''', '')", staged)
+        return staged
+
+    def typed(self, column: Column) -> sql.Composable:
+        """Return a column's value in its type, before defaults and references."""
+        text = self.text(column.name)
+        kind = sql.SQL(column.type)  # type: ignore[arg-type]  # a type name from the catalog
+        lenient = column.name in self.lenient
+        if column.type in {"text", "character varying"}:
+            return text
+        if column.type == "text[]":
+            array = call("ingest.text_array({})", text)
+            return call("CASE WHEN ingest.text_array_fault({}) IS NULL THEN {} END", text, array) if lenient else array
+        if not lenient:
+            return call("({})::{}", text, kind)
+        value = call("ingest.try_cast({}, NULL::{})", text, kind)
+        if column.type == "jsonb":
+            return call("coalesce({}, to_jsonb({}))", value, text)
+        if column.type in TIME_TYPES:
+            return call("CASE WHEN {} !~* {} THEN {} END", text, sql.Literal(TIME_WORDS), value)
+        return value
+
+    def fault(self, column: Column) -> sql.Composable:
+        """Return why a staged text does not fit its column (NULL if it does), in words without the value."""
+        text = self.text(column.name)
+        if column.type == "text[]":
+            return call("ingest.text_array_fault({})", text)
+        kind = sql.SQL(column.type)  # type: ignore[arg-type]  # a type name from the catalog
+        fault = call("ingest.cast_fault({}, NULL::{})", text, kind)
+        if column.type in TIME_TYPES:
+            return call(
+                "CASE WHEN {} ~* {} THEN {} ELSE {} END",
+                text,
+                sql.Literal(TIME_WORDS),
+                sql.Literal(f"not a valid {column.type}"),
+                fault,
+            )
+        return fault
+
+    def value(self, column: Column) -> sql.Composable:
+        """Return what is stored in a plain column: typed, with constants and defaults filled in."""
+        if column.name in self.constants:
+            kind = sql.SQL(column.type)  # type: ignore[arg-type]  # a type name from the catalog
+            return call("{}::{}", sql.Literal(self.constants[column.name]), kind)
+        value = self.typed(column)
+        if column.name == "profile_data":
+            value = self._with_export_columns(value)
+        if column.name == "deleted_at" and "op" in self.stage.header:
+            value = call(
+                "coalesce({}, CASE WHEN {} = 'D' THEN coalesce({}, {}, now()) END)",
+                value,
+                self.text("op"),
+                self._if_present("tx_commit_time"),
+                self._if_present("updated_at"),
+            )
+        if column.takes_default:
+            default = sql.SQL(column.default or "NULL")  # type: ignore[arg-type]  # an expression from the catalog
+            value = call("coalesce({}, {})", value, default)
+        return value
+
+    def sealed_text(self, column: Column) -> sql.Composable:
+        """Return the text that is encrypted for a personal column: canonical for its type."""
+        if column.type in {"text", "character varying"}:
+            return self.typed(column)
+        return call("({})::text", self.typed(column))
+
+    def record(self, names: list[str]) -> sql.Composable:
+        """Return staged columns as one JSON object, without the empty ones."""
+        keys = sql.SQL(", ").join(sql.Literal(name) for name in names)
+        values = sql.SQL(", ").join(self.text(name) for name in names)
+        return call("jsonb_strip_nulls(jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[]))", keys, values)
+
+    def content_hash(self) -> sql.Composable:
+        """Return the keyed hash of all that a record can change in the row.
+
+        Columns are taken in the order of their names, so that a file with its columns rearranged holds
+        the same records. ``record_send`` writes lengths and NULLs, so no two contents look alike.
+        """
+        kept = {column.name for column in self.in_file} | {"op"}
+        if self.keeps_unknown:
+            kept |= set(self.unknown)
+        columns = sorted(kept & set(self.stage.header))
+        row = sql.SQL(", ").join(call("s.{}", column) for name in columns if (column := self.stage.column(name)))
+        return call("hmac(record_send(ROW({})), %(hash_key)s, 'sha256')", row)
+
+    def _if_present(self, name: str) -> sql.Composable:
+        column = self.catalog.by_name.get(name)
+        return self.typed(column) if column else sql.SQL("NULL::timestamptz")
+
+    def _with_export_columns(self, profile: sql.Composable) -> sql.Composable:
+        """Add the unknown columns that have a value to ``profile_data -> 'export_columns'``."""
+        if not self.plain_unknown:
+            return profile
+        return call(
+            "CASE WHEN {extra} = '{{}}' THEN {profile} "
+            "WHEN jsonb_typeof({profile}) <> 'object' THEN jsonb_build_object('profile_data', {profile}, 'export_columns', {extra}) "
+            "ELSE coalesce({profile}, '{{}}') || jsonb_build_object('export_columns', {extra}) END",
+            extra=self.record(self.plain_unknown),
+            profile=profile,
+        )

@@ -1,0 +1,140 @@
+"""The ledger: what each import did with every record it read (table ``ingest.imports``)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from psycopg import sql
+
+from daybreak_pipeline.importer.work import Work
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+Status = Literal["imported", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """How many records of a source ended where; ``field_issues`` counts values, not records."""
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    duplicate: int = 0
+    skipped_deleted: int = 0
+    blank: int = 0
+    quarantined: int = 0
+    field_issues: int = 0
+
+    @property
+    def unaccounted(self) -> int:
+        """Records that were read and ended nowhere, or twice: always 0, and checked."""
+        return self.read - (
+            self.inserted
+            + self.updated
+            + self.unchanged
+            + self.stale
+            + self.duplicate
+            + self.skipped_deleted
+            + self.blank
+            + self.quarantined
+        )
+
+
+COUNTS = tuple(field.name for field in fields(Accounting))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the ledger. Times are UTC; ``source_sha256`` is in hex."""
+
+    id: int
+    table_name: str
+    status: Status
+    accounting: Accounting
+    source_uri: str
+    source_sha256: str | None
+    source_bytes: int | None
+    schema_version: str
+    started_at: datetime
+    run_id: str | None = None
+    error: str | None = None
+
+
+def next_id(connection: Connection) -> int:
+    """Return the id of the import that begins."""
+    row = connection.execute(
+        "SELECT nextval(pg_get_serial_sequence('ingest.imports', 'id'))"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def count(work: Work) -> Accounting:
+    """Count the fates of the staged records. ``read`` is counted in the stage, the rest in the fates."""
+    by_outcome = sql.SQL("SELECT outcome, count(*) FROM {} GROUP BY outcome").format(work.fates)
+    outcomes: dict[str, int] = dict(work.connection.execute(by_outcome).fetchall())
+    return Accounting(
+        read=_rows(work, work.stage.table),
+        inserted=outcomes.get("insert", 0),
+        updated=outcomes.get("update", 0),
+        unchanged=outcomes.get("unchanged", 0),
+        stale=outcomes.get("stale", 0),
+        duplicate=outcomes.get("duplicate", 0),
+        skipped_deleted=outcomes.get("skipped_deleted", 0),
+        blank=outcomes.get("blank", 0),
+        quarantined=outcomes.get("quarantined", 0),
+        field_issues=_rows(work, work.issues),
+    )
+
+
+def _rows(work: Work, table: sql.Identifier) -> int:
+    row = work.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def write(connection: Connection, entry: Entry) -> None:
+    """Add a row to the ledger. The database refuses one whose records are not all accounted for."""
+    values = {f"rows_{name}": value for name, value in asdict(entry.accounting).items()}
+    values["field_issues"] = values.pop("rows_field_issues")
+    values |= {
+        "id": entry.id,
+        "run_id": entry.run_id,
+        "table_name": entry.table_name,
+        "source_uri": entry.source_uri,
+        "source_sha256": entry.source_sha256,
+        "source_bytes": entry.source_bytes,
+        "schema_version": entry.schema_version,
+        "started_at": entry.started_at,
+        "status": entry.status,
+        "error": entry.error,
+    }
+    connection.execute(
+        """
+        INSERT INTO ingest.imports
+            (id, run_id, table_name, source_uri, source_sha256, source_bytes, schema_version, started_at,
+             finished_at, status, error, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_stale,
+             rows_duplicate, rows_skipped_deleted, rows_blank, rows_quarantined, field_issues)
+        VALUES (%(id)s, %(run_id)s, %(table_name)s, %(source_uri)s, %(source_sha256)s, %(source_bytes)s,
+                %(schema_version)s, %(started_at)s, clock_timestamp(), %(status)s, %(error)s, %(rows_read)s,
+                %(rows_inserted)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_stale)s, %(rows_duplicate)s,
+                %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s)
+        """,
+        values,
+    )
+
+
+def last_content(connection: Connection, table_name: str) -> tuple[str, str] | None:
+    """Return (SHA-256, schema version) of the content that a table was last imported from."""
+    row = connection.execute(
+        """
+        SELECT source_sha256, schema_version FROM ingest.imports
+        WHERE table_name = %s AND status = 'imported' ORDER BY id DESC LIMIT 1
+        """,
+        [table_name],
+    ).fetchone()
+    return (row[0], row[1]) if row else None

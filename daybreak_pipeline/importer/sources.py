@@ -1,0 +1,197 @@
+"""Which file of an export holds which table, what its header says, and its fingerprint.
+
+Files are only looked at here; their records are read by ``staging``.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from daybreak_pipeline.errors import SourceError, UsageError
+from daybreak_pipeline.tables import TABLES, Table
+
+CSV_SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
+SUFFIXES = (*CSV_SUFFIXES, ".parquet")
+BLOCK = 1 << 20
+_HEADER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file, or directory of parts, that holds one table, and the names in its header."""
+
+    path: Path
+    header: tuple[str, ...]
+
+    @property
+    def uri(self) -> str:
+        """Where the source is, for ledger and metadata."""
+        return self.path.as_uri()
+
+    @property
+    def parts(self) -> list[Path]:
+        """The files to read, in a stable order."""
+        if not self.path.is_dir():
+            return [self.path]
+        return sorted(p for p in self.path.rglob("*") if p.is_file() and suffix_of(p))
+
+    def size(self) -> int:
+        """Return the source's size in bytes."""
+        return sum(part.stat().st_size for part in self.parts)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the content in hex; of a directory, of its parts' names and contents."""
+        digest = hashlib.sha256()
+        for part in self.parts:
+            if self.path.is_dir():
+                digest.update(f"{part.relative_to(self.path)}\0{part.stat().st_size}\0".encode())
+            with part.open("rb") as file:
+                while block := file.read(BLOCK):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+def check_export(directory: Path) -> None:
+    """Make sure that a directory can be an export at all.
+
+    Raises:
+        UsageError: it does not exist, cannot be read, or holds not one file of any table.
+    """
+    try:
+        names = {_stem(path) for path in directory.iterdir() if suffix_of(path) or path.is_dir()}
+    except FileNotFoundError:
+        msg = f"there is no directory {directory}: give the directory that holds the export's files"
+        raise UsageError(msg) from None
+    except NotADirectoryError:
+        msg = f"{directory} is a file: give the directory that holds the export's files"
+        raise UsageError(msg) from None
+    except OSError as error:
+        msg = f"cannot read {directory}: {error.strerror}"
+        raise UsageError(msg) from None
+    if not names & {stem for table in TABLES.values() for stem in table.file_stems}:
+        msg = (
+            f"{directory} holds no file of an export: expected such as "
+            f"{TABLES['kinships'].file_stems[0]}.csv or {TABLES['referrals'].file_stems[0]}.csv"
+        )
+        raise UsageError(msg)
+
+
+def find(directory: Path, table: Table) -> Source:
+    """Return the source of one table, by file name and header signature.
+
+    Raises:
+        SourceError: there is none, there are several that differ, or it cannot be read.
+    """
+    found: list[Source] = []
+    for path in candidates(directory, table):
+        header = read_header(path)
+        if set(table.signature) <= set(header):
+            found.append(Source(path, header))
+    if not found:
+        wanted = " or ".join(f"{stem}.csv" for stem in table.file_stems)
+        having = f" with a column {', '.join(table.signature)}" if table.signature else ""
+        msg = f"{table.name}: no file {wanted}{having} in {directory}"
+        raise SourceError(msg)
+    if len(found) > 1 and len({source.sha256() for source in found}) > 1:
+        names = ", ".join(source.path.name for source in found)
+        msg = f"{table.name}: {names} all hold this table and differ: leave only one in {directory}"
+        raise SourceError(msg)
+    return found[0]
+
+
+def candidates(directory: Path, table: Table) -> list[Path]:
+    """Return the paths whose name fits a table, the plan's name first."""
+    return [
+        path
+        for stem in table.file_stems
+        for path in [directory / stem, *(directory / f"{stem}{suffix}" for suffix in SUFFIXES)]
+        if path.exists()
+    ]
+
+
+def suffix_of(path: Path) -> str | None:
+    """Return which kind of file a path is, None for files that are no source."""
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+
+
+def read_header(path: Path) -> tuple[str, ...]:
+    """Return the column names of a source, trimmed, in lower case.
+
+    Raises:
+        SourceError: the file cannot be read or has no header, or a name occurs twice.
+    """
+    part = path
+    if path.is_dir():
+        parts = Source(path, ()).parts
+        if not parts:
+            return ()
+        part = parts[0]
+    try:
+        if suffix_of(part) == ".parquet":
+            import pyarrow.parquet as pq
+
+            names = list(pq.read_schema(part).names)
+        else:
+            names = _csv_header(part)
+    except OSError as error:
+        msg = f"cannot read {path.name}: {error.strerror or 'it is damaged'}"
+        raise SourceError(msg) from None
+    except ValueError as error:
+        kind = "parquet" if suffix_of(part) == ".parquet" else "CSV"
+        msg = f"{path.name} is not a {kind} file that can be read ({type(error).__name__})"
+        raise SourceError(msg) from None
+    header = tuple(name.strip().lower() for name in names)
+    twice = {name for name in header if name and header.count(name) > 1}
+    if twice:
+        msg = f"{path.name}: the header has {', '.join(sorted(twice))} twice"
+        raise SourceError(msg)
+    return header
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a CSV file's content, decompressed."""
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path, "rb") as file:
+            yield file  # type: ignore[misc]  # GzipFile is a readable IO[bytes] in all but name
+    elif path.name.lower().endswith(".zst"):
+        import zstandard
+
+        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as file:
+            yield file
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+def _csv_header(path: Path) -> list[str]:
+    with opened(path) as file:
+        start = file.read(_HEADER_BYTES)
+    text = start.decode(encoding_of(start), errors="replace").removeprefix("\ufeff")
+    if not text.strip():
+        return []
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))
+
+
+def encoding_of(start: bytes) -> str:
+    """Return the encoding that a file's first bytes announce; UTF-8 unless a UTF-16 mark stands there."""
+    return "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+
+
+def delimiter_of(text: str) -> str:
+    """Return the delimiter of a CSV text: the one that occurs most in its first line."""
+    line = text.split("\n", 1)[0].split("\r", 1)[0]
+    return max(",;\t|", key=line.count)
+
+
+def _stem(path: Path) -> str:
+    suffix = suffix_of(path)
+    return path.name[: -len(suffix)] if suffix else path.name

@@ -1,0 +1,1 @@
+"""Personal data: the key. Sealing itself happens in the database (schema ``privacy``)."""
