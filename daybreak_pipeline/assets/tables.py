@@ -1,0 +1,117 @@
+"""The 16 table assets, built by one factory from ``tables.TABLES``. What an import does, ``importer`` knows."""
+
+# Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
+
+from dataclasses import asdict
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.assets.sources import source_key
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline.importer.run import Result, import_table
+from daybreak_pipeline.resources import HealthDatabase, ProgressLog
+from daybreak_pipeline.tables import TABLES, Table
+
+
+class ImportConfig(dg.Config):
+    """What can be chosen for one import, also in the launchpad."""
+
+    export_dir: str = Field(
+        default="", description="Directory with the export's files; empty: DAYBREAK_EXPORT_DIR, or the sample."
+    )
+    full: bool = Field(default=False, description="Read a file again although its content has not changed.")
+
+
+def build_table_assets() -> list[dg.AssetsDefinition]:
+    """Return one asset for each table."""
+    return [_table_asset(table) for table in TABLES.values()]
+
+
+def _table_asset(table: Table) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=table.name,
+        deps=[source_key(table.name), *(dg.AssetKey(parent) for parent in table.parents)],
+        group_name=table.group,
+        owners=[table.owner],
+        kinds={"postgres", "table"},
+        tags={"personal_data": "sealed" if table.sealed_columns else "none"},
+        description=_description(table),
+        metadata={"dagster/table_name": f"{settings.DEFAULT_DATABASE}.public.{table.name}"},
+    )
+    def load(
+        context: dg.AssetExecutionContext,
+        config: ImportConfig,
+        health_database: HealthDatabase,
+        progress_log: ProgressLog,
+    ) -> dg.MaterializeResult:
+        directory = Path(config.export_dir).expanduser() if config.export_dir else settings.export_dir()
+        try:
+            with health_database.connection() as connection:
+                result = import_table(
+                    connection,
+                    table.name,
+                    directory,
+                    full=config.full,
+                    run_id=context.run_id,
+                    progress=progress_log.listener(table.name, context.log),
+                )
+                catalog = catalogs.read(connection, table.name)
+        except DaybreakError as error:
+            # A user's mistake, told in one line; trying again would not change it.
+            raise dg.Failure(str(error), allow_retries=False) from None
+        context.log.info("%s: %s in %.2f s", table.name, _in_words(result), result.seconds)
+        return dg.MaterializeResult(
+            metadata=_metadata(result, catalog),
+            data_version=dg.DataVersion(result.source_sha256 or ""),
+        )
+
+    return load
+
+
+def _description(table: Table) -> str:
+    lines = [table.description, ""]
+    for reference in table.references:
+        kind = "foreign key" if reference.enforced else "checked by the orphan check"
+        target = " or ".join(f"`{name}.{reference.target_column}`" for name in reference.tables)
+        lines.append(f"- `{reference.column}` → {target} ({kind})")
+    if table.sealed_columns:
+        lines.append(f"- sealed: {', '.join(f'`{name}`' for name in table.sealed_columns)}")
+    return "\n".join(lines).rstrip()
+
+
+def _in_words(result: Result) -> str:
+    counts = [f"{value:,} {name}" for name, value in asdict(result.accounting).items() if value]
+    return f"{result.status}{': ' if counts else ''}{', '.join(counts)}"
+
+
+def _metadata(result: Result, catalog: TableCatalog) -> dict[str, dg.MetadataValue]:
+    """Return counts, names and the column schema with the database's comments; no value of any record."""
+    columns = [
+        dg.TableColumn(
+            column.name,
+            column.sql_type,
+            description=column.comment,
+            constraints=dg.TableColumnConstraints(nullable=not column.required),
+        )
+        for column in catalog.columns
+    ]
+    metadata: dict[str, dg.MetadataValue] = {
+        "dagster/table_name": dg.MetadataValue.text(f"{settings.DEFAULT_DATABASE}.public.{result.table}"),
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
+        "dagster/uri": dg.MetadataValue.text(result.source_uri),
+        "status": dg.MetadataValue.text(result.status),
+        "seconds": dg.MetadataValue.float(round(result.seconds, 3)),
+        "import_id": dg.MetadataValue.int(result.import_id),
+        "references_restored": dg.MetadataValue.int(result.references_restored),
+    }
+    if result.rows_in_table is not None:
+        metadata["dagster/row_count"] = dg.MetadataValue.int(result.rows_in_table)
+    metadata |= {name: dg.MetadataValue.int(value) for name, value in asdict(result.accounting).items()}
+    if result.unknown_columns:
+        metadata["unknown_columns"] = dg.MetadataValue.text(", ".join(result.unknown_columns))
+    return metadata

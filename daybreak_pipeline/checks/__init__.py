@@ -1,0 +1,1 @@
+"""Data quality: what is checked on every table (``rules``), and how Dagster shows it (``definitions``)."""

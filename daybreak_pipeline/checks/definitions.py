@@ -1,0 +1,58 @@
+"""The rules as Dagster asset checks: one multi-check for each table, any part of which can run alone."""
+
+# Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from daybreak_pipeline.checks.rules import RULES, Finding
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.resources import HealthDatabase
+from daybreak_pipeline.tables import TABLES, Table
+
+
+def build_checks() -> list[dg.AssetChecksDefinition]:
+    """Return one multi-check for each table."""
+    return [_table_checks(table) for table in TABLES.values()]
+
+
+def _table_checks(table: Table) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(
+        name=f"check_{table.name}",
+        specs=[
+            dg.AssetCheckSpec(rule.name, asset=table.name, description=rule.description, blocking=rule.blocking)
+            for rule in RULES
+        ],
+        can_subset=True,
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext, health_database: HealthDatabase
+    ) -> Iterator[dg.AssetCheckResult]:
+        wanted = {key.name for key in context.selected_asset_check_keys}
+        try:
+            with health_database.connection() as connection:
+                catalog = catalogs.read(connection, table.name)
+                for rule in RULES:
+                    if rule.name in wanted:
+                        yield _result(table, rule.name, rule.find(connection, catalog))
+        except DaybreakError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+    return check
+
+
+def _result(table: Table, rule: str, finding: Finding) -> dg.AssetCheckResult:
+    metadata: dict[str, dg.MetadataValue] = {"count": dg.MetadataValue.int(finding.count)}
+    metadata |= {name: dg.MetadataValue.int(number) for name, number in finding.counts.items() if name != "count"}
+    if finding.rows:
+        metadata["first_rows"] = dg.MetadataValue.md("\n".join(f"- `{row}`" for row in finding.rows))
+    return dg.AssetCheckResult(
+        asset_key=table.name,
+        check_name=rule,
+        passed=finding.passed,
+        severity=dg.AssetCheckSeverity(finding.severity),
+        description=finding.summary,
+        metadata=metadata,
+    )

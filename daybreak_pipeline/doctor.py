@@ -1,0 +1,83 @@
+"""Examines an installation: everything that ``up`` and ``import`` need, each with what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from daybreak_pipeline import database, settings, web
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.importer import sources
+from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.schema import runner
+from daybreak_pipeline.tables import TABLES
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    good: bool
+    text: str
+
+
+def examine(export: Path) -> list[Finding]:
+    """Return findings on Python, server, login, schema, key and export. Changes nothing but starts the server."""
+    findings = [
+        Finding("python", sys.version_info >= (3, 11), ".".join(map(str, sys.version_info[:3]))),
+        _tried("environment", settings.environment),
+        _tried("state", lambda: str(settings.home())),
+        _tried("export", lambda: _files(export)),
+        _tried("web port", lambda: str(web.free_port())),
+    ]
+    if settings.given_database() is None:
+        from daybreak_pipeline import server_programs
+
+        findings.append(_tried("server programs", lambda: str(server_programs.find())))
+    return [*findings, *_server()]
+
+
+def _server() -> list[Finding]:
+    try:
+        with database.serving() as health:
+            findings = [_tried("key", lambda: "32 bytes" if keys.load() else "")]
+            with database.connect(health) as connection:
+                row = connection.execute("SHOW server_version").fetchone()
+                findings.append(Finding("server", good=True, text=f"PostgreSQL {row[0] if row else '?'} at {health.host}:{health.port}"))
+                applied = runner.current_revision(connection)
+            newest = runner.newest_revision()
+            hint = "" if applied == newest else f", newest is {newest}: run daybreak migrate up"
+            findings.append(Finding("schema", applied == newest, f"migration {applied or 'none'}{hint}"))
+            if applied == newest and findings[0].good:
+                findings.append(_tried("key fits the database", lambda: _key_fits(health)))
+            return findings
+    except DaybreakError as error:
+        return [Finding("server", good=False, text=str(error))]
+
+
+def _key_fits(health: settings.DatabaseSettings) -> str:
+    with database.connect(health, key=keys.load()) as connection:
+        keys.verify(connection)
+    return "yes"
+
+
+def _files(export: Path) -> str:
+    sources.check_export(export)
+    missing = []
+    for table in TABLES.values():
+        try:
+            sources.find(export, table)
+        except DaybreakError:
+            missing.append(table.name)
+    found = f"{len(TABLES) - len(missing)} of {len(TABLES)} files in {export}"
+    return found + (f", none for {', '.join(missing)}" if missing else "")
+
+
+def _tried(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, good=True, text=look())
+    except DaybreakError as error:
+        return Finding(subject, good=False, text=str(error))

@@ -1,0 +1,101 @@
+"""The Dagster instance: its home directory, and its storage in a database of its own.
+
+Commands, web server, daemon and runs share it, so that a run of the command line shows in the UI.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
+
+import psycopg
+
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.settings import DAGSTER_DATABASE, DatabaseSettings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+_CONFIGURATION = """\
+# Written by daybreak at every start. Storage is in PostgreSQL; telemetry and the newsletter are off.
+storage:
+  postgres:
+    postgres_url:
+      env: DAYBREAK_DAGSTER_URL
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+"""
+
+
+def prepare(database_settings: DatabaseSettings) -> dict[str, str]:
+    """Make the instance's directory and database, and return the variables that Dagster needs.
+
+    A ``DAGSTER_HOME`` with its own ``dagster.yaml`` is used as it is.
+
+    Raises:
+        UsageError: the database for Dagster is missing and cannot be created, or the directory cannot.
+    """
+    given = os.environ.get("DAGSTER_HOME", "")
+    home = Path(given) if given else settings.home() / "dagster"
+    if given and (home / "dagster.yaml").exists() and (home / "dagster.yaml").read_text() != _CONFIGURATION:
+        return {"DAGSTER_HOME": str(home)}
+    storage = replace(database_settings, name=DAGSTER_DATABASE)
+    _ensure_database(database_settings, storage)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        file = home / "dagster.yaml"
+        if not file.exists() or file.read_text() != _CONFIGURATION:
+            file.write_text(_CONFIGURATION)
+    except OSError as error:
+        msg = f"cannot write {home}: {error.strerror}; set DAYBREAK_HOME to a directory that can be written"
+        raise UsageError(msg) from None
+    return {"DAGSTER_HOME": str(home), "DAYBREAK_DAGSTER_URL": storage_url(storage)}
+
+
+@contextmanager
+def opened(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
+    """Yield the instance, as ``prepare`` described it."""
+    import dagster as dg
+
+    os.environ.update(environment)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def storage_url(storage: DatabaseSettings) -> str:
+    """Return the SQLAlchemy URL of a database, with the driver that dagster-postgres needs.
+
+    SQLAlchemy 2.1 takes a bare ``postgresql://`` for psycopg 3, which dagster-postgres does not support.
+    """
+    login = f"{quote(storage.user, safe='')}:{quote(storage.password, safe='')}"
+    options = urlencode({"sslmode": storage.sslmode, "application_name": "dagster"})
+    return f"postgresql+psycopg2://{login}@{storage.host}:{storage.port}/{quote(storage.name)}?{options}"
+
+
+def _ensure_database(health: DatabaseSettings, storage: DatabaseSettings) -> None:
+    try:
+        psycopg.connect(storage.conninfo()).close()
+    except psycopg.OperationalError as error:
+        if "does not exist" not in str(error):
+            raise UsageError(database.explain(storage, error)) from None
+    else:
+        return
+    try:
+        with psycopg.connect(health.conninfo(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{DAGSTER_DATABASE}"')
+    except psycopg.errors.DuplicateDatabase:
+        return  # another command was first
+    except psycopg.Error:
+        msg = (
+            f"the server has no database {DAGSTER_DATABASE} for Dagster's own records and user {health.user} may not "
+            f"create it: run CREATE DATABASE {DAGSTER_DATABASE} OWNER {health.user} as an administrator"
+        )
+        raise UsageError(msg) from None

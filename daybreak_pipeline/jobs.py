@@ -1,0 +1,30 @@
+"""The jobs: import everything, check everything, look at the export's files. The command line runs these too."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from daybreak_pipeline.assets.sources import source_key
+from daybreak_pipeline.tables import TABLES
+
+_TABLE_SELECTION = dg.AssetSelection.assets(*TABLES)
+
+import_all = dg.define_asset_job(
+    "import_all",
+    selection=_TABLE_SELECTION,
+    description="Import every table whose file has changed, parents first, and check it.",
+)
+
+check_all = dg.define_asset_job(
+    "check_all",
+    selection=dg.AssetSelection.checks_for_assets(*TABLES),
+    description="Check every table as it is now, without importing.",
+)
+
+observe_export = dg.define_asset_job(
+    "observe_export_files",
+    selection=dg.AssetSelection.assets(*(source_key(name) for name in TABLES)),
+    description="Note the content hash of every file, so that the graph shows which tables are out of date.",
+)
+
+JOBS = [import_all, check_all, observe_export]

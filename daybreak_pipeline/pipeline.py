@@ -1,0 +1,225 @@
+"""Runs Dagster's jobs in this process, as the UI would, and gathers what they did.
+
+The command line's view of a run: status and accounting of every table, findings of every check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daybreak_pipeline import database, instance
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.importer.ledger import COUNTS, Accounting
+from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.schema import runner
+from daybreak_pipeline.tables import TABLES, import_order
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from daybreak_pipeline.resources import ProgressLog
+    from daybreak_pipeline.settings import DatabaseSettings
+
+
+@dataclass(frozen=True)
+class TableOutcome:
+    """What a run did with one table. ``reason`` says why it failed or was not tried."""
+
+    status: str
+    accounting: Accounting
+    seconds: float
+    reason: str = ""
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the table is as its file says, be it by this run or by an earlier one."""
+        return self.status in {"imported", "skipped"} and not self.reason
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What one check found."""
+
+    passed: bool
+    severity: str
+    count: int
+    blocking: bool
+    summary: str
+
+
+@dataclass
+class Outcome:
+    """What a run did."""
+
+    run_id: str
+    tables: dict[str, TableOutcome] = field(default_factory=dict)
+    checks: dict[str, dict[str, CheckOutcome]] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every table is loaded and no blocking check failed, else 1."""
+        blocked = any(c.blocking and not c.passed for checks in self.checks.values() for c in checks.values())
+        return int(blocked or not all(table.loaded for table in self.tables.values()))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object that ``--json`` prints."""
+        return {
+            "run_id": self.run_id,
+            "tables": {
+                name: {"status": t.status, **asdict(t.accounting), "seconds": round(t.seconds, 3)}
+                for name, t in self.tables.items()
+            },
+            "checks": {
+                name: {
+                    check: {"passed": c.passed, "severity": c.severity, "count": c.count}
+                    for check, c in checks.items()
+                }
+                for name, checks in self.checks.items()
+            },
+        }
+
+
+@contextmanager
+def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str, str]]]:
+    """Yield a running server with the schema in place, and the environment for Dagster.
+
+    A database without any schema gets it; one on an older migration is migrated when it is the embedded
+    one, and is the administrator's to migrate otherwise.
+
+    Raises:
+        UsageError: the server, the login, the key or the schema is not as it must be.
+    """
+    from daybreak_pipeline import settings
+
+    with database.serving() as health:
+        key = keys.load()
+        with database.connect(health) as connection:
+            applied = runner.current_revision(connection)
+        if applied != runner.newest_revision():
+            if applied is not None and settings.given_database() and not migrate:
+                msg = f"the database has migration {applied}, this program needs {runner.newest_revision()}: run daybreak migrate up"
+                raise UsageError(msg)
+            runner.upgrade(health)
+        with database.connect(health, key=key) as connection:
+            keys.verify(connection)
+        environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)
+        yield health, environment
+
+
+def run_import(
+    environment: dict[str, str],
+    export_dir: Path,
+    *,
+    only: Sequence[str] = (),
+    full: bool = False,
+    progress: ProgressLog | None = None,
+) -> Outcome:
+    """Run ``import_all``, or the part of it that ``only`` names, and return what it did.
+
+    Args:
+        environment: as ``ready`` yields it.
+        export_dir: the directory with the export's files.
+        only: tables to import; all when empty.
+        full: read files again whose content has not changed.
+        progress: who hears how far each table is.
+    """
+    chosen = [name for name in import_order() if not only or name in only]
+    configuration = {"export_dir": str(export_dir), "full": full}
+    with _executed(
+        environment,
+        "import_all",
+        {"ops": {name: {"config": configuration} for name in chosen}},
+        chosen if only else None,
+        progress,
+    ) as result:
+        outcome = Outcome(result.run_id)
+        reasons = _reasons(result)
+        done = {
+            event.asset_key.path[-1]: event.step_materialization_data.materialization.metadata
+            for event in result.get_asset_materialization_events()
+            if event.asset_key
+        }
+        for name in chosen:
+            if name in done:
+                outcome.tables[name] = _imported(done[name])
+            elif name in reasons:
+                outcome.tables[name] = TableOutcome("failed", Accounting(), 0.0, reasons[name])
+            else:
+                waiting = "not tried: a table that it depends on failed, or one of its blocking checks"
+                outcome.tables[name] = TableOutcome("skipped", Accounting(), 0.0, waiting)
+        outcome.checks = _checks(result)
+        return outcome
+
+
+def run_checks(environment: dict[str, str]) -> Outcome:
+    """Run ``check_all`` and return what it found."""
+    with _executed(environment, "check_all", {}, None, None) as result:
+        reasons = _reasons(result)
+        outcome = Outcome(result.run_id, checks=_checks(result))
+        unchecked = [f"{step}: {reason}" for step, reason in reasons.items() if step.removeprefix("check_") not in outcome.checks]
+        if unchecked:
+            raise UsageError(unchecked[0])
+        return outcome
+
+
+@contextmanager
+def _executed(
+    environment: dict[str, str],
+    job: str,
+    run_config: dict[str, Any],
+    selection: Sequence[str] | None,
+    progress: ProgressLog | None,
+) -> Iterator[dg.ExecuteInProcessResult]:
+    with instance.opened(environment) as dagster_instance:
+        import dagster as dg
+
+        from daybreak_pipeline.definitions import build_defs
+
+        definitions = build_defs(**({"progress_log": progress} if progress else {}))
+        quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        yield definitions.resolve_job_def(job).execute_in_process(
+            run_config=run_config | quiet,
+            instance=dagster_instance,
+            asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
+            raise_on_error=False,
+            tags={"daybreak/started_by": "command line"},
+        )
+
+
+def _imported(metadata: Any) -> TableOutcome:
+    accounting = Accounting(**{name: int(metadata[name].value) for name in COUNTS})
+    return TableOutcome(str(metadata["status"].value), accounting, float(metadata["seconds"].value))
+
+
+def _reasons(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """Return why each failed step failed, in one line."""
+    reasons: dict[str, str] = {}
+    for event in result.all_events:
+        if event.is_step_failure and event.step_key:
+            data = event.step_failure_data
+            if data.user_failure_data and data.user_failure_data.description:
+                reasons[event.step_key] = data.user_failure_data.description
+            else:
+                error = data.error
+                while error and error.cause:
+                    error = error.cause
+                message = error.message if error else "see the run's log"
+                reasons[event.step_key] = message.strip().splitlines()[0]
+    return reasons
+
+
+def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, CheckOutcome]]:
+    found: dict[str, dict[str, CheckOutcome]] = {name: {} for name in TABLES}
+    for evaluation in result.get_asset_check_evaluations():
+        found[evaluation.asset_key.path[-1]][evaluation.check_name] = CheckOutcome(
+            passed=evaluation.passed,
+            severity=evaluation.severity.value,
+            count=int(evaluation.metadata["count"].value),  # type: ignore[arg-type]  # always written by checks.definitions
+            blocking=bool(evaluation.blocking),
+            summary=evaluation.description or "",
+        )
+    return {name: checks for name, checks in found.items() if checks}

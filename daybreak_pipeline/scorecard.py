@@ -1,0 +1,91 @@
+"""What the terminal shows of a run: the scorecard, and a line while it lasts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from daybreak_pipeline.importer.ledger import COUNTS
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.pipeline import CheckOutcome, Outcome
+
+_HEADINGS = {"skipped_deleted": "deleted", "field_issues": "issues"}
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Print the scorecard: every table with its accounting, then every check that found something."""
+    if outcome.tables:
+        _show_tables(outcome, console)
+    _show_checks(outcome, console)
+
+
+def _show_tables(outcome: Outcome, console: Console) -> None:
+    counts = [
+        name
+        for name in COUNTS
+        if name == "read" or any(getattr(t.accounting, name) for t in outcome.tables.values())
+    ]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("table")
+    table.add_column("status")
+    for name in counts:
+        table.add_column(_HEADINGS.get(name, name), justify="right")
+    table.add_column("seconds", justify="right")
+    table.add_column("checks")
+    for name, result in outcome.tables.items():
+        color = "green" if result.loaded else "red" if result.status == "failed" else "yellow"
+        values = asdict(result.accounting)
+        status = result.status if result.loaded or result.status == "failed" else "not tried"
+        table.add_row(
+            name,
+            f"[{color}]{status}[/]",
+            *(f"{values[count]:,}" if values[count] else "[dim]·[/]" for count in counts),
+            f"{result.seconds:.2f}",
+            _marks(outcome.checks.get(name, {})),
+        )
+    console.print(table)
+    for name, result in outcome.tables.items():
+        if result.reason and result.status == "failed":
+            console.print(f"[red]failed[/] {_plain(result.reason, name)}", soft_wrap=True)
+    waiting = [name for name, result in outcome.tables.items() if result.reason and result.status != "failed"]
+    if waiting:
+        console.print(f"[yellow]not tried[/] {', '.join(waiting)}: a table that they depend on failed", soft_wrap=True)
+
+
+def _show_checks(outcome: Outcome, console: Console) -> None:
+    findings = [
+        (name, check, found)
+        for name, checks in outcome.checks.items()
+        for check, found in checks.items()
+        if not found.passed
+    ]
+    total = sum(len(checks) for checks in outcome.checks.values())
+    if not total:
+        return
+    console.print()
+    if not findings:
+        console.print(f"[green]all {total} checks passed[/]")
+        return
+    console.print(f"{total - len(findings)} of {total} checks passed; these found something:")
+    for name, check, found in findings:
+        color = "red" if found.severity == "ERROR" else "yellow"
+        console.print(f"  [{color}]{found.severity:5}[/] {name}.{check}: {found.summary}", soft_wrap=True, highlight=False)
+
+
+def _marks(checks: dict[str, CheckOutcome]) -> str:
+    if not checks:
+        return "[dim]not run[/]"
+    failed = [name for name, check in checks.items() if not check.passed]
+    if not failed:
+        return f"[green]{len(checks)} passed[/]"
+    color = "red" if any(checks[name].severity == "ERROR" for name in failed) else "yellow"
+    return f"[{color}]{', '.join(failed)}[/]"
+
+
+def _plain(reason: str, table: str) -> str:
+    """Return a reason that names its table, as messages of the importer do already."""
+    return reason if reason.startswith(f"{table}:") else f"{table}: {reason}"

@@ -1,0 +1,51 @@
+"""Progress on the terminal: what an import tells, as one line that a person can follow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.resources import ProgressLog
+
+_SECONDS_BETWEEN_PLAIN_LINES = 5.0
+
+
+class TerminalProgress(ProgressLog):
+    """Tells the terminal which table is in which phase, besides the run log."""
+
+    _tell: Callable[[str], None] = PrivateAttr(default=lambda _text: None)
+
+    def telling(self, tell: Callable[[str], None]) -> TerminalProgress:
+        """Set who is told."""
+        self._tell = tell
+        return self
+
+    def listener(self, table: str, log: dg.DagsterLogManager) -> Progress:
+        """Return what an import calls with its phase and amount."""
+        run_log = super().listener(table, log)
+        begun = time.monotonic()
+
+        def hear(phase: str, amount: int) -> None:
+            run_log(phase, amount)
+            seconds = max(time.monotonic() - begun, 0.001)
+            staged = f" {amount / 1e6:,.1f} MB, {amount / 1e6 / seconds:,.0f} MB/s" if phase == "stage" else ""
+            self._tell(f"{table}: {phase}{staged}")
+
+        return hear
+
+
+def sparse(write: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a teller that writes at most one plain line in five seconds: for logs and pipes."""
+    last = time.monotonic()
+
+    def tell(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_PLAIN_LINES:
+            last = time.monotonic()
+            write(text)
+
+    return tell
