@@ -261,8 +261,7 @@ def _import(console: Console, environment: dict[str, str], export: Path, *, quie
 
     begun = time.monotonic()
     with _progress_line() as tell:
-        progress = TerminalProgress().telling(tell)
-        outcome = pipeline.run_import(environment, export, progress=progress, **options)
+        outcome = pipeline.run_import(environment, export, progress=TerminalProgress(tell), **options)
     if not quiet:
         scorecard.show(outcome, console)
         if export == settings.PROJECT_ROOT / "data" / "sample":

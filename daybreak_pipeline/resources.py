@@ -58,7 +58,7 @@ class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
             yield connection
 
 
-class ProgressLog(dg.ConfigurableResource["ProgressLog"]):
+class ProgressLog:
     """Tells the run log how far a long import is. The command line brings its own listener."""
 
     def listener(self, table: str, log: dg.DagsterLogManager) -> Progress:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,7 +238,7 @@ def _pg_config() -> Iterator[Path]:
 
 def _wheel() -> Iterator[Path]:
     """Yield the programs of the PyPI package, unpacked, if this environment has it."""
-    with contextlib.suppress(OSError, tarfile.TarError):
+    with contextlib.suppress(OSError, EOFError, zlib.error, tarfile.TarError):
         spec = importlib.util.find_spec(WHEEL_MODULE)
         for location in (spec and spec.submodule_search_locations) or ():
             package = Path(location).resolve()

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 import dagster as dg
-from pydantic import PrivateAttr
 
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.resources import ProgressLog
@@ -17,12 +16,8 @@ _SECONDS_BETWEEN_PLAIN_LINES = 5.0
 class TerminalProgress(ProgressLog):
     """Tells the terminal which table is in which phase, besides the run log."""
 
-    _tell: Callable[[str], None] = PrivateAttr(default=lambda _text: None)
-
-    def telling(self, tell: Callable[[str], None]) -> TerminalProgress:
-        """Set who is told."""
+    def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        return self
 
     def listener(self, table: str, log: dg.DagsterLogManager) -> Progress:
         """Return what an import calls with its phase and amount."""

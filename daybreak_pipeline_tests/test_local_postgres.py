@@ -56,7 +56,12 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(server_programs, "ROOT_STATE", directory / "state")
     tokens: set[str] = set()
     token = local_postgres._token
-    monkeypatch.setattr(local_postgres, "_token", lambda data: tokens.add(token(data)) or token(data))
+
+    def noted(data: Path) -> str:
+        tokens.add(token(data))
+        return token(data)
+
+    monkeypatch.setattr(local_postgres, "_token", noted)
     yield directory
     for data in (*directory.rglob("postgres"), *directory.glob("state/data/*")):
         tokens.add(token(data))
@@ -420,6 +425,16 @@ def test_a_killed_server_recovers(home: Path) -> None:
             assert pid_of(home) != pid
             assert ask(again, "SELECT n FROM kept") == 1
     assert not is_running(home)
+
+
+def test_a_killed_server_leaves_no_socket(home: Path) -> None:
+    with serve(home) as settings:
+        sockets = Path(ask(settings, "SHOW unix_socket_directories"))
+        pid = pid_of(home)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not local_postgres._command_line(pid))
+        assert sockets.exists()
+    assert not sockets.exists()
 
 
 @linux

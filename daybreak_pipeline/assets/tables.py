@@ -47,7 +47,7 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         config: ImportConfig,
         health_database: HealthDatabase,
-        progress_log: ProgressLog,
+        progress_log: dg.ResourceParam[ProgressLog],
     ) -> dg.MaterializeResult:
         directory = Path(config.export_dir).expanduser() if config.export_dir else settings.export_dir()
         try:

@@ -32,7 +32,7 @@ def csv_blocks(part: Path, delimiter: str, width: int) -> Iterator[bytes]:
         if why:
             writer.writerow([number, why, raw.replace("\0", "\ufffd"), *empty])
         else:
-            writer.writerow([number, "", "", *(fields or empty)])
+            writer.writerow([number, "", "", *(fields if len(fields) == width else empty)])
         if number % _RECORDS_PER_BLOCK == 0:
             yield buffer.getvalue().encode()
             buffer.seek(0)
@@ -41,32 +41,56 @@ def csv_blocks(part: Path, delimiter: str, width: int) -> Iterator[bytes]:
 
 
 def _records(part: Path, delimiter: str, width: int) -> Iterator[tuple[list[str], str, str]]:
-    """Yield each record after the header: its fields, why it is malformed ('' if not), its text."""
+    """Yield each record after the header: its fields, why it is malformed ('' if not), its text.
+
+    A quote that is not closed swallows the lines after it. Only the first line is the culprit: the others
+    are read again, and those that make no record of their own are taken as the culprit's further lines.
+    """
     lines = _Lines(part)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     next(reader, None)
+    culprit: tuple[str, str] | None = None
     while True:
         lines.taken.clear()
         first_line = lines.number + 1
+        unclosed = False
+        fields: list[str] = []
         try:
             fields = next(reader)
         except StopIteration:
-            return
+            break
         except csv.Error:
-            # A quote that is not closed swallows the lines after it: only the first is the culprit,
-            # the others are read again.
-            culprit, *swallowed = lines.taken
-            lines.push_back(swallowed)
+            unclosed = True
+            lines.push_back(lines.taken[1:])
+            del lines.taken[1:]
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            yield [], f"line {first_line}: a quote is not closed or stands inside a field", culprit
-            continue
         text = "".join(lines.taken)
-        if "\0" in text:
-            yield [], f"line {first_line}: a NUL character", text
-        elif fields and len(fields) != width:
-            yield [], f"line {first_line}: {len(fields)} fields instead of {width}", text
+        why = _why_malformed(fields, text, width, first_line, unclosed=unclosed)
+        if culprit and why:
+            culprit = (culprit[0], culprit[1] + text)
+        elif unclosed:
+            culprit = (why, text)
         else:
-            yield fields, "", text
+            if culprit:
+                yield [], *culprit
+                culprit = None
+            yield fields, why, text
+        if culprit and not lines.reading_again:
+            yield [], *culprit
+            culprit = None
+    if culprit:
+        yield [], *culprit
+
+
+def _why_malformed(fields: list[str], text: str, width: int, line: int, *, unclosed: bool) -> str:
+    """Return why a record cannot be read, '' if it can. One without any value is blank, whatever its width."""
+    if unclosed:
+        return f"line {line}: a quote is not closed or stands inside a field"
+    if "\0" in text:
+        return f"line {line}: a NUL character"
+    if len(fields) != width and any(fields):
+        return f"line {line}: {len(fields)} fields instead of {width}"
+    return ""
 
 
 class _Lines:
@@ -86,6 +110,11 @@ class _Lines:
         self.number += 1
         self.taken.append(line)
         return line
+
+    @property
+    def reading_again(self) -> bool:
+        """Whether lines that were taken back are still to be read."""
+        return bool(self._pushed)
 
     def push_back(self, lines: list[str]) -> None:
         """Take lines back, to be read again."""

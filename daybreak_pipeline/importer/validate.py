@@ -63,7 +63,12 @@ def _refuse(work: Work) -> int:
 
 def _types(work: Work, candidates: sql.Identifier) -> None:
     """Rule 4, and rule 8 for JSONB: values that do not cast."""
-    for column in misfits(work, work.expressions.in_file, candidates):
+    columns = [column for column in work.expressions.in_file if column.name != "id"]
+    # A column that the reading of keys found misfits in casts leniently by now, and is looked into as well.
+    suspects = {column.name for column in misfits(work, columns, candidates)} | work.expressions.lenient
+    for column in columns:
+        if column.name not in suspects:
+            continue
         work.expressions.lenient.add(column.name)
         if column.type == "jsonb":
             work.run(
