@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import logging
 import os
 import pwd
 import re
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from daybreak_pipeline.server_programs import Account
 
+LOG = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 ADMINISTRATOR = "daybreak"
 PASSWORD_FILE = "postgres.password"  # noqa: S105 - a file's name
@@ -477,27 +479,35 @@ def _choose_port(data: Path, refused: set[int]) -> int:
 
 def _make_socket_directory(data: Path, account: Account) -> Path:
     """Return a private directory for the socket, with a short path however long the home's is."""
-    for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - the directory gets mode 0700
-        base = base.resolve()  # noqa: PLW2901
-        if len(os.fsencode(base)) <= LONGEST_TEMPORARY and server_programs.can_enter(base, account):
-            break
+    bases = _temporary_directories()
+    base = next((base for base in bases if server_programs.can_enter(base, account)), bases[-1])
+    _remove_sockets(data)
     path = base / _token(data)
-    with contextlib.suppress(FileExistsError):
+    try:
         path.mkdir(0o700)
-        _give_to(account, path)
-    status = path.lstat()
-    private = stat.S_ISDIR(status.st_mode) and status.st_uid == account.uid
-    if not private or status.st_mode & 0o077:  # somebody else made it: let them keep it
+    except FileExistsError:  # somebody else's: let them keep it
         path = Path(tempfile.mkdtemp(prefix=f"{_token(data)}-", dir=base))
-        _give_to(account, path)
-    _clear_sockets(path)
+    _give_to(account, path)
     return path
 
 
-def _clear_sockets(directory: Path) -> None:
-    """Remove the sockets of a server that was killed: their lock files could name a live process."""
-    for leftover in directory.glob(".s.PGSQL.*"):
-        leftover.unlink(missing_ok=True)
+def _remove_sockets(data: Path) -> None:
+    """Remove the socket's directory, and in it what a killed server left: it may name a live process."""
+    owners = {data.stat().st_uid, os.geteuid()}
+    for base in _temporary_directories():
+        for path in base.glob(f"{_token(data)}*"):
+            with contextlib.suppress(OSError):
+                if path.lstat().st_uid in owners and not path.is_symlink():
+                    for leftover in path.glob(".s.PGSQL.*"):
+                        leftover.unlink(missing_ok=True)
+                    path.rmdir()
+
+
+def _temporary_directories() -> list[Path]:
+    """Return where the socket's directory may be; a long path would not leave room for its name."""
+    system = Path("/tmp").resolve()  # noqa: S108 - only a directory of mode 0700 goes there
+    chosen = Path(tempfile.gettempdir()).resolve()
+    return [chosen, system] if len(os.fsencode(chosen)) <= LONGEST_TEMPORARY else [system]
 
 
 # --- Starting and stopping -----------------------------------------------------------------------------
@@ -509,7 +519,6 @@ class _Postmaster:
 
     pid: int
     port: int
-    sockets: str
     status: str
 
 
@@ -523,7 +532,7 @@ def _postmaster(data: Path) -> _Postmaster | None:
     if not lines[0].isdecimal() or not _is_server(int(lines[0]), data):
         return None
     port = int(lines[3]) if lines[3].isdecimal() else 0
-    return _Postmaster(int(lines[0]), port, lines[4], lines[7].strip())
+    return _Postmaster(int(lines[0]), port, lines[7].strip())
 
 
 def _is_server(pid: int, data: Path) -> bool:
@@ -599,8 +608,7 @@ def _start(data: Path, account: Account) -> int:
             _end_orphans(data, account)
             time.sleep(0.1)
         else:
-            with contextlib.suppress(OSError):
-                sockets.rmdir()
+            _remove_sockets(data)
             msg = f"the embedded server in {data} did not start: {said or 'it left no message'}"
             raise UsageError(msg)
 
@@ -708,16 +716,16 @@ def _end_orphans(data: Path, account: Account) -> None:
 def _stop(data: Path) -> None:
     """Stop the server as `pg_ctl stop -m fast` does, which needs no programs and no second user."""
     server = _postmaster(data)
-    if server is None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(server.pid, signal.SIGINT)
-    deadline = time.monotonic() + STOP_SECONDS
-    while _is_server(server.pid, data) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
-    if server.sockets.startswith("/"):
-        with contextlib.suppress(OSError):
-            Path(server.sockets).rmdir()
+    if server is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGINT)
+        deadline = time.monotonic() + STOP_SECONDS
+        while _is_server(server.pid, data):
+            if time.monotonic() > deadline:
+                LOG.warning("the embedded server in %s is still stopping (process %s)", data, server.pid)
+                return
+            time.sleep(POLL_SECONDS)
+    _remove_sockets(data)
 
 
 def _logs(data: Path) -> list[Path]:

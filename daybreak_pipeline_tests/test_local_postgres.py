@@ -570,15 +570,19 @@ def test_a_port_that_is_taken_while_we_start(home: Path, monkeypatch: pytest.Mon
 def test_a_socket_directory_that_somebody_else_made(new_home: Path) -> None:
     new_home.mkdir()
     squatted = Path(tempfile.gettempdir(), local_postgres._token(new_home.resolve() / "postgres"))
-    squatted.mkdir(mode=0o777)
+    squatted.mkdir()
+    (squatted / "something").touch()
     squatted.chmod(0o777)
+    if IS_ROOT:
+        os.chown(squatted, NOBODY.pw_uid, NOBODY.pw_gid)
     try:
         with serve(new_home) as settings:
             used = Path(ask(settings, "SHOW unix_socket_directories"))
             assert used != squatted
             assert stat.S_IMODE(used.stat().st_mode) == 0o700
     finally:
-        squatted.rmdir()
+        assert (squatted / "something").exists()
+        shutil.rmtree(squatted)
 
 
 def test_data_of_another_version(home: Path) -> None:

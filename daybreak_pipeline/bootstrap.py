@@ -1,0 +1,100 @@
+"""Makes the virtual environment on a machine that may have nothing but Python. Run by ``make install``.
+
+Standard library only: nothing else is installed yet. Debian keeps what ``python3 -m venv`` needs in a
+package of its own; root installs it, anyone else unpacks pip from Debian's package without installing it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+OLDEST = (3, 11)
+
+
+def main(environment: Path) -> int:
+    """Make the environment if it is missing or broken. Returns the exit code."""
+    if sys.version_info < OLDEST:
+        running = ".".join(map(str, sys.version_info[:3]))
+        return _refuse(f"this is Python {running}, and 3.11 or newer is needed: make PYTHON=python3.11 …")
+    if _works(environment):
+        return 0
+    ways = (_with_venv, _with_installed_package, _with_pip_of_the_system, _with_unpacked_package)
+    for way in ways:
+        shutil.rmtree(environment, ignore_errors=True)
+        if way(environment) and _works(environment):
+            return 0
+    shutil.rmtree(environment, ignore_errors=True)
+    return _refuse("this Python cannot make virtual environments: install the package python3-venv, then try again")
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"daybreak: {message}\n")
+    return 2
+
+
+def _works(environment: Path) -> bool:
+    return _succeeds([str(environment / "bin" / "python"), "-m", "pip", "--version"])
+
+
+def _with_venv(environment: Path) -> bool:
+    return _succeeds([sys.executable, "-m", "venv", str(environment)])
+
+
+def _with_installed_package(environment: Path) -> bool:
+    """Root on Debian or Ubuntu: install what venv needs."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    sys.stdout.write("installing the package python3-venv …\n")
+    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+    _succeeds(["apt-get", "update", "-qq"], quiet)
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "python3-venv"]
+    return _succeeds(install, quiet) and _with_venv(environment)
+
+
+def _with_pip_of_the_system(environment: Path) -> bool:
+    """Where pip is installed and venv's own copy is not."""
+    bare = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
+    target = str(environment / "bin" / "python")
+    return _succeeds(bare) and _succeeds([sys.executable, "-m", "pip", "--python", target, "install", "-q", "pip"])
+
+
+def _with_unpacked_package(environment: Path) -> bool:
+    """An ordinary user on Debian or Ubuntu: take pip out of its package."""
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        return False
+    with tempfile.TemporaryDirectory() as scratch:
+        if not _succeeds(["apt-get", "download", "-qq", "python3-pip-whl"], where=scratch):
+            return False
+        for package in Path(scratch).glob("*.deb"):
+            _succeeds(["dpkg-deb", "-x", str(package), scratch])
+        for wheel in Path(scratch).glob("usr/share/python-wheels/pip-*.whl"):
+            bare = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
+            pip = [str(environment / "bin" / "python"), str(wheel / "pip"), "install", "-q", "pip"]
+            if _succeeds(bare) and _succeeds(pip):
+                return True
+    return False
+
+
+def _succeeds(command: list[str], variables: dict[str, str] | None = None, where: str | None = None) -> bool:
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **(variables or {})},
+            cwd=where,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,109 @@
+"""One embedded server for all tests, and a freshly migrated database for each test that writes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from daybreak_pipeline import database, local_postgres
+from daybreak_pipeline.database import Connection
+from daybreak_pipeline.schema import runner
+from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.exports import Export
+
+KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
+"""An encryption key for tests; it protects nothing."""
+
+_NAMES = (f"test_{number}" for number in itertools.count())
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own DB_HOST or DAYBREAK_HOME must never be tested on."""
+    for name in list(os.environ):
+        if name.startswith(("DB_", "DAYBREAK_", "DAGSTER_")) or name in {"ENCRYPTION_KEY", "NODE_ENV"}:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[DatabaseSettings]:
+    """The embedded server, in a home of its own."""
+    home = Path(tempfile.mkdtemp(prefix="daybreak-tests-"))
+    home.chmod(0o711)  # as root, the server runs as another user, who must be able to pass
+    try:
+        with local_postgres.serve(home) as settings:
+            yield settings
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def template(server: DatabaseSettings) -> DatabaseSettings:
+    """A migrated database without rows, which others are copied from."""
+    settings = replace(server, name="template_migrated")
+    _administer(server, "CREATE DATABASE {}", settings.name)
+    runner.upgrade(settings)
+    return settings
+
+
+@pytest.fixture
+def migrated(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+    """A migrated database of the test's own."""
+    settings = replace(server, name=next(_NAMES))
+    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
+    yield settings
+    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
+
+
+@pytest.fixture
+def empty(server: DatabaseSettings) -> Iterator[DatabaseSettings]:
+    """A database of the test's own without any schema."""
+    settings = replace(server, name=next(_NAMES))
+    _administer(server, "CREATE DATABASE {}", settings.name)
+    yield settings
+    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
+
+
+@pytest.fixture(scope="session")
+def _shared(server: DatabaseSettings, template: DatabaseSettings) -> DatabaseSettings:
+    settings = replace(server, name="shared")
+    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
+    return settings
+
+
+@pytest.fixture
+def connection(_shared: DatabaseSettings) -> Iterator[Connection]:
+    """A connection to a migrated database that tests share: what it does is rolled back."""
+    with psycopg.connect(_shared.conninfo()) as opened:
+        yield opened
+        opened.rollback()
+
+
+@pytest.fixture
+def session(migrated: DatabaseSettings) -> Iterator[Connection]:
+    """A connection that holds the key, to a database of the test's own."""
+    with database.connect(migrated, key=KEY) as opened:
+        yield opened
+
+
+@pytest.fixture
+def export(tmp_path: Path, session: Connection) -> Export:
+    """An export directory to write files into and import from, into a database of the test's own."""
+    directory = tmp_path / "export"
+    directory.mkdir()
+    return Export(directory, session)
+
+
+def _administer(server: DatabaseSettings, statement: str, *names: str) -> None:
+    with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as administrator:
+        identifiers = [sql.Identifier(name) for name in names]
+        administrator.execute(sql.SQL(statement).format(*identifiers))  # type: ignore[arg-type]  # literals above
