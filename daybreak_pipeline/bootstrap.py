@@ -29,7 +29,9 @@ def main(environment: Path) -> int:
         if way(environment) and _works(environment):
             return 0
     shutil.rmtree(environment, ignore_errors=True)
-    return _refuse("this Python cannot make virtual environments: install the package python3-venv, then try again")
+    return _refuse(
+        "this Python cannot make virtual environments: install the package python3-venv, then try again"
+    )
 
 
 def _refuse(message: str) -> int:
@@ -46,7 +48,7 @@ def _with_venv(environment: Path) -> bool:
 
 
 def _with_installed_package(environment: Path) -> bool:
-    """Root on Debian or Ubuntu: install what venv needs."""
+    """Install what venv needs, as root on Debian or Ubuntu can."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     sys.stdout.write("installing the package python3-venv …\n")
@@ -60,11 +62,13 @@ def _with_pip_of_the_system(environment: Path) -> bool:
     """Where pip is installed and venv's own copy is not."""
     bare = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
     target = str(environment / "bin" / "python")
-    return _succeeds(bare) and _succeeds([sys.executable, "-m", "pip", "--python", target, "install", "-q", "pip"])
+    return _succeeds(bare) and _succeeds(
+        [sys.executable, "-m", "pip", "--python", target, "install", "-q", "pip"]
+    )
 
 
 def _with_unpacked_package(environment: Path) -> bool:
-    """An ordinary user on Debian or Ubuntu: take pip out of its package."""
+    """Take pip out of its Debian package, as an ordinary user can."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         return False
     with tempfile.TemporaryDirectory() as scratch:

@@ -66,12 +66,16 @@ _data_dir = click.option(
     type=click.Path(path_type=Path),
     help="Directory with the export's files (default: DAYBREAK_EXPORT_DIR, or the sample).",
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the scorecard.")
+_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of the scorecard."
+)
 
 
 @main.command()
 @_data_dir
-@click.option("--port", type=click.IntRange(1, 65535), help="Port of the web UI (default: 3000, or the next free one).")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the web UI (default: 3000, or the next free one)."
+)
 def up(data_dir: Path | None, port: int | None) -> None:
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
     from daybreak_pipeline import pipeline, web
@@ -80,7 +84,9 @@ def up(data_dir: Path | None, port: int | None) -> None:
     console = _console()
     with pipeline.ready() as (health, environment):
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
-        console.print(f"database {health.name} at {health.host}:{health.port}, export {export}", highlight=False)
+        console.print(
+            f"database {health.name} at {health.host}:{health.port}, export {export}", highlight=False
+        )
         _import(console, environment, export)
         chosen = web.free_port(port or web.DEFAULT_PORT)
         if port and chosen != port:
@@ -88,7 +94,10 @@ def up(data_dir: Path | None, port: int | None) -> None:
             raise UsageError(msg)
         console.print("\nstarting the web UI …")
         with web.serving(environment, chosen) as children:
-            console.print(f"[bold]the web UI is at http://{web.HOST}:{chosen}[/] — Ctrl-C stops everything", highlight=False)
+            console.print(
+                f"[bold]the web UI is at http://{web.HOST}:{chosen}[/] — Ctrl-C stops everything",
+                highlight=False,
+            )
             try:
                 while all(child.poll() is None for child in children):
                     time.sleep(0.5)
@@ -101,7 +110,13 @@ def up(data_dir: Path | None, port: int | None) -> None:
 
 @main.command("import")
 @_data_dir
-@click.option("--only", multiple=True, metavar="TABLE", type=click.Choice(list(TABLES)), help="Import this table only; may be repeated.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="TABLE",
+    type=click.Choice(list(TABLES)),
+    help="Import this table only; may be repeated.",
+)
 @click.option("--full", is_flag=True, help="Read files again whose content has not changed.")
 @_as_json
 def import_(data_dir: Path | None, only: tuple[str, ...], full: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
@@ -133,8 +148,12 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 
 
 @main.command()
-@click.option("--patients", required=True, type=click.IntRange(min=1), help="How many patients and guardians, about.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Directory to write; made if missing.")
+@click.option(
+    "--patients", required=True, type=click.IntRange(min=1), help="How many patients and guardians, about."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Directory to write; made if missing."
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed writes the same bytes.")
 @click.option("--faults", is_flag=True, help="Plant faults of every kind, and write expected.json.")
 def generate(patients: int, out: Path, seed: int, faults: bool) -> None:  # noqa: FBT001 - click passes flags so
@@ -143,7 +162,13 @@ def generate(patients: int, out: Path, seed: int, faults: bool) -> None:  # noqa
 
     begun = time.monotonic()
     with _progress_line() as tell:
-        generate_export(out, patients=patients, seed=seed, faults=faults, progress=lambda t, n: tell(f"{t}: {n:,} records"))
+        generate_export(
+            out,
+            patients=patients,
+            seed=seed,
+            faults=faults,
+            progress=lambda t, n: tell(f"{t}: {n:,} records"),
+        )
     click.echo(f"wrote {out} in {time.monotonic() - begun:.1f} s")
 
 
@@ -225,7 +250,7 @@ def psql(arguments: tuple[str, ...]) -> None:
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(command: tuple[str, ...]) -> None:
-    """Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set: run -- CMD…"""
+    """Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set (run -- CMD …)."""
     from daybreak_pipeline import pipeline
 
     with pipeline.ready(migrate=False) as (_, environment):
@@ -254,7 +279,9 @@ def _export(data_dir: Path | None) -> Path:
     return export
 
 
-def _import(console: Console, environment: dict[str, str], export: Path, *, quiet: bool = False, **options: Any) -> Outcome:
+def _import(
+    console: Console, environment: dict[str, str], export: Path, *, quiet: bool = False, **options: Any
+) -> Outcome:
     """Run the import with a line of progress, and show the scorecard unless ``quiet``."""
     from daybreak_pipeline import pipeline, scorecard
     from daybreak_pipeline.terminal import TerminalProgress
@@ -265,8 +292,13 @@ def _import(console: Console, environment: dict[str, str], export: Path, *, quie
     if not quiet:
         scorecard.show(outcome, console)
         if export == settings.PROJECT_ROOT / "data" / "sample":
-            console.print("\nThe sample has planted faults: failing checks are meant, they show what is caught.")
-        console.print(f"\nimport, from command to scorecard: {time.monotonic() - _STARTED:.1f} s (the run itself {time.monotonic() - begun:.1f} s)", highlight=False)
+            console.print(
+                "\nThe sample has planted faults: failing checks are meant, they show what is caught."
+            )
+        console.print(
+            f"\nimport, from command to scorecard: {time.monotonic() - _STARTED:.1f} s (the run itself {time.monotonic() - begun:.1f} s)",
+            highlight=False,
+        )
     return outcome
 
 
@@ -320,7 +352,7 @@ def _progress_line() -> Iterator[Callable[[str], None]]:
     console = _console(stderr=True)
     if console.is_terminal:
         with console.status("starting …") as status:
-            yield lambda text: status.update(text)
+            yield status.update
     else:
         from daybreak_pipeline.terminal import sparse
 

@@ -46,7 +46,13 @@ def _server() -> list[Finding]:
             findings = [_tried("key", lambda: "32 bytes" if keys.load() else "")]
             with database.connect(health) as connection:
                 row = connection.execute("SHOW server_version").fetchone()
-                findings.append(Finding("server", good=True, text=f"PostgreSQL {row[0] if row else '?'} at {health.host}:{health.port}"))
+                findings.append(
+                    Finding(
+                        "server",
+                        good=True,
+                        text=f"PostgreSQL {row[0] if row else '?'} at {health.host}:{health.port}",
+                    )
+                )
                 applied = runner.current_revision(connection)
             newest = runner.newest_revision()
             hint = "" if applied == newest else f", newest is {newest}: run daybreak migrate up"

@@ -187,7 +187,7 @@ def _stop_unless_used(home: Path) -> None:
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         data = _existing_data(home)
-        if data is not None:
+        if data is not None and data.exists():
             _stop(data)
     except BlockingIOError:
         pass

@@ -98,12 +98,9 @@ def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str,
     with database.serving() as health:
         key = keys.load()
         with database.connect(health) as connection:
-            applied = runner.current_revision(connection)
-        if applied != runner.newest_revision():
-            if applied is not None and settings.given_database() and not migrate:
-                msg = f"the database has migration {applied}, this program needs {runner.newest_revision()}: run daybreak migrate up"
-                raise UsageError(msg)
-            runner.upgrade(health)
+            if runner.current_revision(connection) and settings.given_database() and not migrate:
+                runner.require_newest(connection)
+        runner.upgrade(health)
         with database.connect(health, key=key) as connection:
             keys.verify(connection)
         environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)
@@ -160,7 +157,11 @@ def run_checks(environment: dict[str, str]) -> Outcome:
     with _executed(environment, "check_all", {}, None, None) as result:
         reasons = _reasons(result)
         outcome = Outcome(result.run_id, checks=_checks(result))
-        unchecked = [f"{step}: {reason}" for step, reason in reasons.items() if step.removeprefix("check_") not in outcome.checks]
+        unchecked = [
+            f"{step}: {reason}"
+            for step, reason in reasons.items()
+            if step.removeprefix("check_") not in outcome.checks
+        ]
         if unchecked:
             raise UsageError(unchecked[0])
         return outcome

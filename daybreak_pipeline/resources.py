@@ -50,10 +50,7 @@ class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
             msg = "the database is only there during a run"
             raise UsageError(msg)
         with database.connect(self._settings, key=keys.load()) as connection:
-            applied = runner.current_revision(connection)
-            if applied != runner.newest_revision():
-                msg = f"the database has migration {applied or 'none'}, this program needs {runner.newest_revision()}: run daybreak migrate up"
-                raise UsageError(msg)
+            runner.require_newest(connection)
             keys.verify(connection)
             yield connection
 
@@ -70,7 +67,11 @@ class ProgressLog:
             now = time.monotonic()
             if now - last >= _SECONDS_BETWEEN_LOG_LINES:
                 last = now
-                staged = f", {amount / 1e6:,.0f} MB at {amount / 1e6 / (now - begun):,.0f} MB/s" if phase == "stage" else ""
+                staged = (
+                    f", {amount / 1e6:,.0f} MB at {amount / 1e6 / (now - begun):,.0f} MB/s"
+                    if phase == "stage"
+                    else ""
+                )
                 log.info("%s: %s after %.0f s%s", table, phase, now - begun, staged)
 
         return hear

@@ -53,7 +53,9 @@ def _show_tables(outcome: Outcome, console: Console) -> None:
             console.print(f"[red]failed[/] {_plain(result.reason, name)}", soft_wrap=True)
     waiting = [name for name, result in outcome.tables.items() if result.reason and result.status != "failed"]
     if waiting:
-        console.print(f"[yellow]not tried[/] {', '.join(waiting)}: a table that they depend on failed", soft_wrap=True)
+        console.print(
+            f"[yellow]not tried[/] {', '.join(waiting)}: a table that they depend on failed", soft_wrap=True
+        )
 
 
 def _show_checks(outcome: Outcome, console: Console) -> None:
@@ -73,7 +75,11 @@ def _show_checks(outcome: Outcome, console: Console) -> None:
     console.print(f"{total - len(findings)} of {total} checks passed; these found something:")
     for name, check, found in findings:
         color = "red" if found.severity == "ERROR" else "yellow"
-        console.print(f"  [{color}]{found.severity:5}[/] {name}.{check}: {found.summary}", soft_wrap=True, highlight=False)
+        console.print(
+            f"  [{color}]{found.severity:5}[/] {name}.{check}: {found.summary}",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _marks(checks: dict[str, CheckOutcome]) -> str:

@@ -27,7 +27,9 @@ class TerminalProgress(ProgressLog):
         def hear(phase: str, amount: int) -> None:
             run_log(phase, amount)
             seconds = max(time.monotonic() - begun, 0.001)
-            staged = f" {amount / 1e6:,.1f} MB, {amount / 1e6 / seconds:,.0f} MB/s" if phase == "stage" else ""
+            staged = (
+                f" {amount / 1e6:,.1f} MB, {amount / 1e6 / seconds:,.0f} MB/s" if phase == "stage" else ""
+            )
             self._tell(f"{table}: {phase}{staged}")
 
         return hear

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import PROJECT_ROOT
@@ -67,7 +67,11 @@ def serving(environment: Mapping[str, str], port: int) -> Iterator[list[subproce
 
 def _start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     module, *arguments = command
-    program = [sys.executable, "-m", "dagster", "daemon"] if module == "dagster._daemon" else [sys.executable, "-m", module]
+    program = (
+        [sys.executable, "-m", "dagster", "daemon"]
+        if module == "dagster._daemon"
+        else [sys.executable, "-m", module]
+    )
     log_level = ["--log-level", "warning"]
     return subprocess.Popen(
         [*program, *arguments, *log_level],
@@ -111,7 +115,5 @@ def _stop(children: list[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # what the child left behind in its session
-        except ProcessLookupError:
-            pass

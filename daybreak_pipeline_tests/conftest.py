@@ -106,4 +106,4 @@ def export(tmp_path: Path, session: Connection) -> Export:
 def _administer(server: DatabaseSettings, statement: str, *names: str) -> None:
     with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as administrator:
         identifiers = [sql.Identifier(name) for name in names]
-        administrator.execute(sql.SQL(statement).format(*identifiers))  # type: ignore[arg-type]  # literals above
+        administrator.execute(sql.SQL(statement).format(*identifiers))

@@ -21,14 +21,30 @@ NOON = "2025-06-25T12:00:00.000000"
 SMALLEST: dict[str, dict[str, str]] = {
     "patients_and_guardians": {"role": "1"},
     "clinicians": {},
-    "kinships": {"user_0_id": "patient", "user_1_id": "child", "kind": "1", "user_0_label": "1", "user_1_label": "2"},
-    "questionnaires": {"subject_id": "child", "respondent_id": "patient", "question_answers": "{}", "type": "3"},
+    "kinships": {
+        "user_0_id": "patient",
+        "user_1_id": "child",
+        "kind": "1",
+        "user_0_label": "1",
+        "user_1_label": "2",
+    },
+    "questionnaires": {
+        "subject_id": "child",
+        "respondent_id": "patient",
+        "question_answers": "{}",
+        "type": "3",
+    },
     "clinician_credentialed_insurances": {"name": "Any Insurance"},
     "insurance_coverages": {"kind": "2", "user_id": "patient"},
     "organizations": {"kind": "2", "name": "Any School"},
     "contracts": {"effective_date": "2025-01-01", "services": '["onsite_care"]', "terms": "[]"},
     "org_contracts": {"organization_id": "school", "contract_id": "contract"},
-    "referrals": {"submitter_id": "patient", "organization_id": "school", "service_kind": "1", "contract_id": "contract"},
+    "referrals": {
+        "submitter_id": "patient",
+        "organization_id": "school",
+        "service_kind": "1",
+        "contract_id": "contract",
+    },
     "referral_members": {"referral_id": "referral", "user_id": "child"},
     "memberships": {"user_id": "patient", "organization_id": "school"},
     "patient_availabilities": {"user_id": "patient", "availability": "[]"},
@@ -39,7 +55,10 @@ SMALLEST: dict[str, dict[str, str]] = {
         "timezone": "UTC",
         "created_at": NOON,
     },
-    "clinician_insurance_affiliations": {"care_provider_profile_id": "clinician", "credentialed_insurance_id": "insurance"},
+    "clinician_insurance_affiliations": {
+        "care_provider_profile_id": "clinician",
+        "credentialed_insurance_id": "insurance",
+    },
     "documents": {"label": "privacy_policy"},
 }
 """The required columns of each table. A word in an ``_id`` column stands for an id: see ``uuid``."""
@@ -60,7 +79,9 @@ def record(table: str, word: str = "", **values: str | None) -> dict[str, str | 
         **values,
     }
     return {
-        name: uuid(value) if value and name.endswith("_id") and value.isalpha() and name != "healthie_id" else value
+        name: uuid(value)
+        if value and name.endswith("_id") and value.isalpha() and name != "healthie_id"
+        else value
         for name, value in merged.items()
     }
 
@@ -118,8 +139,13 @@ class Export:
     def add_parents(self) -> None:
         """Import one row of every table that others refer to: patient, child, school, contract, referral …"""
         self.load("clinicians", record("clinicians", "clinician", healthie_id="7"))
-        self.load("patients_and_guardians", *(record("patients_and_guardians", word) for word in ("patient", "child")))
-        self.load("clinician_credentialed_insurances", record("clinician_credentialed_insurances", "insurance"))
+        self.load(
+            "patients_and_guardians",
+            *(record("patients_and_guardians", word) for word in ("patient", "child")),
+        )
+        self.load(
+            "clinician_credentialed_insurances", record("clinician_credentialed_insurances", "insurance")
+        )
         self.load("organizations", record("organizations", "school"))
         self.load("contracts", record("contracts", "contract"))
         self.load("referrals", record("referrals", "referral"))

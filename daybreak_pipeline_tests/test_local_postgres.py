@@ -700,6 +700,10 @@ def test_a_home_below_a_closed_directory_keeps_its_data_elsewhere(place: Path) -
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     home = closed / "home"
+    with pytest.MonkeyPatch.context() as broken:
+        broken.setenv("DAYBREAK_PG_BIN", "/nowhere")
+        with pytest.raises(UsageError, match="DAYBREAK_PG_BIN=/nowhere"), serve(home):
+            pass
     with serve(home) as settings:
         ask(settings, "CREATE TABLE kept AS SELECT 1 AS n")
     data = data_of(home)

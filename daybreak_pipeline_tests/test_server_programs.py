@@ -195,6 +195,7 @@ def test_can_enter_goes_by_owner_group_and_others(place: Path) -> None:
     if os.geteuid() != 0:
         inner.chmod(0o011)  # the owner's bits count for the owner
         assert not server_programs.can_enter(inner, mine)
+        inner.chmod(0o700)
 
 
 def test_the_environment_of_the_server_holds_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ So the UI shows which table is older than its file.
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import dagster as dg
 
@@ -35,7 +36,6 @@ def _spec(table: Table) -> dg.AssetSpec:
 
 def build_source_assets() -> dg.AssetsDefinition:
     """Return the 16 source files as one observable definition, any of which can be observed alone."""
-
     with warnings.catch_warnings():
         # Beta since Dagster 1.7; the alternative, SourceAsset, is superseded.
         warnings.simplefilter("ignore", dg.BetaWarning)
@@ -43,7 +43,7 @@ def build_source_assets() -> dg.AssetsDefinition:
             name="observe_export", specs=[_spec(table) for table in TABLES.values()], can_subset=True
         )
 
-    @observable
+    @observable  # type: ignore[untyped-decorator]  # Dagster's decorator has no types
     def observe_export(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
         """Observe the files of the export directory by content."""
         directory = settings.export_dir()
@@ -54,7 +54,7 @@ def build_source_assets() -> dg.AssetsDefinition:
             else:
                 context.log.warning("%s: no file in the export directory", key.path[-1])
 
-    return observe_export
+    return cast("dg.AssetsDefinition", observe_export)
 
 
 def observe(directory: Path, table: Table) -> dg.ObserveResult | None:

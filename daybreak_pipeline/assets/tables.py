@@ -22,7 +22,8 @@ class ImportConfig(dg.Config):
     """What can be chosen for one import, also in the launchpad."""
 
     export_dir: str = Field(
-        default="", description="Directory with the export's files; empty: DAYBREAK_EXPORT_DIR, or the sample."
+        default="",
+        description="Directory with the export's files; empty: DAYBREAK_EXPORT_DIR, or the sample.",
     )
     full: bool = Field(default=False, description="Read a file again although its content has not changed.")
 
@@ -48,7 +49,7 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         config: ImportConfig,
         health_database: HealthDatabase,
         progress_log: dg.ResourceParam[ProgressLog],
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[None]:
         directory = Path(config.export_dir).expanduser() if config.export_dir else settings.export_dir()
         try:
             with health_database.connection() as connection:

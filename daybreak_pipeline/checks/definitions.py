@@ -22,7 +22,9 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=f"check_{table.name}",
         specs=[
-            dg.AssetCheckSpec(rule.name, asset=table.name, description=rule.description, blocking=rule.blocking)
+            dg.AssetCheckSpec(
+                rule.name, asset=table.name, description=rule.description, blocking=rule.blocking
+            )
             for rule in RULES
         ],
         can_subset=True,
@@ -45,7 +47,9 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
 
 def _result(table: Table, rule: str, finding: Finding) -> dg.AssetCheckResult:
     metadata: dict[str, dg.MetadataValue] = {"count": dg.MetadataValue.int(finding.count)}
-    metadata |= {name: dg.MetadataValue.int(number) for name, number in finding.counts.items() if name != "count"}
+    metadata |= {
+        name: dg.MetadataValue.int(number) for name, number in finding.counts.items() if name != "count"
+    }
     if finding.rows:
         metadata["first_rows"] = dg.MetadataValue.md("\n".join(f"- `{row}`" for row in finding.rows))
     return dg.AssetCheckResult(

@@ -61,14 +61,24 @@ def orphans(connection: Connection, catalog: TableCatalog) -> Finding:
     for reference in catalog.table.references:
         if not reference.enforced:
             found = _unresolved(connection, catalog, reference)
-            counts[reference.column] = len(found) if len(found) < SHOWN_ROWS else _count_unresolved(connection, catalog, reference)
+            counts[reference.column] = (
+                len(found) if len(found) < SHOWN_ROWS else _count_unresolved(connection, catalog, reference)
+            )
             rows += found
-    counts |= {f"{column} (loaded as NULL)": n for column, n in _open_issues(connection, catalog, "dangling_reference").items()}
+    counts |= {
+        f"{column} (loaded as NULL)": n
+        for column, n in _open_issues(connection, catalog, "dangling_reference").items()
+    }
     refused, refused_rows = _quarantined(connection, catalog, "missing_parent")
     counts |= {f"{column} (quarantined)": n for column, n in refused.items()}
     counts = {name: n for name, n in counts.items() if n}
     return Finding(
-        _sentence(counts, "reference that leads nowhere", "references that lead nowhere", "every reference leads to a row"),
+        _sentence(
+            counts,
+            "reference that leads nowhere",
+            "references that lead nowhere",
+            "every reference leads to a row",
+        ),
         sum(counts.values()),
         "ERROR" if refused else "WARN",
         counts,
@@ -81,11 +91,19 @@ def valid_enums(connection: Connection, catalog: TableCatalog) -> Finding:
     counts: dict[str, int] = {}
     rows: list[str] = []
     for check in catalog.checks:
-        condition = sql.SQL("({}) IS FALSE").format(sql.SQL(check.expression))  # type: ignore[arg-type]  # from the catalog
+        condition = sql.SQL("({}) IS FALSE").format(sql.SQL(check.expression))
         number, ids = _matching(connection, catalog, condition)
         counts[f"{', '.join(check.columns)} ({check.name})"] = number
         rows += ids
-    return _with_quarantined(connection, catalog, "invalid_enum", counts, rows, "code outside its list", "every code is in its list")
+    return _with_quarantined(
+        connection,
+        catalog,
+        "invalid_enum",
+        counts,
+        rows,
+        "code outside its list",
+        "every code is in its list",
+    )
 
 
 def required_values(connection: Connection, catalog: TableCatalog) -> Finding:
@@ -94,7 +112,13 @@ def required_values(connection: Connection, catalog: TableCatalog) -> Finding:
     empty = sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in required)
     number, rows = _matching(connection, catalog, empty)
     return _with_quarantined(
-        connection, catalog, "missing_required", {"in the table": number}, rows, "required value missing", "every required value is there"
+        connection,
+        catalog,
+        "missing_required",
+        {"in the table": number},
+        rows,
+        "required value missing",
+        "every required value is there",
     )
 
 
@@ -104,12 +128,19 @@ def valid_json(connection: Connection, catalog: TableCatalog) -> Finding:
     rows: list[str] = []
     if "profile_data" in catalog.by_name:
         number, rows = _matching(
-            connection, catalog, sql.SQL("profile_data IS NOT NULL AND jsonb_typeof(profile_data) NOT IN ('object', 'string')")
+            connection,
+            catalog,
+            sql.SQL("profile_data IS NOT NULL AND jsonb_typeof(profile_data) NOT IN ('object', 'string')"),
         )
         counts["profile_data (not an object)"] = number
     counts = {name: n for name, n in counts.items() if n}
     return Finding(
-        _sentence(counts, "value that is not the JSON it should be", "values that are not the JSON they should be", "every JSON value is JSON"),
+        _sentence(
+            counts,
+            "value that is not the JSON it should be",
+            "values that are not the JSON they should be",
+            "every JSON value is JSON",
+        ),
         sum(counts.values()),
         "WARN",
         counts,
@@ -146,7 +177,12 @@ def row_accounting(connection: Connection, catalog: TableCatalog) -> Finding:
     }
     counts = {name: n for name, n in counts.items() if n}
     return Finding(
-        _sentence(counts, "record unaccounted for", "records unaccounted for", "every record of the last import is accounted for"),
+        _sentence(
+            counts,
+            "record unaccounted for",
+            "records unaccounted for",
+            "every record of the last import is accounted for",
+        ),
         sum(counts.values()),
         counts=counts,
     )
@@ -171,7 +207,13 @@ def _sentence(counts: dict[str, int], one: str, many: str, none: str) -> str:
 
 
 def _with_quarantined(  # noqa: PLR0913, PLR0917 - two callers, one sentence each
-    connection: Connection, catalog: TableCatalog, code: str, counts: dict[str, int], rows: list[str], what: str, none: str
+    connection: Connection,
+    catalog: TableCatalog,
+    code: str,
+    counts: dict[str, int],
+    rows: list[str],
+    what: str,
+    none: str,
 ) -> Finding:
     refused, refused_rows = _quarantined(connection, catalog, code)
     counts = counts | {f"{column} (quarantined)": n for column, n in refused.items()}
@@ -185,7 +227,9 @@ def _with_quarantined(  # noqa: PLR0913, PLR0917 - two callers, one sentence eac
     )
 
 
-def _matching(connection: Connection, catalog: TableCatalog, condition: sql.Composable) -> tuple[int, list[str]]:
+def _matching(
+    connection: Connection, catalog: TableCatalog, condition: sql.Composable
+) -> tuple[int, list[str]]:
     """Return how many rows of the table meet a condition, and the ids of the first of them."""
     table = sql.Identifier("public", catalog.table.name)
     query = sql.SQL("SELECT count(*), (array_agg(id::text))[1:{}] FROM {} WHERE {}")
@@ -193,7 +237,9 @@ def _matching(connection: Connection, catalog: TableCatalog, condition: sql.Comp
     return (row[0], row[1] or []) if row else (0, [])
 
 
-def _quarantined(connection: Connection, catalog: TableCatalog, code: str) -> tuple[dict[str, int], list[str]]:
+def _quarantined(
+    connection: Connection, catalog: TableCatalog, code: str
+) -> tuple[dict[str, int], list[str]]:
     """Return the open quarantine for one reason: records by column, and the first of their names."""
     counts = connection.execute(
         """
@@ -238,7 +284,9 @@ def _issue_rows(connection: Connection, catalog: TableCatalog, code: str) -> lis
 
 
 def _unresolved(connection: Connection, catalog: TableCatalog, reference: Reference) -> list[str]:
-    query = sql.SQL("SELECT t.id::text {} LIMIT {}").format(_orphaned(catalog, reference), sql.Literal(SHOWN_ROWS))
+    query = sql.SQL("SELECT t.id::text {} LIMIT {}").format(
+        _orphaned(catalog, reference), sql.Literal(SHOWN_ROWS)
+    )
     return [row[0] for row in connection.execute(query).fetchall()]
 
 

@@ -113,7 +113,9 @@ class TableCatalog:
         return tuple(c.name for c in self.columns if c.name == "id" or c.needs_value)
 
 
-_TECHNICAL = frozenset({"_source_hash", "_import_id", "_record_number", "_export_columns_encrypted", "name_tokens"})
+_TECHNICAL = frozenset(
+    {"_source_hash", "_import_id", "_record_number", "_export_columns_encrypted", "name_tokens"}
+)
 
 
 def read(connection: Connection, name: str) -> TableCatalog:
@@ -125,7 +127,9 @@ def read(connection: Connection, name: str) -> TableCatalog:
     checks: list[Check] = []
     unique_keys: list[tuple[str, ...]] = []
     foreign_keys: list[ForeignKey] = []
-    for constraint, kind, columns, expression, foreign in connection.execute(_CONSTRAINTS, [f"public.{name}"]):
+    for constraint, kind, columns, expression, foreign in connection.execute(
+        _CONSTRAINTS, [f"public.{name}"]
+    ):
         if kind == "c":
             checks.append(Check(constraint, tuple(columns), expression))
         elif kind == "u":

@@ -46,7 +46,7 @@ def _probe(expressions: Expressions, column: Column) -> sql.Composable:
     typed = expressions.typed(column)
     if column.type in TIME_TYPES:
         # The cast of the empty string stands for a word that PostgreSQL would take for a time.
-        kind = sql.SQL(column.type)  # type: ignore[arg-type]  # a type name from the catalog
+        kind = sql.SQL(column.type)
         text = expressions.text(column.name)
         return call(
             "count(CASE WHEN {} >= 'A' AND {} ~* {} THEN ''::text::{} ELSE {} END)",
@@ -69,7 +69,7 @@ def _read_keys(work: Work) -> None:
     def typed(name: str, kind: str) -> sql.Composable:
         if name in by_name:
             return expressions.typed(by_name[name])
-        return sql.SQL(f"NULL::{kind}")  # type: ignore[arg-type]  # literals below
+        return sql.SQL(f"NULL::{kind}")
 
     work.run(
         """

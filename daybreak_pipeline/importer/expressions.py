@@ -22,7 +22,7 @@ TIME_WORDS = r"^\s*(now|today|tomorrow|yesterday|epoch|allballs)"
 
 def call(template: str, *arguments: sql.Composable, **named: sql.Composable) -> sql.Composed:
     """Return a piece of SQL composed of others; the template is always a literal of this package."""
-    return sql.SQL(template).format(*arguments, **named)  # type: ignore[arg-type]  # a LiteralString by the rule above
+    return sql.SQL(template).format(*arguments, **named)
 
 
 @dataclass
@@ -79,13 +79,17 @@ class Expressions:
     def typed(self, column: Column) -> sql.Composable:
         """Return a column's value in its type, before defaults and references."""
         text = self.text(column.name)
-        kind = sql.SQL(column.type)  # type: ignore[arg-type]  # a type name from the catalog
+        kind = sql.SQL(column.type)
         lenient = column.name in self.lenient
         if column.type in {"text", "character varying"}:
             return text
         if column.type == "text[]":
             array = call("ingest.text_array({})", text)
-            return call("CASE WHEN ingest.text_array_fault({}) IS NULL THEN {} END", text, array) if lenient else array
+            return (
+                call("CASE WHEN ingest.text_array_fault({}) IS NULL THEN {} END", text, array)
+                if lenient
+                else array
+            )
         if not lenient:
             return call("({})::{}", text, kind)
         value = call("ingest.try_cast({}, NULL::{})", text, kind)
@@ -100,7 +104,7 @@ class Expressions:
         text = self.text(column.name)
         if column.type == "text[]":
             return call("ingest.text_array_fault({})", text)
-        kind = sql.SQL(column.type)  # type: ignore[arg-type]  # a type name from the catalog
+        kind = sql.SQL(column.type)
         fault = call("ingest.cast_fault({}, NULL::{})", text, kind)
         if column.type in TIME_TYPES:
             return call(
@@ -115,7 +119,7 @@ class Expressions:
     def value(self, column: Column) -> sql.Composable:
         """Return what is stored in a plain column: typed, with constants and defaults filled in."""
         if column.name in self.constants:
-            kind = sql.SQL(column.type)  # type: ignore[arg-type]  # a type name from the catalog
+            kind = sql.SQL(column.type)
             return call("{}::{}", sql.Literal(self.constants[column.name]), kind)
         value = self.typed(column)
         if column.name == "profile_data":
@@ -129,7 +133,7 @@ class Expressions:
                 self._if_present("updated_at"),
             )
         if column.takes_default:
-            default = sql.SQL(column.default or "NULL")  # type: ignore[arg-type]  # an expression from the catalog
+            default = sql.SQL(column.default or "NULL")
             value = call("coalesce({}, {})", value, default)
         return value
 
@@ -155,7 +159,9 @@ class Expressions:
         if self.keeps_unknown:
             kept |= set(self.unknown)
         columns = sorted(kept & set(self.stage.header))
-        row = sql.SQL(", ").join(call("s.{}", column) for name in columns if (column := self.stage.column(name)))
+        row = sql.SQL(", ").join(
+            call("s.{}", column) for name in columns if (column := self.stage.column(name))
+        )
         return call("hmac(record_send(ROW({})), %(hash_key)s, 'sha256')", row)
 
     def _if_present(self, name: str) -> sql.Composable:
@@ -168,7 +174,8 @@ class Expressions:
             return profile
         return call(
             "CASE WHEN {extra} = '{{}}' THEN {profile} "
-            "WHEN jsonb_typeof({profile}) <> 'object' THEN jsonb_build_object('profile_data', {profile}, 'export_columns', {extra}) "
+            "WHEN jsonb_typeof({profile}) <> 'object' "
+            "THEN jsonb_build_object('profile_data', {profile}, 'export_columns', {extra}) "
             "ELSE coalesce({profile}, '{{}}') || jsonb_build_object('export_columns', {extra}) END",
             extra=self.record(self.plain_unknown),
             profile=profile,

@@ -63,8 +63,8 @@ def _restore(connection: Connection, catalog: TableCatalog, key: ForeignKey) -> 
         UPDATE ingest.field_issues i SET resolved_at = now() FROM found f WHERE i.id = f.id
         """
     ).format(
-        kind=sql.SQL(catalog.by_name[key.column].type),  # type: ignore[arg-type]  # from the catalog
-        id_kind=sql.SQL(catalog.id_type),  # type: ignore[arg-type]  # from the catalog
+        kind=sql.SQL(catalog.by_name[key.column].type),
+        id_kind=sql.SQL(catalog.id_type),
         table_name=sql.Literal(catalog.table.name),
         column_name=sql.Literal(key.column),
         column=sql.Identifier(key.column),

@@ -68,9 +68,7 @@ class Entry:
 
 def next_id(connection: Connection) -> int:
     """Return the id of the import that begins."""
-    row = connection.execute(
-        "SELECT nextval(pg_get_serial_sequence('ingest.imports', 'id'))"
-    ).fetchone()
+    row = connection.execute("SELECT nextval(pg_get_serial_sequence('ingest.imports', 'id'))").fetchone()
     return int(row[0]) if row else 0
 
 

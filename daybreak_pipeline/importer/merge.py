@@ -53,7 +53,7 @@ def merge(work: Work) -> None:
 
 
 def _parameters(work: Work) -> dict[str, object]:
-    """The sub-keys, as bound parameters."""
+    """Return the sub-keys, as bound parameters."""
     row = work.connection.execute(
         "SELECT privacy.required_key('seal'), privacy.required_key('search')"
     ).fetchone()
@@ -116,7 +116,10 @@ def _source(work: Work) -> sql.Composable:
         if key.column in in_file and not work.catalog.by_name[key.column].required
     ]
     return call(
-        "FROM {} s JOIN {} f ON f.record = s._record{} WHERE true", work.stage.table, work.fates, sql.SQL("").join(joins)
+        "FROM {} s JOIN {} f ON f.record = s._record{} WHERE true",
+        work.stage.table,
+        work.fates,
+        sql.SQL("").join(joins),
     )
 
 

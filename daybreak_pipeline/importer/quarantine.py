@@ -20,7 +20,7 @@ def keep(work: Work) -> None:
 
 
 def _keep_records(work: Work, parameters: dict[str, object]) -> None:
-    """The same record is known again by its id, or else by its content and how often that occurred."""
+    """Know the same record again by its id, or else by its content and how often that occurred."""
     work.run(
         """
         WITH refused AS (
@@ -98,7 +98,7 @@ def _keep_issues(work: Work, parameters: dict[str, object]) -> None:
 
 
 def _resolve_issues(work: Work, parameters: dict[str, object]) -> None:
-    """A row that was written again without the issue no longer has it."""
+    """Close the issues of rows that were written again without them."""
     work.run(
         """
         UPDATE ingest.field_issues i SET resolved_at = now()

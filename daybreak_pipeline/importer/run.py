@@ -99,7 +99,9 @@ class _Begun:
 
 def _import(connection: Connection, begun: _Begun, progress: Progress, *, full: bool) -> Result:
     # Two imports of one table follow each other. The lock is the transaction's: nobody can leave it behind.
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%s))", [begun.table])
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%s))", [begun.table]
+    )
     # Triggers that touch what clients write stand aside for this very transaction.
     connection.execute("SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true)")
     connection.execute("SET LOCAL work_mem = '256MB'; SET LOCAL maintenance_work_mem = '512MB'")
@@ -167,13 +169,17 @@ def _load(
 
 
 def _count_rows(connection: Connection, table: str) -> int:
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier("public", table))).fetchone()
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier("public", table))
+    ).fetchone()
     return int(row[0]) if row else 0
 
 
 def _require_columns(catalog: TableCatalog, source: Source) -> None:
     constants = dict(catalog.table.constants)
-    missing = [name for name in catalog.required_in_file if name not in source.header and name not in constants]
+    missing = [
+        name for name in catalog.required_in_file if name not in source.header and name not in constants
+    ]
     if not source.header:
         msg = f"{catalog.table.name}: {source.path.name} is empty, it has not even a header"
         raise SourceError(msg)

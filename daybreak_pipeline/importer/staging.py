@@ -102,9 +102,7 @@ def _fill_part(connection: Connection, stage: Stage, part: Path) -> Iterator[int
     if encoding == "utf-8":
         try:
             with connection.transaction():
-                yield from _copy(
-                    connection, stage, columns, _raw_blocks(part), delimiter=delimiter, skip_header=True
-                )
+                yield from _copy(connection, stage, columns, _raw_blocks(part), delimiter)
                 return
         except (psycopg.DataError, _NeedsParser):
             pass
@@ -139,16 +137,17 @@ def _copy(
     stage: Stage,
     columns: list[sql.Identifier],
     blocks: Iterable[bytes],
-    *,
-    delimiter: str = ",",
-    skip_header: bool = False,
+    delimiter: str | None = None,
 ) -> Iterator[int]:
-    """Stream CSV bytes into the staging table, yielding the size of each block."""
+    """Stream CSV bytes into the staging table, yielding the size of each block.
+
+    With a ``delimiter`` they are a file as it stands, header included; without, CSV that we wrote.
+    """
     listed = sql.SQL(", ").join(columns)
     # FORCE_NULL: an empty cell is NULL, quoted or not.
     command = sql.SQL(
         "COPY {} ({}) FROM STDIN (FORMAT csv, HEADER {}, DELIMITER {}, ENCODING 'UTF8', FORCE_NULL ({}))"
-    ).format(stage.table, listed, sql.Literal(skip_header), sql.Literal(delimiter), listed)
+    ).format(stage.table, listed, sql.Literal(delimiter is not None), sql.Literal(delimiter or ","), listed)
     with connection.cursor() as cursor, cursor.copy(command) as copy:
         for block in blocks:
             copy.write(block)

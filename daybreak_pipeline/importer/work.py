@@ -65,7 +65,7 @@ class Work:
             "faults": self.faults,
             "issues": self.issues,
         }
-        query = sql.SQL(template).format(**(names | parts))  # type: ignore[arg-type]  # templates are literals of this package
+        query = sql.SQL(template).format(**(names | parts))
         return self.connection.execute(query, parameters).rowcount
 
     def create(self) -> None:

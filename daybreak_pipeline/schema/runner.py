@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy
 from alembic.config import Config
@@ -82,6 +82,19 @@ def current_revision(connection: Connection) -> str | None:
         return None
     row = connection.execute("SELECT version_num FROM migrations.alembic_version").fetchone()
     return str(row[0]) if row else None
+
+
+def require_newest(connection: Connection) -> None:
+    """Make sure that the database has the schema that this program is written for.
+
+    Raises:
+        UsageError: it has another.
+    """
+    applied = current_revision(connection)
+    if applied != newest_revision():
+        has = f"migration {applied}" if applied else "no schema yet"
+        msg = f"the database has {has}, this program needs migration {newest_revision()}: run daybreak migrate up"
+        raise UsageError(msg)
 
 
 def upgrade(
@@ -208,6 +221,6 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
     """Run one SQL file as it stands, in the transaction that Alembic opened."""
     from alembic import op
 
-    driver = op.get_bind().connection.driver_connection
-    driver.execute(path.read_bytes())
+    connection = cast("Connection", op.get_bind().connection.driver_connection)
+    connection.execute(path.read_bytes())
     applied.append(migration)
