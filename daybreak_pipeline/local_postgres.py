@@ -57,6 +57,7 @@ STOP_SECONDS = 300
 CONNECT_SECONDS = 10
 NOT_NOW = re.compile("starting up|recovery|shutting down|not yet accepting")
 ORPHAN_SECONDS = 30
+LEFTOVER_SECONDS = 5
 BIND_ATTEMPTS = 5
 POLL_SECONDS = 0.01
 # Longer than any process number: PostgreSQL finds no process there, whoever got the old number.
@@ -317,8 +318,7 @@ def _initialise(home: Path, data: Path, account: Account) -> None:
     """Make the data directory: completely, or not at all even if the machine stops meanwhile."""
     programs = server_programs.find()
     server_programs.make_directories(data.parent)
-    for leftover in data.parent.glob(f"{data.name}.new-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _remove_leftovers(data, account)
     work = Path(tempfile.mkdtemp(prefix=f"{data.name}.new-", dir=data.parent))
     try:
         _give_to(account, work)
@@ -331,6 +331,16 @@ def _initialise(home: Path, data: Path, account: Account) -> None:
         _flush_directory(data.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove_leftovers(data: Path, account: Account) -> None:
+    """Remove what a command left that was killed during initdb; that program may go on in there."""
+    for leftover in data.parent.glob(f"{data.name}.new-*"):
+        _end_processes(str(leftover), account, signal.SIGKILL)
+        deadline = time.monotonic() + LEFTOVER_SECONDS
+        while leftover.exists() and time.monotonic() < deadline:
+            shutil.rmtree(leftover, ignore_errors=True)
+            time.sleep(POLL_SECONDS)
 
 
 def _run_initdb(programs: Path, work: Path, account: Account) -> None:
@@ -591,6 +601,7 @@ def _start(data: Path, account: Account) -> int:
     """
     programs = _matching_programs(data)
     _trim_log(data)
+    _remove_leftovers(data, account)
     sockets = _make_socket_directory(data, account)
     refused: set[int] = set()
     deadline = time.monotonic() + ORPHAN_SECONDS
@@ -605,7 +616,8 @@ def _start(data: Path, account: Account) -> int:
         if "could not bind" in said and len(refused) < BIND_ATTEMPTS:
             refused.add(port)  # taken since we looked
         elif "shared memory block" in said and time.monotonic() < deadline:
-            _end_orphans(data, account)
+            # Its children: one in a long query does not notice by itself that its server is gone.
+            _end_processes(f"postgres: {_token(data)}: ", account, signal.SIGQUIT)
             time.sleep(0.1)
         else:
             _remove_sockets(data)
@@ -704,13 +716,12 @@ def _disown_stale_pid(data: Path) -> None:
             _write_file(path, f"{NO_PROCESS}\n{rest}", like=data)
 
 
-def _end_orphans(data: Path, account: Account) -> None:
-    """End the children of a server that was killed: one in a long query does not notice by itself."""
-    title = f"postgres: {_token(data)}: "
+def _end_processes(mark: str, account: Account, how: signal.Signals) -> None:
+    """End the server user's processes whose command line or title contains a mark that only we use."""
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if entry.stat().st_uid == account.uid and _command_line(int(entry.name)).startswith(title):
-                os.kill(int(entry.name), signal.SIGQUIT)
+            if entry.stat().st_uid == account.uid and mark in _command_line(int(entry.name)):
+                os.kill(int(entry.name), how)
 
 
 def _stop(data: Path) -> None:

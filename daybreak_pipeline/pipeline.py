@@ -98,9 +98,11 @@ def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str,
     with database.serving() as health:
         key = keys.load()
         with database.connect(health) as connection:
-            if runner.current_revision(connection) and settings.given_database() and not migrate:
+            applied = runner.current_revision(connection)
+            if applied and settings.given_database() and not migrate:
                 runner.require_newest(connection)
-        runner.upgrade(health)
+        if applied != runner.newest_revision():
+            runner.upgrade(health)
         with database.connect(health, key=key) as connection:
             keys.verify(connection)
         environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)

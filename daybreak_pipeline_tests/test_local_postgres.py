@@ -486,7 +486,7 @@ def test_killed_during_the_first_start(new_home: Path, delay: float) -> None:
     assert not is_running(new_home)
 
 
-@pytest.mark.parametrize("delay", [0.1, 0.3, 0.5, 0.6])
+@pytest.mark.parametrize("delay", [0.1, 0.3, 0.6])
 def test_interrupted_during_the_first_start(new_home: Path, delay: float) -> None:
     def interrupted(pipe: Connection) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)

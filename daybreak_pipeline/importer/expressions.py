@@ -65,6 +65,13 @@ class Expressions:
         """Unknown columns that are kept as they are."""
         return [name for name in self.unknown if name not in self.catalog.table.personal_export_columns]
 
+    @cached_property
+    def derived(self) -> set[str]:
+        """Columns that get a value from other columns of the file, whether it has themselves or not."""
+        profile = {"profile_data"} if self.keeps_unknown and self.plain_unknown else set()
+        deletion = {"deleted_at"} if "deleted_at" in self.catalog.by_name and "op" in self.stage.header else set()
+        return profile | deletion
+
     def text(self, name: str) -> sql.Composable:
         """Return a source column's text, NULL where the file does not have the column."""
         column = self.stage.column(name)
@@ -124,7 +131,7 @@ class Expressions:
         value = self.typed(column)
         if column.name == "profile_data":
             value = self._with_export_columns(value)
-        if column.name == "deleted_at" and "op" in self.stage.header:
+        if column.name == "deleted_at" and column.name in self.derived:
             value = call(
                 "coalesce({}, CASE WHEN {} = 'D' THEN coalesce({}, {}, now()) END)",
                 value,

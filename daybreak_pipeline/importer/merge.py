@@ -66,10 +66,10 @@ def _values(work: Work) -> list[tuple[str, sql.Composable]]:
     expressions = work.expressions
     catalog = work.catalog
     in_file = {column.name for column in expressions.in_file}
+    written = in_file | set(expressions.constants) | expressions.derived
     result: list[tuple[str, sql.Composable]] = []
     for column in catalog.columns:
-        derived = column.name == "profile_data" and expressions.plain_unknown
-        if column.name not in in_file and column.name not in expressions.constants and not derived:
+        if column.name not in written:
             continue
         if column.name in catalog.sealed:
             sealed = call("privacy.seal({}, %(seal)s)", expressions.sealed_text(column))

@@ -1,0 +1,289 @@
+"""The code location: the asset graph, its jobs, checks and schedule, and that loading it touches nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from daybreak_pipeline.definitions import build_defs, defs
+from daybreak_pipeline.resources import HealthDatabase
+from daybreak_pipeline.settings import PROJECT_ROOT
+from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.test_tables import APPLICATION_LEVEL, ENFORCED
+
+PACKAGE = PROJECT_ROOT / "daybreak_pipeline"
+CHECKS = ("orphans", "valid_enums", "required_values", "valid_json", "row_accounting")
+NOWHERE = "192.0.2.1"
+"""An address for documentation: nothing answers there."""
+
+
+def specs() -> dict[tuple[str, ...], dg.AssetSpec]:
+    return {tuple(spec.key.path): spec for spec in defs.resolve_all_asset_specs()}
+
+
+# --- Assets --------------------------------------------------------------------------------------------
+
+
+def test_there_are_16_tables_and_16_files() -> None:
+    tables = {(name,) for name in TABLES}
+    files = {("export", name) for name in TABLES}
+    assert set(specs()) == tables | files
+    assert (len(tables), len(files)) == (16, 16)
+
+
+def test_a_table_depends_on_its_file_and_on_what_the_plan_says_it_refers_to() -> None:
+    expected: dict[str, set[tuple[str, ...]]] = {name: {("export", name)} for name in TABLES}
+    for child, parents in ENFORCED | APPLICATION_LEVEL:
+        table = child.split(".")[0]
+        expected[table] |= {(parent.split(".")[0],) for parent in parents.split(" OR ")} - {(table,)}
+    found = {
+        key[0]: {tuple(dep.asset_key.path) for dep in spec.deps}
+        for key, spec in specs().items()
+        if len(key) == 1
+    }
+    assert found == expected
+
+
+def test_files_depend_on_nothing() -> None:
+    assert {key for key, spec in specs().items() if key[0] == "export" and spec.deps} == set()
+
+
+def test_files_are_observed_and_tables_are_materialised() -> None:
+    graph = defs.resolve_asset_graph()
+    assert graph.observable_asset_keys == {dg.AssetKey(["export", name]) for name in TABLES}
+    assert graph.materializable_asset_keys == {dg.AssetKey(name) for name in TABLES}
+
+
+@pytest.mark.parametrize("key", sorted(specs()), ids="/".join)
+def test_every_asset_says_what_it_is_and_whose(key: tuple[str, ...]) -> None:
+    spec = specs()[key]
+    assert spec.group_name not in {None, "default"}
+    assert spec.owners
+    assert all(owner.startswith("team:") for owner in spec.owners)
+    assert spec.kinds
+    assert len((spec.description or "").split()) > 3
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_tables_description_names_its_references_and_its_sealed_columns(name: str) -> None:
+    description = specs()[(name,)].description or ""
+    table = TABLES[name]
+    for column in [r.column for r in table.references] + list(table.sealed_columns):
+        assert f"`{column}`" in description
+    assert specs()[(name,)].kinds == {"postgres", "table"}
+    assert specs()[(name,)].metadata["dagster/table_name"] == f"daybreak_health.public.{name}"
+
+
+# --- Checks, jobs, schedule, resources, executor -------------------------------------------------------
+
+
+def test_each_table_has_one_multi_check_with_the_plans_rules() -> None:
+    found = {
+        str(check.node_def.name): [(spec.asset_key.path, spec.name) for spec in check.check_specs]
+        for check in defs.asset_checks or []
+        if isinstance(check, dg.AssetChecksDefinition)
+    }
+    assert found == {f"check_{name}": [([name], check) for check in CHECKS] for name in TABLES}
+
+
+def test_only_the_accounting_blocks() -> None:
+    blocking = {
+        spec.name: spec.blocking
+        for check in defs.asset_checks or []
+        if isinstance(check, dg.AssetChecksDefinition)
+        for spec in check.check_specs
+    }
+    assert blocking == {name: name == "row_accounting" for name in CHECKS}
+
+
+def test_every_check_says_what_it_wants() -> None:
+    for check in defs.asset_checks or []:
+        assert isinstance(check, dg.AssetChecksDefinition)
+        assert all((spec.description or "").endswith(".") for spec in check.check_specs)
+
+
+def test_import_all_covers_every_table_and_check() -> None:
+    layer = defs.resolve_job_def("import_all").asset_layer
+    assert layer.executable_asset_keys == {dg.AssetKey(name) for name in TABLES}
+    assert {(key.asset_key.path[0], key.name) for key in layer.asset_graph.asset_check_keys} >= {
+        (name, check) for name in TABLES for check in CHECKS
+    }
+    assert set(op_names("import_all")) == {*TABLES, *(f"check_{name}" for name in TABLES)}
+
+
+def test_check_all_checks_every_table_and_imports_none() -> None:
+    assert set(op_names("check_all")) == {f"check_{name}" for name in TABLES}
+
+
+def op_names(job: str) -> list[str]:
+    return [node.name for node in defs.resolve_job_def(job).nodes]
+
+
+def test_the_import_runs_every_day_unless_somebody_turns_it_off() -> None:
+    schedule = defs.resolve_schedule_def("daily_import")
+    assert schedule.job_name == "import_all"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    minute, hour, *days = str(schedule.cron_schedule).split()
+    assert (minute.isdecimal(), hour.isdecimal(), days) == (True, True, ["*", "*", "*"])
+    assert schedule.execution_timezone == "UTC"
+
+
+def test_the_schedule_asks_for_a_run_of_the_whole_import() -> None:
+    schedule = defs.resolve_schedule_def("daily_import")
+    with dg.instance_for_test() as instance:
+        context = dg.build_schedule_context(instance=instance, repository_def=defs.get_repository_def())
+        requests = schedule.evaluate_tick(context).run_requests or []
+    assert [(request.job_name, request.asset_selection) for request in requests] in (
+        [("import_all", None)],
+        [(None, None)],
+    )
+
+
+def test_build_defs_takes_other_resources() -> None:
+    other = HealthDatabase()
+    assert (build_defs(health_database=other).resources or {})["health_database"] is other
+
+
+def test_steps_run_in_one_process_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build_defs().resolve_job_def("import_all").executor_def.name == "in_process"
+    monkeypatch.setenv("DAYBREAK_EXECUTOR", "multiprocess")
+    assert build_defs().resolve_job_def("import_all").executor_def.name == "multiprocess"
+
+
+# --- Loading -------------------------------------------------------------------------------------------
+
+
+def test_workspace_and_project_file_name_the_same_location() -> None:
+    workspace = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dg"]
+    assert workspace == {
+        "load_from": [
+            {
+                "python_module": {
+                    "module_name": project["project"]["code_location_target_module"],
+                    "location_name": project["project"]["code_location_name"],
+                }
+            }
+        ]
+    }
+
+
+def test_definitions_are_valid_without_a_database(tmp_path: Path) -> None:
+    unused, home = tmp_path / "unused", tmp_path / "home"
+    unused.mkdir()
+    home.mkdir()
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
+    given = {"DB_HOST": NOWHERE, "DB_PORT": "1", "DAGSTER_HOME": str(home)}
+    embedded = {"DAYBREAK_HOME": str(unused), "DAGSTER_HOME": str(home)}
+    running = [
+        subprocess.Popen(
+            command,
+            cwd=PROJECT_ROOT,
+            env=os.environ | {"DAGSTER_DISABLE_TELEMETRY": "1"} | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for variables in (given, embedded)
+    ]
+    outputs = [process.communicate(timeout=60)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], outputs
+    assert all("daybreak_pipeline" in output for output in outputs)
+    assert list(unused.iterdir()) == []
+
+
+def test_loading_opens_no_connection_and_starts_no_program(tmp_path: Path) -> None:
+    watched = """
+import json, sys
+seen = []
+names = ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork")
+sys.addaudithook(lambda event, arguments: seen.append(event) if event in names else None)
+import daybreak_pipeline.definitions
+loaded = sorted({"daybreak_pipeline.local_postgres", "pandas", "pyarrow"} & set(sys.modules))
+print(json.dumps([seen, loaded]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", watched],
+        env=os.environ | {"DAYBREAK_HOME": str(tmp_path), "DB_HOST": NOWHERE},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert json.loads(done.stdout) == [[], []]
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- The house: who may know Dagster -------------------------------------------------------------------
+
+
+def modules(*patterns: str) -> list[Path]:
+    return sorted(path for pattern in patterns for path in PACKAGE.glob(pattern))
+
+
+def imported(path: Path) -> set[str]:
+    """Return every module that a file imports anywhere, also inside functions and for type checking."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+CORE = modules(
+    "importer/**/*.py",
+    "schema/**/*.py",
+    "privacy/**/*.py",
+    "generator/**/*.py",
+    "checks/rules.py",
+    "database.py",
+    "settings.py",
+    "tables.py",
+    "errors.py",
+    "local_postgres.py",
+    "server_programs.py",
+)
+
+
+def test_the_core_is_all_there() -> None:
+    parents = {path.parent.name for path in CORE}
+    assert parents == {"importer", "schema", "privacy", "generator", "checks", "daybreak_pipeline"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_core_does_not_know_dagster(path: Path) -> None:
+    shell = ("assets", "checks.definitions", "jobs", "resources", "schedules", "definitions", "pipeline")
+    forbidden = ("dagster", *(f"daybreak_pipeline.{name}" for name in shell))
+    assert {
+        name for name in imported(path) if any(name == f or name.startswith(f"{f}.") for f in forbidden)
+    } == set()
+
+
+@pytest.mark.parametrize("path", modules("**/*.py"), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_reaches_into_dagsters_internals(path: Path) -> None:
+    assert {name for name in imported(path) if name.startswith("dagster._")} == set()
+
+
+@pytest.mark.parametrize(
+    "name", ["SourceAsset", "AutoMaterializePolicy", "build_last_update_freshness_checks"]
+)
+def test_superseded_parts_of_dagster_are_not_used(name: str) -> None:
+    users = [
+        path.name
+        for path in modules("**/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and node.attr == name)
+        or (isinstance(node, ast.Name) and node.id == name)
+    ]
+    assert users == []
