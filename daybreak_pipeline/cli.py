@@ -297,7 +297,8 @@ def _import(
             )
         whole, run_itself = time.monotonic() - _STARTED, time.monotonic() - begun
         console.print(
-            f"\nimport, from command to scorecard: {whole:.1f} s (the run itself {run_itself:.1f} s)", highlight=False
+            f"\nimport, from command to scorecard: {whole:.1f} s (the run itself {run_itself:.1f} s)",
+            highlight=False,
         )
     return outcome
 

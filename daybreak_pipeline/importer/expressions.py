@@ -69,7 +69,9 @@ class Expressions:
     def derived(self) -> set[str]:
         """Columns that get a value from other columns of the file, whether it has themselves or not."""
         profile = {"profile_data"} if self.keeps_unknown and self.plain_unknown else set()
-        deletion = {"deleted_at"} if "deleted_at" in self.catalog.by_name and "op" in self.stage.header else set()
+        deletion = (
+            {"deleted_at"} if "deleted_at" in self.catalog.by_name and "op" in self.stage.header else set()
+        )
         return profile | deletion
 
     def text(self, name: str) -> sql.Composable:

@@ -220,7 +220,7 @@ def _source_uri(begun: _Begun) -> str:
 def _describe(error: psycopg.Error) -> str:
     """Say what the server refused without repeating a value: its messages may quote one."""
     diagnosis = error.diag
-    if diagnosis.sqlstate is None:
+    if diagnosis.sqlstate is None or diagnosis.sqlstate.startswith("57P"):
         return "the connection to the server was lost; nothing was changed, run the import again"
     parts = [f"the server reports {type(error).__name__} ({diagnosis.sqlstate})"]
     if diagnosis.constraint_name:

@@ -9,11 +9,14 @@ import csv
 import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import zstandard
 
 from daybreak_pipeline.errors import SourceError, UsageError
 from daybreak_pipeline.tables import TABLES, Table
@@ -21,6 +24,8 @@ from daybreak_pipeline.tables import TABLES, Table
 CSV_SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 BLOCK = 1 << 20
+DAMAGE = (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError)
+"""What reading a file raises that is not what its name says, or is cut off."""
 _HEADER_BYTES = 1 << 20
 
 
@@ -123,17 +128,18 @@ def suffix_of(path: Path) -> str | None:
 
 
 def read_header(path: Path) -> tuple[str, ...]:
-    """Return the column names of a source, trimmed, in lower case.
+    """Return the column names of a source, trimmed, in lower case; of a directory, those of all its parts.
 
     Raises:
-        SourceError: the file cannot be read or has no header, or a name occurs twice.
+        SourceError: the file cannot be read, or a name occurs twice in it.
     """
-    part = path
     if path.is_dir():
-        parts = Source(path, ()).parts
-        if not parts:
-            return ()
-        part = parts[0]
+        headers = [read_header(part) for part in Source(path, ()).parts]
+        return tuple(dict.fromkeys(name for header in headers for name in header))
+    return _file_header(path)
+
+
+def _file_header(part: Path) -> tuple[str, ...]:
     try:
         if suffix_of(part) == ".parquet":
             import pyarrow.parquet as pq
@@ -141,19 +147,20 @@ def read_header(path: Path) -> tuple[str, ...]:
             names = list(pq.read_schema(part).names)
         else:
             names = _csv_header(part)
-    except OSError as error:
-        msg = f"cannot read {path.name}: {error.strerror or 'it is damaged'}"
-        raise SourceError(msg) from None
-    except ValueError as error:
-        kind = "parquet" if suffix_of(part) == ".parquet" else "CSV"
-        msg = f"{path.name} is not a {kind} file that can be read ({type(error).__name__})"
-        raise SourceError(msg) from None
+    except DAMAGE as error:
+        raise unreadable(part, error) from None
     header = tuple(name.strip().lower() for name in names)
     twice = {name for name in header if name and header.count(name) > 1}
     if twice:
-        msg = f"{path.name}: the header has {', '.join(sorted(twice))} twice"
+        msg = f"{part.name}: the header has {', '.join(sorted(twice))} twice"
         raise SourceError(msg)
     return header
+
+
+def unreadable(part: Path, error: Exception) -> SourceError:
+    """Return the error that says of a file why it cannot be read (``DAMAGE``)."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
+    return SourceError(f"cannot read {part.name}: {reason}")
 
 
 @contextmanager
@@ -163,8 +170,6 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         with gzip.open(path, "rb") as file:
             yield file  # type: ignore[misc]  # GzipFile is a readable IO[bytes] in all but name
     elif path.name.lower().endswith(".zst"):
-        import zstandard
-
         with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as file:
             yield file
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +19,17 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import parquet, tolerant
 from daybreak_pipeline.importer.sources import (
     BLOCK,
+    DAMAGE,
     Source,
     delimiter_of,
     encoding_of,
     opened,
     read_header,
     suffix_of,
+    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -79,16 +81,29 @@ def fill(connection: Connection, stage: Stage, source: Source, progress: Progres
     staged = 0
     for part in source.parts:
         try:
-            for size in _fill_part(connection, stage, part):
+            for size in _fill_part(connection, stage, part, _next_record(connection, stage)):
                 staged += size
                 progress("stage", staged)
-        except (OSError, EOFError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
-            msg = f"cannot read {part.name} to its end: {reason}"
-            raise SourceError(msg) from None
+        except DAMAGE as error:
+            raise unreadable(part, error) from None
 
 
-def _fill_part(connection: Connection, stage: Stage, part: Path) -> Iterator[int]:
+def _next_record(connection: Connection, stage: Stage) -> int:
+    """Return the number of the next record, and let the staging table go on counting from it."""
+    row = connection.execute(
+        sql.SQL("SELECT coalesce(max(_record), 0) + 1 FROM {}").format(stage.table)
+    ).fetchone()
+    number = int(row[0]) if row else 1
+    if number > 1:
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ALTER COLUMN {} RESTART WITH {}").format(
+                stage.table, RECORD, sql.Literal(number)
+            )
+        )
+    return number
+
+
+def _fill_part(connection: Connection, stage: Stage, part: Path, first_record: int) -> Iterator[int]:
     columns = [column for name in read_header(part) if (column := stage.column(name))]
     if not columns:
         return
@@ -102,30 +117,42 @@ def _fill_part(connection: Connection, stage: Stage, part: Path) -> Iterator[int
     if encoding == "utf-8":
         try:
             with connection.transaction():
-                yield from _copy(connection, stage, columns, _raw_blocks(part), delimiter)
+                yield from _copy(connection, stage, columns, _raw_blocks(part, delimiter), delimiter)
                 return
         except (psycopg.DataError, _NeedsParser):
             pass
     numbered = [RECORD, MALFORMED, RAW, *columns]
-    yield from _copy(connection, stage, numbered, tolerant.csv_blocks(part, delimiter, len(columns)))
+    yield from _copy(
+        connection, stage, numbered, tolerant.csv_blocks(part, delimiter, len(columns), first_record)
+    )
 
 
 class _NeedsParser(Exception):  # noqa: N818 - a signal, not an error
     """The bytes hold something that COPY would misread."""
 
 
-def _raw_blocks(part: Path) -> Iterator[bytes]:
-    r"""Yield a file's bytes without a byte order mark.
+def _misread(delimiter: str) -> re.Pattern[bytes]:
+    r"""Return what COPY would silently misread: a line that begins with ``\.``, and a stray quote.
+
+    COPY before PostgreSQL 18 takes ``\.`` for the end of the data. A quote with text on both sides is
+    neither the begin nor the end of a field nor doubled: COPY would drop it.
+    """
+    edge = re.escape(delimiter.encode()) + rb'\r\n"'
+    return re.compile(rb'"(?<=[^' + edge + rb']")(?=[^' + edge + rb"])|\\\.(?<=[\r\n]\\\.)")
+
+
+def _raw_blocks(part: Path, delimiter: str) -> Iterator[bytes]:
+    """Yield a file's bytes without a byte order mark.
 
     Raises:
-        _NeedsParser: a line is ``\.``, which COPY before PostgreSQL 18 takes for the end of the data.
+        _NeedsParser: there is something that COPY would misread.
     """
+    misread = _misread(delimiter)
     with opened(part) as file:
         block = file.read(BLOCK).removeprefix(codecs.BOM_UTF8)
         tail = b"\n"
         while block:
-            seam = tail + block
-            if b"\n\\." in seam or b"\r\\." in seam:
+            if misread.search(tail + block):
                 raise _NeedsParser
             tail = block[-2:]
             yield block

@@ -17,18 +17,19 @@ from daybreak_pipeline.importer.sources import BLOCK, encoding_of, opened
 _RECORDS_PER_BLOCK = 5000
 
 
-def csv_blocks(part: Path, delimiter: str, width: int) -> Iterator[bytes]:
+def csv_blocks(part: Path, delimiter: str, width: int, first_record: int = 1) -> Iterator[bytes]:
     """Yield CSV with the columns record number, malformed (why), raw text, and the file's own.
 
     Args:
         part: the file.
         delimiter: the character between fields.
         width: how many fields a record must have.
+        first_record: the number of the first record.
     """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     empty = [""] * width
-    for number, (fields, why, raw) in enumerate(_records(part, delimiter, width), start=1):
+    for number, (fields, why, raw) in enumerate(_records(part, delimiter, width), start=first_record):
         if why:
             writer.writerow([number, why, raw.replace("\0", "\ufffd"), *empty])
         else:

@@ -36,7 +36,12 @@ def test_rule_1_blank_records_are_counted_and_skipped(export: Export) -> None:
 
 @pytest.mark.parametrize(
     ("row_id", "reason"),
-    [(None, "missing_key"), ("7", "invalid_value"), ("not-a-uuid", "invalid_value"), ("1e5", "invalid_value")],
+    [
+        (None, "missing_key"),
+        ("7", "invalid_value"),
+        ("not-a-uuid", "invalid_value"),
+        ("1e5", "invalid_value"),
+    ],
 )
 def test_rule_2_a_record_without_a_usable_id_is_quarantined(
     export: Export, row_id: str | None, reason: str
@@ -57,7 +62,10 @@ def test_rule_2_two_records_without_id_and_alike_are_two_in_quarantine_and_stay_
     ("older", "newer"),
     [
         ({"updated_at": BEFORE_NOON}, {}),
-        ({"_fivetran_synced": "2025-01-01 00:00:00.1 UTC"}, {"_fivetran_synced": "2025-01-01 00:00:00.11 UTC"}),
+        (
+            {"_fivetran_synced": "2025-01-01 00:00:00.1 UTC"},
+            {"_fivetran_synced": "2025-01-01 00:00:00.11 UTC"},
+        ),
         ({"_fivetran_synced": None}, {"_fivetran_synced": "2025-01-01 00:00:00 UTC"}),
         ({"updated_at": None}, {}),
         ({"updated_at": "rubbish"}, {}),
@@ -71,7 +79,12 @@ def test_rule_3_of_one_id_the_newest_record_wins(
     records = [record("documents", label="old", **older), record("documents", label="new", **newer)]
     if newest_first:
         records.reverse()
-    assert export.load("documents", *records) == {"status": "imported", "read": 2, "inserted": 1, "duplicate": 1}
+    assert export.load("documents", *records) == {
+        "status": "imported",
+        "read": 2,
+        "inserted": 1,
+        "duplicate": 1,
+    }
     assert export.rows("documents", "label") == [("new",)]
 
 
@@ -82,7 +95,10 @@ def test_rule_3_of_records_of_one_age_the_last_wins(export: Export) -> None:
 
 def test_rule_3_one_id_in_two_spellings_is_one_id(export: Export) -> None:
     spelled = record("documents")
-    shouted = spelled | {"id": "{" + str(spelled["id"]).upper().replace("-", "") + "}", "updated_at": AFTER_NOON}
+    shouted = spelled | {
+        "id": "{" + str(spelled["id"]).upper().replace("-", "") + "}",
+        "updated_at": AFTER_NOON,
+    }
     assert export.load("documents", spelled, shouted)["duplicate"] == 1
 
 
@@ -102,7 +118,10 @@ def test_rule_3_the_row_in_the_table_keeps_its_natural_key(export: Export) -> No
 
 
 def test_rule_3_an_empty_natural_key_is_nobodys(export: Export) -> None:
-    assert export.load("organizations", *(record("organizations", word) for word in ("one", "two")))["inserted"] == 2
+    assert (
+        export.load("organizations", *(record("organizations", word) for word in ("one", "two")))["inserted"]
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,7 +231,10 @@ def test_rule_4_all_faults_of_a_record_are_listed(export: Export) -> None:
 
 
 def test_rule_4_no_reason_repeats_a_value(export: Export) -> None:
-    export.load("clinicians", record("clinicians", birthdate="Geheimnis", phone="Geheimnis" * 6, created_at="Geheimnis"))
+    export.load(
+        "clinicians",
+        record("clinicians", birthdate="Geheimnis", phone="Geheimnis" * 6, created_at="Geheimnis"),
+    )
     reasons = export.connection.execute("SELECT reasons::text FROM ingest.quarantine").fetchall()
     assert len(reasons) == 1
     assert "Geheimnis" not in reasons[0][0]
@@ -221,7 +243,9 @@ def test_rule_4_no_reason_repeats_a_value(export: Export) -> None:
 def test_rule_5_an_empty_cell_takes_the_default_where_the_contract_says_so(export: Export) -> None:
     columns = ("version", "config", "score", "_fivetran_deleted")
     empty: dict[str, str | None] = dict.fromkeys(columns)
-    export.load("documents", record("documents") | {"version": None, "_fivetran_deleted": None, "created_at": None})
+    export.load(
+        "documents", record("documents") | {"version": None, "_fivetran_deleted": None, "created_at": None}
+    )
     export.load("organizations", record("organizations") | {"config": None})
     export.load("questionnaires", record("questionnaires") | {"score": empty["score"]})
     assert export.rows("documents", "version", "_fivetran_deleted") == [(1, False)]
@@ -247,7 +271,9 @@ def test_rule_5_a_default_filled_in_does_not_look_changed(export: Export) -> Non
 
 @pytest.mark.parametrize("table", [name for name, values in SMALLEST.items() if values])
 def test_rule_5_an_empty_required_cell_quarantines_its_record(export: Export, table: str) -> None:
-    required = [name for name in SMALLEST[table] if name != "created_at" or table == "clinician_availabilities"]
+    required = [
+        name for name in SMALLEST[table] if name != "created_at" or table == "clinician_availabilities"
+    ]
     bare = record(table) | dict.fromkeys(required)
     counts = export.load(table, bare)
     assert counts["quarantined"] == 1
@@ -289,7 +315,9 @@ def test_rule_7_a_nullable_reference_without_parent_loads_as_null_and_is_kept(ex
     counts = export.load("patients_and_guardians", record("patients_and_guardians", supervisor_id="stranger"))
     assert counts == {"status": "imported", "read": 1, "inserted": 1, "field_issues": 1}
     assert export.rows("patients_and_guardians", "supervisor_id") == [(None,)]
-    assert export.issues("patients_and_guardians") == [("supervisor_id", "dangling_reference", uuid("stranger"))]
+    assert export.issues("patients_and_guardians") == [
+        ("supervisor_id", "dangling_reference", uuid("stranger"))
+    ]
 
 
 def test_rule_7_a_required_reference_without_parent_quarantines_its_record(export: Export) -> None:
@@ -304,7 +332,9 @@ def test_rule_7_an_application_level_reference_without_parent_loads(export: Expo
 
 def test_rule_7_a_row_can_refer_to_one_that_comes_later_in_its_file(export: Export) -> None:
     school = record("organizations", "school", parent_organization_id="district")
-    assert "field_issues" not in export.load("organizations", school, record("organizations", "district", kind="1"))
+    assert "field_issues" not in export.load(
+        "organizations", school, record("organizations", "district", kind="1")
+    )
     assert export.rows("organizations", "parent_organization_id")[0][0] is not None
 
 
@@ -318,7 +348,9 @@ def test_rule_7_when_the_parent_arrives_the_reference_is_restored(export: Export
     export.load("patients_and_guardians", record("patients_and_guardians", supervisor_id="clinician"))
     export.load("clinicians", record("clinicians", "clinician"))
     export.load("patients_and_guardians")
-    assert [str(value) for (value,) in export.rows("patients_and_guardians", "supervisor_id")] == [uuid("clinician")]
+    assert [str(value) for (value,) in export.rows("patients_and_guardians", "supervisor_id")] == [
+        uuid("clinician")
+    ]
     assert export.issues("patients_and_guardians") == []
     assert export.load("patients_and_guardians")["status"] == "skipped"
 
@@ -338,7 +370,9 @@ def test_rule_7_a_reference_that_somebody_set_since_is_left_alone(export: Export
     export.connection.commit()
     export.load("clinicians", record("clinicians", "other"), record("clinicians", "clinician"))
     export.load("patients_and_guardians")
-    assert [str(value) for (value,) in export.rows("patients_and_guardians", "supervisor_id")] == [uuid("other")]
+    assert [str(value) for (value,) in export.rows("patients_and_guardians", "supervisor_id")] == [
+        uuid("other")
+    ]
 
 
 def test_rule_7_when_the_parent_arrives_the_quarantined_child_loads(export: Export) -> None:
@@ -374,7 +408,9 @@ def test_rule_9_a_row_whose_record_is_deleted_stays_and_is_flagged(export: Expor
 def test_rule_9_a_deletion_in_change_data_sets_deleted_at(export: Export) -> None:
     deletion = record("clinician_availabilities", op="D", tx_commit_time="2025-08-18 16:00:19.075334 UTC")
     assert export.load("clinician_availabilities", deletion)["inserted"] == 1
-    assert export.rows("clinician_availabilities", "deleted_at") == export.rows("clinician_availabilities", "tx_commit_time")
+    assert export.rows("clinician_availabilities", "deleted_at") == export.rows(
+        "clinician_availabilities", "tx_commit_time"
+    )
 
 
 def test_rule_10_an_older_record_changes_nothing(export: Export) -> None:
@@ -459,9 +495,13 @@ def test_rule_14_an_unchanged_file_is_not_read(export: Export) -> None:
 
 def test_rule_14_a_full_import_rewrites_no_row(export: Export) -> None:
     export.load("documents", *(record("documents", str(number)) for number in range(50)))
-    before = export.connection.execute("SELECT id, ctid::text, xmin::text, updated_at FROM documents").fetchall()
+    before = export.connection.execute(
+        "SELECT id, ctid::text, xmin::text, updated_at FROM documents"
+    ).fetchall()
     export.load("documents", full=True)
-    after = export.connection.execute("SELECT id, ctid::text, xmin::text, updated_at FROM documents").fetchall()
+    after = export.connection.execute(
+        "SELECT id, ctid::text, xmin::text, updated_at FROM documents"
+    ).fetchall()
     assert after == before
 
 
@@ -471,8 +511,15 @@ def test_rule_15_the_spreadsheet_apostrophe_of_a_phone_is_dropped(export: Export
 
 
 def test_personal_columns_hold_ciphertext_only(export: Export) -> None:
-    personal = {"first_name": "Zoë", "last_name": "O'Neil", "birthdate": "2012-02-29", "address": '{"city": "X"}'}
-    export.load("patients_and_guardians", record("patients_and_guardians", email="zoe@example.org", **personal))
+    personal = {
+        "first_name": "Zoë",
+        "last_name": "O'Neil",
+        "birthdate": "2012-02-29",
+        "address": '{"city": "X"}',
+    }
+    export.load(
+        "patients_and_guardians", record("patients_and_guardians", email="zoe@example.org", **personal)
+    )
     assert export.rows("patients_and_guardians", *personal) == [(None, None, None, None)]
     unsealed = export.connection.execute(
         "SELECT first_name, last_name, birthdate::text, address->>'city', email FROM app.patients_and_guardians"
@@ -528,5 +575,7 @@ def test_every_row_knows_where_it_came_from(export: Export) -> None:
 
 def test_nothing_of_an_import_is_left_but_its_results(export: Export) -> None:
     export.load("documents", record("documents"), record("documents", "bad", label=None))
-    left = export.connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relkind IN ('r', 'v')")
+    left = export.connection.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relkind IN ('r', 'v')"
+    )
     assert {name for (name,) in left} == {"imports", "quarantine", "field_issues"}

@@ -1,0 +1,291 @@
+"""Any file that the world sends: how it is found, and that what is in it arrives as it is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from daybreak_pipeline.errors import SourceError, UsageError
+from daybreak_pipeline.importer import sources
+from daybreak_pipeline.importer.run import ImportFailedError
+from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.exports import NOON, Export, record, uuid
+
+ID = uuid("documents")
+PLAIN = f"id,label,updated_at\n{ID},Zoë’s “form”,{NOON}\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN.encode(),
+        b"\xef\xbb\xbf" + PLAIN.encode(),
+        PLAIN.encode("utf-16"),
+        b"\xff\xfe" + PLAIN.encode("utf-16-le"),
+        b"\xfe\xff" + PLAIN.encode("utf-16-be"),
+        PLAIN.encode("cp1252"),
+        PLAIN.replace("\n", "\r\n").encode(),
+        PLAIN.replace("\n", "\r").encode(),
+        PLAIN.replace(",", ";").encode(),
+        PLAIN.replace(",", "\t").encode(),
+        PLAIN.replace(",", "|").encode(),
+        PLAIN.rstrip("\n").encode(),
+        PLAIN.replace("id,label,updated_at", " ID ,Label,UPDATED_AT").encode(),
+        f'"updated_at","label","id"\n"{NOON}","Zoë’s “form”","{ID}"\n'.encode(),
+    ],
+    ids=[
+        "utf-8", "byte order mark", "utf-16", "utf-16-le", "utf-16-be", "windows-1252", "crlf", "cr", "semicolon", "tab",
+        "pipe", "no last line end", "header in another case", "quoted, in another order",
+    ],
+)  # fmt: skip
+def test_every_form_of_a_file_holds_the_same_record(export: Export, content: bytes) -> None:
+    export.write_bytes("documents", content)
+    assert export.load("documents") == {"status": "imported", "read": 1, "inserted": 1}
+    assert export.rows("documents", "label") == [("Zoë’s “form”",)]
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst"])
+def test_compressed_files_are_read(export: Export, suffix: str) -> None:
+    pack = gzip.compress if suffix == ".csv.gz" else zstandard.ZstdCompressor().compress
+    export.write_bytes("documents", pack(PLAIN.encode()), suffix)
+    assert export.load("documents")["inserted"] == 1
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".parquet"])
+def test_a_damaged_file_fails_its_table_with_its_name(export: Export, suffix: str) -> None:
+    whole = gzip.compress(PLAIN.encode() * 1000)
+    export.write_bytes("documents", whole[: len(whole) // 2], suffix)
+    with pytest.raises(ImportFailedError, match=rf"documents\{suffix}"):
+        export.load("documents")
+    assert export.rows("documents", "id") == []
+
+
+def test_a_directory_of_parts_is_one_source_whatever_the_order_of_their_columns(export: Export) -> None:
+    parts = export.directory / "documents"
+    (parts / "year=2025" / "month=08").mkdir(parents=True)
+    (parts / "part-0.csv").write_text(f"id,label,updated_at\n{uuid('a')},first,{NOON}\n")
+    (parts / "year=2025" / "month=08" / "part-1.csv").write_text(
+        f"version,updated_at,id,label\n7,{NOON},{uuid('b')},second\n"
+    )
+    assert export.load("documents")["inserted"] == 2
+    assert export.rows("documents", "label", "version") == [("first", 1), ("second", 7)]
+
+
+def test_records_of_all_parts_are_numbered_on_whichever_way_they_are_read(export: Export) -> None:
+    parts = export.directory / "documents"
+    parts.mkdir()
+    ragged, good = f"{uuid('bad')},ragged", "{},good,{}"
+    contents = [
+        [ragged, good.format(uuid("a"), NOON)],
+        [good.format(uuid("b"), NOON)],
+        [ragged],
+        [good.format(uuid("c"), NOON)],
+    ]
+    for number, lines in enumerate(contents):
+        (parts / f"part-{number}.csv").write_bytes(csv_text(*lines))
+    assert export.load("documents") == {"status": "imported", "read": 5, "inserted": 3, "quarantined": 2}
+    assert export.rows("documents", "_record_number") == [(2,), (3,), (5,)]
+    assert [number for number, _ in export.refused("documents")] == [1, 4]
+
+
+def test_a_directory_of_parquet_parts_is_read(export: Export) -> None:
+    parts = export.directory / "documents" / "year=2025"
+    parts.mkdir(parents=True)
+    for number in range(2):
+        table = pa.table({"id": [uuid(f"part{number}")], "label": [f"part {number}"], "updated_at": [NOON]})
+        pq.write_table(table, parts / f"part-{number:05}.snappy.parquet")
+    assert export.load("documents")["inserted"] == 2
+
+
+def test_a_file_without_records_imports_nothing(export: Export) -> None:
+    export.write_bytes("documents", b"id,label,updated_at\n")
+    assert export.load("documents") == {"status": "imported"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf"])
+def test_an_empty_file_fails_its_table(export: Export, content: bytes) -> None:
+    export.write_bytes("documents", content)
+    with pytest.raises(ImportFailedError, match=r"documents: documents\.csv is empty"):
+        export.load("documents")
+
+
+def test_a_file_without_a_required_column_fails_its_table_by_name(export: Export) -> None:
+    export.write_bytes("documents", b"id,updated_at\n")
+    with pytest.raises(ImportFailedError, match=r"documents\.csv lacks the required column label"):
+        export.load("documents")
+    ledger = export.connection.execute("SELECT status, error FROM ingest.imports").fetchall()
+    assert ledger == [("failed", "documents: documents.csv lacks the required column label")]
+
+
+def test_a_header_with_a_name_twice_fails_its_table(export: Export) -> None:
+    export.write_bytes("documents", b"id,label,label\n")
+    with pytest.raises(ImportFailedError, match="label twice"):
+        export.load("documents")
+
+
+def csv_text(*lines: str) -> bytes:
+    return "\n".join(("id,label,updated_at", *lines, "")).encode()
+
+
+@pytest.mark.parametrize(
+    ("bad", "detail"),
+    [
+        (f"{uuid('bad')},too few", "line 3: 2 fields instead of 3"),
+        (f"{uuid('bad')},too,many,fields", "line 3: 4 fields instead of 3"),
+        (
+            f'{uuid("bad")},"a "quote" inside",{NOON}',
+            "line 3: a quote is not closed or stands inside a field",
+        ),
+        (f"{uuid('bad')},a NUL\0character,{NOON}", "line 3: a NUL character"),
+    ],
+)
+def test_a_malformed_record_is_quarantined_with_its_line_and_the_others_load(
+    export: Export, bad: str, detail: str
+) -> None:
+    export.write_bytes("documents", csv_text(f"{uuid('a')},first,{NOON}", bad, f"{uuid('c')},last,{NOON}"))
+    assert export.load("documents") == {"status": "imported", "read": 3, "inserted": 2, "quarantined": 1}
+    assert export.refused("documents") == [(2, [("malformed_record", None)])]
+    kept = export.connection.execute("SELECT reasons -> 0 ->> 'detail' FROM ingest.quarantine").fetchall()
+    assert kept == [(detail,)]
+    assert export.rows("documents", "label") == [("first",), ("last",)]
+
+
+def test_a_quote_that_never_closes_takes_only_its_own_record(export: Export) -> None:
+    lines = [f"{uuid('a')},first,{NOON}", f'{uuid("bad")},"open,{NOON}', f"{uuid('c')},last,{NOON}"]
+    export.write_bytes("documents", csv_text(*lines))
+    assert export.load("documents") == {"status": "imported", "read": 3, "inserted": 2, "quarantined": 1}
+
+
+def test_a_record_cut_off_in_its_last_line_is_quarantined_whole(export: Export) -> None:
+    export.write_bytes(
+        "documents", csv_text(f"{uuid('a')},first,{NOON}", f'{uuid("bad")},"several\nlines\nand no end')[:-1]
+    )
+    assert export.load("documents") == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
+    kept = export.connection.execute(
+        "SELECT privacy.unseal(record_encrypted, privacy.key('seal'))::jsonb ->> '_raw' FROM ingest.quarantine"
+    ).fetchall()
+    assert kept == [(f'{uuid("bad")},"several\nlines\nand no end',)]
+
+
+def test_a_line_that_copy_takes_for_the_end_of_the_data_is_data(export: Export) -> None:
+    export.write_bytes(
+        "documents", csv_text(f'{uuid("a")},"before\n\\.\nafter",{NOON}', f"{uuid('b')},second,{NOON}")
+    )
+    assert export.load("documents")["inserted"] == 2
+    assert export.rows("documents", "label") == [("before\n\\.\nafter",), ("second",)]
+
+
+def test_empty_lines_are_blank_records(export: Export) -> None:
+    export.write_bytes(
+        "documents", csv_text(f"{uuid('a')},first,{NOON}", "", ",,", f"{uuid('b')},second,{NOON}", "")
+    )
+    assert export.load("documents") == {"status": "imported", "read": 5, "inserted": 2, "blank": 3}
+
+
+def test_a_field_of_ten_megabytes_arrives(export: Export) -> None:
+    concern = "long story, " * 900_000
+    export.add_parents()
+    export.load("referrals", record("referrals", "long", concerns=concern))
+    assert export.connection.execute(
+        "SELECT concerns = %s FROM referrals WHERE concerns <> ''", [concern]
+    ).fetchall() == [(True,)]
+
+
+def test_parquet_with_typed_columns_arrives_exactly(export: Export) -> None:
+    moment = dt.datetime(2025, 8, 18, 16, 0, 19, 75334, tzinfo=dt.UTC)
+    table = pa.table(
+        {
+            "id": pa.array([1, 2, None], pa.int64()),
+            "user_id": pa.array([7, 7, None], pa.int32()),
+            "range_start": pa.array([moment, moment, None], pa.timestamp("us", tz="America/New_York")),
+            "range_end": pa.array(
+                [moment.replace(tzinfo=None), moment.replace(tzinfo=None), None], pa.timestamp("us")
+            ),
+            "timezone": pa.array(["UTC", "UTC", None]).dictionary_encode(),
+            "day_of_week": pa.array([Decimal(3), None, None], pa.decimal128(5, 0)),
+            "is_repeating": pa.array([True, None, None]),
+            "contact_type_id": pa.array([5.0, float("nan"), None], pa.float64()),
+            "end_on": pa.array([dt.date(2025, 9, 1), None, None], pa.date32()),
+            "deleted_at": pa.nulls(3),
+            "created_at": pa.array([moment, moment, None], pa.timestamp("ns", tz="UTC")),
+            "updated_at": pa.array([moment, moment, None], pa.timestamp("ms", tz="UTC")),
+        }
+    )
+    pq.write_table(table, export.directory / "clinician_availabilities.parquet")
+    assert export.load("clinician_availabilities") == {
+        "status": "imported",
+        "read": 3,
+        "inserted": 2,
+        "blank": 1,
+    }
+    columns = (
+        "id",
+        "range_start",
+        "range_end",
+        "day_of_week",
+        "is_repeating",
+        "contact_type_id",
+        "end_on",
+        "created_at",
+    )
+    assert export.rows("clinician_availabilities", *columns) == [
+        (1, moment, moment, 3, True, 5, dt.datetime(2025, 9, 1, tzinfo=dt.UTC), moment),
+        (2, moment, moment, None, None, None, None, moment),
+    ]
+
+
+def test_parquet_lists_and_structs_become_arrays_and_json(export: Export) -> None:
+    boxes = pa.array([["a, b", 'c "d"', None]], pa.list_(pa.string()))
+    names = pa.array([{"eng": "x\ny", "spa": None, "n": [1, 2.5]}])
+    table = pa.table({"id": [ID], "label": ["x"], "updated_at": [NOON], "checkboxes": boxes, "names": names})
+    pq.write_table(table, export.directory / "documents.parquet")
+    assert export.load("documents")["inserted"] == 1
+    assert export.rows("documents", "checkboxes", "names") == [
+        (["a, b", 'c "d"', None], {"eng": "x\ny", "spa": None, "n": [1, 2.5]})
+    ]
+
+
+def test_parquet_text_with_a_nul_character_is_quarantined(export: Export) -> None:
+    table = pa.table({"id": [ID, uuid("good")], "label": ["a\0b", "good"], "updated_at": [NOON, NOON]})
+    pq.write_table(table, export.directory / "documents.parquet")
+    assert export.load("documents") == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
+
+
+def test_each_insurance_table_takes_the_file_with_its_columns(export: Export) -> None:
+    companies = export.directory / "credentialed_insurances.csv"
+    junction = export.directory / "clinician_credentialed_insurances.csv"
+    companies.write_text("id,name\n")
+    junction.write_text("id,care_provider_profile_id,credentialed_insurance_id\n")
+    found = {
+        name: sources.find(export.directory, TABLES[name]).path
+        for name in ("clinician_credentialed_insurances", "clinician_insurance_affiliations")
+    }
+    assert found == {
+        "clinician_credentialed_insurances": companies,
+        "clinician_insurance_affiliations": junction,
+    }
+
+
+def test_two_files_for_one_table_that_differ_are_not_guessed_between(export: Export) -> None:
+    (export.directory / "clinicians.csv").write_text("id\n")
+    (export.directory / "clinicians_anonymized.csv").write_text("id,email\n")
+    with pytest.raises(SourceError, match=r"clinicians_anonymized\.csv, clinicians\.csv all hold this table"):
+        sources.find(export.directory, TABLES["clinicians"])
+
+
+def test_two_files_for_one_table_with_the_same_content_are_one(export: Export) -> None:
+    (export.directory / "clinicians.csv").write_text("id\n")
+    (export.directory / "clinicians_anonymized.csv").write_text("id\n")
+    assert sources.find(export.directory, TABLES["clinicians"]).path.name == "clinicians_anonymized.csv"
+
+
+def test_a_directory_without_any_export_file_is_refused(export: Export) -> None:
+    (export.directory / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(UsageError, match="holds no file of an export"):
+        sources.check_export(export.directory)
