@@ -53,11 +53,12 @@ class _Group(click.Group):
 def main() -> None:
     """Bring Daybreak's exports into PostgreSQL, and show what became of every record."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell lets its background jobs ignore it
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End on SIGTERM as on Ctrl-C, so that what was started is stopped."""
+    """End on every signal as on Ctrl-C, so that what was started is stopped."""
     raise KeyboardInterrupt
 
 
@@ -104,7 +105,7 @@ def up(data_dir: Path | None, port: int | None) -> None:
             except KeyboardInterrupt:
                 console.print("stopping …")
                 return
-            msg = "the web server or the daemon ended by itself; its messages stand above"
+            msg = f"the web server or the daemon ended by itself: see {web.log_file()}"
             raise UsageError(msg)
 
 

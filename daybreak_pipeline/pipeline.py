@@ -183,6 +183,7 @@ def _executed(
         from daybreak_pipeline.definitions import build_defs
 
         definitions = build_defs(**({"progress_log": progress} if progress else {}))
+        # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         yield definitions.resolve_job_def(job).execute_in_process(
             run_config=run_config | quiet,

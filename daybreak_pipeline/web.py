@@ -1,4 +1,7 @@
-"""The Dagster web server and daemon as child processes, from start to a clean stop."""
+"""The Dagster web server and daemon as child processes, from start to a clean stop.
+
+What they and the runs they launch print goes into a log file: the terminal is for people.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
 
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.settings import PROJECT_ROOT
+from daybreak_pipeline.settings import PROJECT_ROOT, home
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
@@ -43,6 +49,11 @@ def free_port(wanted: int = DEFAULT_PORT) -> int:
     raise UsageError(msg)
 
 
+def log_file() -> Path:
+    """Return where web server, daemon and the runs they launch write; each start begins it anew."""
+    return home() / "web.log"
+
+
 @contextmanager
 def serving(environment: Mapping[str, str], port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run web server and daemon until the block ends; both are stopped, with all that they started.
@@ -52,32 +63,44 @@ def serving(environment: Mapping[str, str], port: int) -> Iterator[list[subproce
     """
     location = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
     commands = [
-        ["dagster_webserver", "-h", HOST, "-p", str(port), *location],
-        ["dagster._daemon", "run", *location],
+        ["dagster-webserver", "-h", HOST, "-p", str(port), "--dagster-log-level", "warning", *location],
+        ["dagster-daemon", "run", "--log-level", "warning", *location],
     ]
     children: list[subprocess.Popen[bytes]] = []
+    log = _new_log()
     try:
         for command in commands:
-            children.append(_start(command, environment))  # noqa: PERF401 - each must be stoppable at once
+            children.append(_start(command, environment, log))  # noqa: PERF401 - each must be stoppable at once
         _wait_until_up(children[0], port)
         yield children
     finally:
+        log.close()
         _stop(children)
 
 
-def _start(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    module, *arguments = command
-    program = (
-        [sys.executable, "-m", "dagster", "daemon"]
-        if module == "dagster._daemon"
-        else [sys.executable, "-m", module]
-    )
-    log_level = ["--log-level", "warning"]
+def _new_log() -> IO[bytes]:
+    try:
+        log_file().parent.mkdir(parents=True, exist_ok=True)
+        return log_file().open("wb")
+    except OSError as error:
+        msg = f"cannot write {log_file()}: {error.strerror}"
+        raise UsageError(msg) from None
+
+
+def _start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    program, *arguments = command
     return subprocess.Popen(
-        [*program, *arguments, *log_level],
+        [
+            str(Path(sysconfig.get_path("scripts")) / program),
+            *arguments,
+            "--code-server-log-level",
+            "warning",
+        ],
         cwd=PROJECT_ROOT,
         env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
         start_new_session=True,  # Ctrl-C is ours to pass on, once
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one prctl call
     )
@@ -92,7 +115,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            msg = f"the web server ended with code {server.returncode}; its messages stand above"
+            msg = f"the web server ended with code {server.returncode}; see {log_file()}"
             raise UsageError(msg)
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=2):

@@ -69,7 +69,7 @@ def uuid(word: str) -> str:
     return str(uuid5(_NAMESPACE, word))
 
 
-def record(table: str, word: str = "", **values: str | None) -> dict[str, str | None]:
+def record(table: str, word: str = "", /, **values: str | None) -> dict[str, str | None]:
     """Return the smallest record of a table. ``word`` names its id; a value of None leaves the cell empty."""
     number = table == "clinician_availabilities"
     merged: dict[str, str | None] = {
