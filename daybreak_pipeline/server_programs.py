@@ -1,8 +1,8 @@
-"""PostgreSQL's server programs: who may run them, where they are, and how to get them.
+"""PostgreSQL's programs: where the server's and the clients' are, who may run them, how to get them.
 
 `make install` runs this module (``python -m daybreak_pipeline.server_programs``), so it starts fast and
-imports no driver. What is done with the programs (data directories, starting, stopping) belongs to
-``local_postgres``.
+imports no driver. What is done with the server programs (making a data directory, starting, stopping)
+belongs to ``local_process``.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ WHAT_TO_INSTALL = (
     "run `make install`, or install PostgreSQL 14 to 18 (Debian, Ubuntu: `apt-get install postgresql`; "
     "Homebrew: `brew install postgresql@17`), or set DAYBREAK_PG_BIN to the directory that holds postgres, "
     "initdb and pg_ctl, or DB_HOST to a server that runs already"
+)
+CLIENTS_TO_INSTALL = (
+    "install PostgreSQL's client programs (Debian, Ubuntu: `apt-get install postgresql-client`; Homebrew: "
+    "`brew install libpq`) and add their directory to PATH"
 )
 
 
@@ -193,6 +197,38 @@ def find(major: int | None = None) -> Path:
     if refused:
         msg += f" (looked at {'; '.join(refused)})"
     raise UsageError(msg)
+
+
+def client(name: str) -> str:
+    """Return the path of a client program, such as psql or pg_dump: from PATH, or beside the server's.
+
+    Raises:
+        UsageError: there is none that runs, and what to install.
+    """
+    in_path = shutil.which(name)
+    if in_path is not None and _runs(in_path):
+        return str(Path(in_path).absolute())
+    with contextlib.suppress(UsageError):  # what the server lacks does not matter here
+        beside = str(find() / name)
+        if _runs(beside):
+            return beside
+    msg = f"{name} {'was not found' if in_path is None else 'does not run'}: {CLIENTS_TO_INSTALL}"
+    raise UsageError(msg)
+
+
+def _runs(program: str) -> bool:
+    """Say whether a client program runs: Debian's wrapper, for one, may be there without any program."""
+    try:
+        result = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=QUICK_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return result.returncode == 0
 
 
 def _candidates() -> Iterator[Path]:

@@ -211,7 +211,7 @@ def test_all_orphans_are_counted_and_some_are_shown(export: Export) -> None:
     number = SHOWN_ROWS + 5
     export.load(
         "patient_availabilities",
-        *(record("patient_availabilities", f"row{n}") for n in range(number)),
+        *(record("patient_availabilities", f"row{n}", user_id="stranger") for n in range(number)),
     )
     finding = examine(export, "patient_availabilities")["orphans"]
     assert (finding.count, len(finding.rows)) == (number, SHOWN_ROWS)

@@ -112,12 +112,10 @@ def test_every_check_says_what_it_wants() -> None:
 
 
 def test_import_all_covers_every_table_and_check() -> None:
-    layer = defs.resolve_job_def("import_all").asset_layer
-    assert layer.executable_asset_keys == {dg.AssetKey(name) for name in TABLES}
-    assert {(key.asset_key.path[0], key.name) for key in layer.asset_graph.asset_check_keys} >= {
-        (name, check) for name in TABLES for check in CHECKS
+    assert set(op_names("import_all")) - {"observe_export"} == {
+        *TABLES,
+        *(f"check_{name}" for name in TABLES),
     }
-    assert set(op_names("import_all")) == {*TABLES, *(f"check_{name}" for name in TABLES)}
 
 
 def test_check_all_checks_every_table_and_imports_none() -> None:

@@ -1,4 +1,4 @@
-"""Finding and installing the server programs, with made-up programs, package managers and archives."""
+"""Finding and installing the programs, with made-up programs, package managers and archives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from daybreak_pipeline import server_programs
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.server_programs import Account, UnusableError, find, install, version
+from daybreak_pipeline.server_programs import Account, UnusableError, client, find, install, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,6 +202,56 @@ def test_the_environment_of_the_server_holds_no_secrets(monkeypatch: pytest.Monk
     for name in ("ENCRYPTION_KEY", "DB_PASSWORD", "PGDATA", "PGOPTIONS", "LANG"):
         monkeypatch.setenv(name, "x")
     assert set(server_programs.environment(PGDATA="y")) <= {"PATH", "LC_ALL", "PGDATA", "LD_LIBRARY_PATH"}
+
+
+# --- Client programs -----------------------------------------------------------------------------------
+
+
+def test_a_client_in_path_comes_first(place: Path) -> None:
+    programs(place / "debian" / "15" / "bin", "15.2")
+    script(place / "debian" / "15" / "bin" / "psql", "")
+    expected = script(place / "path" / "psql", '[ "$*" = --version ]')
+    assert client("psql") == str(expected)
+
+
+@pytest.mark.parametrize("in_path", [None, "exit 1", "not a script"])
+def test_a_client_beside_the_server(place: Path, in_path: str | None) -> None:
+    beside = programs(place / "debian" / "15" / "bin", "15.2")
+    expected = script(beside / "pg_dump", "")
+    if in_path is not None:
+        script(place / "path" / "pg_dump", in_path)
+    if in_path == "not a script":
+        (place / "path" / "pg_dump").write_bytes(b"\x7fELF nonsense")
+    assert client("pg_dump") == str(expected)
+
+
+@pytest.mark.parametrize("given", ["", "/nowhere"])
+def test_a_client_needs_no_server(place: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("DAYBREAK_PG_BIN", given)
+    expected = script(place / "path" / "psql", "")
+    assert client("psql") == str(expected)
+
+
+def test_a_client_in_a_relative_directory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = script(place / "path" / "psql", "")
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("PATH", "path")
+    assert client("psql") == str(expected)
+
+
+@pytest.mark.parametrize("server", [True, False])
+@pytest.mark.parametrize(("text", "reason"), [(None, "psql was not found"), ("exit 1", "psql does not run")])
+def test_without_a_client_one_sentence_says_what_to_install(
+    place: Path, text: str | None, reason: str, *, server: bool
+) -> None:
+    if server:
+        programs(place / "debian" / "15" / "bin", "15.2")
+    if text is not None:
+        script(place / "path" / "psql", text)
+    with pytest.raises(UsageError) as caught:
+        client("psql")
+    assert str(caught.value).startswith(f"{reason}: install PostgreSQL's client programs (Debian, Ubuntu: ")
+    assert "\n" not in str(caught.value)
 
 
 # --- The PyPI package ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """SQL expressions from staged text to the values of a table's columns.
 
-An expression casts plainly, which is fast and fails on the first misfit. A column in which validation has
-found misfits becomes ``lenient``: its expression then gives NULL for them (or, for JSONB, a JSON string).
+An expression casts plainly, which is fast and fails on the first misfit. A column in which misfits were
+found becomes ``lenient``: its expression then gives NULL for them (or, for JSONB, a JSON string).
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from daybreak_pipeline.importer.catalog import Column, TableCatalog
 from daybreak_pipeline.importer.staging import Stage
 from daybreak_pipeline.tables import TRANSPORT_COLUMNS
 
-TIME_TYPES = frozenset({"date", "timestamp with time zone", "timestamp without time zone"})
-# PostgreSQL reads these words as the time of the import, which no export means.
-TIME_WORDS = r"^\s*(now|today|tomorrow|yesterday|epoch|allballs)"
+TEXT_TYPES = frozenset({"text", "character varying"})
+# JSON arrays of strings without escapes, which are nearly all: the same text in braces is an array literal.
+PLAIN_ARRAY = r'^\["[^"\\]*"(, ?"[^"\\]*")*\]$'
+SEAL_KEY = sql.SQL("(SELECT privacy.required_key('seal'))")
+SEARCH_KEY = sql.SQL("(SELECT privacy.required_key('search'))")
+HASH_KEY = sql.SQL("(SELECT privacy.required_key('source_hash'))")
 
 
 def call(template: str, *arguments: sql.Composable, **named: sql.Composable) -> sql.Composed:
@@ -89,50 +92,44 @@ class Expressions:
         """Return a column's value in its type, before defaults and references."""
         text = self.text(column.name)
         kind = sql.SQL(column.type)
-        lenient = column.name in self.lenient
-        if column.type in {"text", "character varying"}:
+        if column.type in TEXT_TYPES:
             return text
-        if column.type == "text[]":
-            array = call("ingest.text_array({})", text)
-            return (
-                call("CASE WHEN ingest.text_array_fault({}) IS NULL THEN {} END", text, array)
-                if lenient
-                else array
+        if column.name in self.lenient:
+            value = call("ingest.try_cast({}, NULL::{})", text, kind)
+            return call("coalesce({}, to_jsonb({}))", value, text) if column.type == "jsonb" else value
+        # The common forms are cast in place; what needs a closer look goes through a function, which costs more.
+        if column.type == "timestamp with time zone":
+            return call(
+                """CASE WHEN {text} COLLATE "C" >= 'A' THEN ingest.strict_time({text}) ELSE {text}::timestamptz END""",
+                text=text,
             )
-        if not lenient:
-            return call("({})::{}", text, kind)
-        value = call("ingest.try_cast({}, NULL::{})", text, kind)
-        if column.type == "jsonb":
-            return call("coalesce({}, to_jsonb({}))", value, text)
-        if column.type in TIME_TYPES:
-            return call("CASE WHEN {} !~* {} THEN {} END", text, sql.Literal(TIME_WORDS), value)
-        return value
+        if column.type == "date":
+            return call(
+                """CASE WHEN length({text}) = 10 AND {text} COLLATE "C" < 'A' THEN {text}::date
+                ELSE ingest.strict_date({text}) END""",
+                text=text,
+            )
+        if column.type == "text[]":
+            return call(
+                "CASE WHEN {text} = '[]' THEN '{{}}' "
+                "WHEN {text} ~ {plain} THEN ('{{' || substr({text}, 2, length({text}) - 2) || '}}')::text[] "
+                "ELSE ingest.text_array({text}) END",
+                text=text,
+                plain=sql.Literal(PLAIN_ARRAY),
+            )
+        return call("({})::{}", text, kind)
 
     def fault(self, column: Column) -> sql.Composable:
         """Return why a staged text does not fit its column (NULL if it does), in words without the value."""
-        text = self.text(column.name)
-        if column.type == "text[]":
-            return call("ingest.text_array_fault({})", text)
-        kind = sql.SQL(column.type)
-        fault = call("ingest.cast_fault({}, NULL::{})", text, kind)
-        if column.type in TIME_TYPES:
-            return call(
-                "CASE WHEN {} ~* {} THEN {} ELSE {} END",
-                text,
-                sql.Literal(TIME_WORDS),
-                sql.Literal(f"not a valid {column.type}"),
-                fault,
-            )
-        return fault
+        return call("ingest.cast_fault({}, NULL::{})", self.text(column.name), sql.SQL(column.type))
 
     def value(self, column: Column) -> sql.Composable:
         """Return what is stored in a plain column: typed, with constants and defaults filled in."""
         if column.name in self.constants:
-            kind = sql.SQL(column.type)
-            return call("{}::{}", sql.Literal(self.constants[column.name]), kind)
+            return call("{}::{}", sql.Literal(self.constants[column.name]), sql.SQL(column.type))
         value = self.typed(column)
-        if column.name == "profile_data":
-            value = self._with_export_columns(value)
+        if column.name == "profile_data" and column.name in self.derived:
+            value = call("ingest.with_export_columns({}, {})", value, self.record(self.plain_unknown))
         if column.name == "deleted_at" and column.name in self.derived:
             value = call(
                 "coalesce({}, CASE WHEN {} = 'D' THEN coalesce({}, {}, now()) END)",
@@ -142,13 +139,12 @@ class Expressions:
                 self._if_present("updated_at"),
             )
         if column.takes_default:
-            default = sql.SQL(column.default or "NULL")
-            value = call("coalesce({}, {})", value, default)
+            value = call("coalesce({}, {})", value, sql.SQL(column.default or "NULL"))
         return value
 
     def sealed_text(self, column: Column) -> sql.Composable:
         """Return the text that is encrypted for a personal column: canonical for its type."""
-        if column.type in {"text", "character varying"}:
+        if column.type in TEXT_TYPES:
             return self.typed(column)
         return call("({})::text", self.typed(column))
 
@@ -171,21 +167,8 @@ class Expressions:
         row = sql.SQL(", ").join(
             call("s.{}", column) for name in columns if (column := self.stage.column(name))
         )
-        return call("hmac(record_send(ROW({})), %(hash_key)s, 'sha256')", row)
+        return call("hmac(record_send(ROW({})), {}, 'sha256')", row, HASH_KEY)
 
     def _if_present(self, name: str) -> sql.Composable:
         column = self.catalog.by_name.get(name)
         return self.typed(column) if column else sql.SQL("NULL::timestamptz")
-
-    def _with_export_columns(self, profile: sql.Composable) -> sql.Composable:
-        """Add the unknown columns that have a value to ``profile_data -> 'export_columns'``."""
-        if not self.plain_unknown:
-            return profile
-        return call(
-            "CASE WHEN {extra} = '{{}}' THEN {profile} "
-            "WHEN jsonb_typeof({profile}) <> 'object' "
-            "THEN jsonb_build_object('profile_data', {profile}, 'export_columns', {extra}) "
-            "ELSE coalesce({profile}, '{{}}') || jsonb_build_object('export_columns', {extra}) END",
-            extra=self.record(self.plain_unknown),
-            profile=profile,
-        )

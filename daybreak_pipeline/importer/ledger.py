@@ -74,7 +74,7 @@ def next_id(connection: Connection) -> int:
 
 def count(work: Work) -> Accounting:
     """Count the fates of the staged records. ``read`` is counted in the stage, the rest in the fates."""
-    by_outcome = sql.SQL("SELECT outcome, count(*) FROM {} GROUP BY outcome").format(work.fates)
+    by_outcome = sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.fates)
     outcomes: dict[str, int] = dict(work.connection.execute(by_outcome).fetchall())
     return Accounting(
         read=_rows(work, work.stage.table),

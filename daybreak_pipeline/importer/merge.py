@@ -1,7 +1,8 @@
-"""Writes the accepted records into the table, in place: readers see the old rows or the new ones.
+"""Writes the accepted records into the table.
 
 Values are cast, defaults and constants filled in, references without a parent nulled and personal columns
-sealed in the same statement. No trigger and no Python sees a record one by one.
+sealed in the same statement. No Python sees a record. Into a table with rows, records are merged in place:
+readers see the old rows or the new ones and are never locked out. An empty table is loaded bare (``bare``).
 """
 
 from __future__ import annotations
@@ -9,59 +10,76 @@ from __future__ import annotations
 from psycopg import sql
 
 from daybreak_pipeline.importer.catalog import Column
-from daybreak_pipeline.importer.expressions import call
+from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
 from daybreak_pipeline.importer.validate import parents
 from daybreak_pipeline.importer.work import Work
 
 
-def merge(work: Work) -> None:
+def merge(work: Work, dangling: set[str]) -> bool:
     """Update and insert; ``fates`` afterwards tells what really happened.
 
-    An update is only made while the row is not newer than the record, also when an application writes to
-    it at the same moment: then the record is stale.
+    Args:
+        work: the import, validated.
+        dangling: the references of which some lead nowhere.
+
+    Returns:
+        False where a value does not fit its type: what was written then is the caller's to roll back.
     """
-    values = _values(work)
-    work.run(
+    values = _values(work, dangling)
+    source = _source(work, dangling)
+    return (work.into_empty or _update(work, values, source)) and _insert(work, values, source)
+
+
+def _update(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:
+    """Update rows while they are not newer than their record, also when an application writes right now."""
+    assigned = _for_update(work, values)
+    in_file = {column.name for column in work.expressions.in_file}
+    not_newer = (
+        "(v.record_updated IS NULL OR t.updated_at <= v.record_updated)"
+        if "updated_at" in in_file
+        else "true"
+    )
+    done = work.attempt(
         """
         WITH changed AS (
             UPDATE {target} t SET {assignments}
-            FROM (SELECT f.id AS record_id, f.updated AS record_updated, {aliased} {source} AND f.outcome = 'update') v
-            WHERE t.id = v.record_id AND (v.record_updated IS NULL OR t.updated_at <= v.record_updated)
+            FROM (SELECT f.id AS record_id, {record_updated} AS record_updated, {aliased}
+                  {source} AND f._outcome = 'update') v
+            WHERE t.id = v.record_id AND {not_newer}
             RETURNING t.id
         )
-        UPDATE {fates} f SET outcome = 'stale'
-        WHERE f.outcome = 'update' AND NOT EXISTS (SELECT FROM changed c WHERE c.id = f.id)
+        UPDATE {fates} f SET _outcome = 'stale'
+        WHERE f._outcome = 'update' AND NOT EXISTS (SELECT FROM changed c WHERE c.id = f.id)
         """,
-        _parameters(work),
         assignments=sql.SQL(", ").join(
             call("{} = v.{}", sql.Identifier(name), sql.Identifier(f"v{position}"))
-            for position, (name, _) in enumerate(_for_update(work, values))
+            for position, (name, _) in enumerate(assigned)
         ),
         aliased=sql.SQL(", ").join(
             call("{} AS {}", value, sql.Identifier(f"v{position}"))
-            for position, (_, value) in enumerate(_for_update(work, values))
+            for position, (_, value) in enumerate(assigned)
         ),
-        source=_source(work),
+        record_updated=sql.SQL("f.updated_at" if "updated_at" in in_file else "NULL::timestamptz"),
+        not_newer=sql.SQL(not_newer),
+        source=source,
     )
-    work.run(
-        "INSERT INTO {target} ({columns}) SELECT {values} {source} AND f.outcome = 'insert'",
-        _parameters(work),
+    return done is not None
+
+
+def _insert(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:
+    """Insert. Into an empty table most records are new: leaving out the others is cheaper than a join."""
+    new = "NOT EXISTS (SELECT FROM {} f WHERE f._record = s._record AND f._outcome <> 'insert')"
+    done = work.attempt(
+        "INSERT INTO {target} ({columns}) SELECT {values} {source} AND {new}",
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in values),
         values=sql.SQL(", ").join(value for _, value in values),
-        source=_source(work),
+        source=source,
+        new=call(new, work.fates) if work.into_empty else sql.SQL("f._outcome = 'insert'"),
     )
+    return done is not None
 
 
-def _parameters(work: Work) -> dict[str, object]:
-    """Return the sub-keys, as bound parameters."""
-    row = work.connection.execute(
-        "SELECT privacy.required_key('seal'), privacy.required_key('search')"
-    ).fetchone()
-    seal, search = row or (b"", b"")
-    return {"seal": seal, "search": search, "import_id": work.import_id}
-
-
-def _values(work: Work) -> list[tuple[str, sql.Composable]]:
+def _values(work: Work, dangling: set[str]) -> list[tuple[str, sql.Composable]]:
     """Return every column to write, with its value. What the file does not have keeps its default."""
     expressions = work.expressions
     catalog = work.catalog
@@ -72,39 +90,42 @@ def _values(work: Work) -> list[tuple[str, sql.Composable]]:
         if column.name not in written:
             continue
         if column.name in catalog.sealed:
-            sealed = call("privacy.seal({}, %(seal)s)", expressions.sealed_text(column))
+            sealed = call("privacy.seal({}, {})", expressions.sealed_text(column), SEAL_KEY)
             result.append((f"{column.name}_encrypted", sealed))
             if column.name not in catalog.table.kept_plain:
                 continue
-        result.append((column.name, _referenced(work, column)))
+        result.append(
+            (column.name, _referenced(work, column) if column.name in dangling else expressions.value(column))
+        )
     searchable = [catalog.by_name[name] for name in catalog.table.searchable_columns if name in in_file]
     if searchable:
         names = sql.SQL(", ").join(expressions.typed(column) for column in searchable)
-        tokens = call("privacy.name_tokens(nullif(concat_ws(' ', {}), ''), %(search)s)", names)
-        result.append(("name_tokens", tokens))
+        result.append(
+            (
+                "name_tokens",
+                call("privacy.name_tokens(nullif(concat_ws(' ', {}), ''), {})", names, SEARCH_KEY),
+            )
+        )
     if "_export_columns_encrypted" in catalog.technical and expressions.personal_unknown:
         personal = expressions.record(expressions.personal_unknown)
-        sealed = call("privacy.seal(nullif({}, '{{}}')::text, %(seal)s)", personal)
+        sealed = call("privacy.seal(nullif({}, '{{}}')::text, {})", personal, SEAL_KEY)
         result.append(("_export_columns_encrypted", sealed))
     return [
         *result,
-        ("_source_hash", sql.SQL("f.hash")),
-        ("_import_id", sql.SQL("%(import_id)s::bigint")),
-        ("_record_number", sql.SQL("f.record")),
+        ("_source_hash", expressions.content_hash() if work.into_empty else sql.SQL("f._hash")),
+        ("_import_id", call("{}::bigint", sql.Literal(work.import_id))),
+        ("_record_number", sql.SQL("s._record")),
     ]
 
 
 def _referenced(work: Work, column: Column) -> sql.Composable:
-    """Return a column's value; of a nullable reference the parent's own id, NULL where there is none."""
-    for position, key in enumerate(work.catalog.foreign_keys):
-        if key.column == column.name and not column.required:
-            return call("{}.id", sql.Identifier(f"p{position}"))
-    return work.expressions.value(column)
+    """Return a reference's value: the parent's own id, NULL where there is no parent."""
+    position = next(i for i, key in enumerate(work.catalog.foreign_keys) if key.column == column.name)
+    return call("{}.id", sql.Identifier(f"p{position}"))
 
 
-def _source(work: Work) -> sql.Composable:
-    """Return FROM … WHERE over the staged records, their fates and the parents of nullable references."""
-    in_file = {column.name for column in work.expressions.in_file}
+def _source(work: Work, dangling: set[str]) -> sql.Composable:
+    """Return FROM … WHERE over the staged records, their fates, and the parents of references that dangle."""
     joins = [
         call(
             " LEFT JOIN {} {alias} ON {alias}.id = {}",
@@ -113,14 +134,10 @@ def _source(work: Work) -> sql.Composable:
             alias=sql.Identifier(f"p{position}"),
         )
         for position, key in enumerate(work.catalog.foreign_keys)
-        if key.column in in_file and not work.catalog.by_name[key.column].required
+        if key.column in dangling
     ]
-    return call(
-        "FROM {} s JOIN {} f ON f.record = s._record{} WHERE true",
-        work.stage.table,
-        work.fates,
-        sql.SQL("").join(joins),
-    )
+    fates = sql.SQL("") if work.into_empty else call(" JOIN {} f ON f._record = s._record", work.fates)
+    return call("FROM {} s{}{} WHERE true", work.stage.table, fates, sql.SQL("").join(joins))
 
 
 def _for_update(work: Work, values: list[tuple[str, sql.Composable]]) -> list[tuple[str, sql.Composable]]:

@@ -27,12 +27,12 @@ def _keep_records(work: Work, parameters: dict[str, object]) -> None:
             SELECT s._record AS record, f.id::text AS row_id,
                    coalesce(jsonb_build_object('_raw', s._raw), {record}) AS content,
                    privacy.required_key('source_hash') AS hash_key
-            FROM {stage} s JOIN {fates} f ON f.record = s._record
-            WHERE f.outcome = 'quarantined' AND s._raw IS NOT NULL
+            FROM {stage} s JOIN {fates} f ON f._record = s._record
+            WHERE f._outcome = 'quarantined' AND s._raw IS NOT NULL
             UNION ALL
             SELECT s._record, f.id::text, {record}, privacy.required_key('source_hash')
-            FROM {stage} s JOIN {fates} f ON f.record = s._record
-            WHERE f.outcome = 'quarantined' AND s._raw IS NULL
+            FROM {stage} s JOIN {fates} f ON f._record = s._record
+            WHERE f._outcome = 'quarantined' AND s._raw IS NULL
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY row_id, content ORDER BY record) AS occurrence FROM refused
         ), reasons AS (
@@ -62,7 +62,7 @@ def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
         UPDATE ingest.quarantine q SET resolved_at = now(), resolution = 'loaded'
         FROM {fates} f
         WHERE q.table_name = %(table)s AND q.resolved_at IS NULL AND q.import_id <> %(import_id)s
-          AND q.row_id = f.id::text AND f.outcome IN ('insert', 'update', 'unchanged', 'stale')
+          AND q.row_id = f.id::text AND f._outcome IN ('insert', 'update', 'unchanged', 'stale')
         """,
         parameters,
     )
@@ -71,7 +71,7 @@ def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
         UPDATE ingest.quarantine q SET resolved_at = now(), resolution = 'absent'
         WHERE q.table_name = %(table)s AND q.resolved_at IS NULL AND q.import_id <> %(import_id)s
           AND (q.row_id IS NULL OR EXISTS (
-              SELECT FROM {fates} f WHERE f.id::text = q.row_id AND f.outcome = 'skipped_deleted'))
+              SELECT FROM {fates} f WHERE f.id::text = q.row_id AND f._outcome = 'skipped_deleted'))
         """,
         parameters,
     )
@@ -81,7 +81,7 @@ def _keep_issues(work: Work, parameters: dict[str, object]) -> None:
     work.run(
         """
         DELETE FROM {issues} i USING {fates} f
-        WHERE f.record = i.record AND f.outcome NOT IN ('insert', 'update')
+        WHERE f._record = i.record AND f._outcome NOT IN ('insert', 'update')
         """
     )
     work.run(
@@ -89,7 +89,7 @@ def _keep_issues(work: Work, parameters: dict[str, object]) -> None:
         INSERT INTO ingest.field_issues (import_id, table_name, row_id, column_name, code, value_encrypted)
         SELECT %(import_id)s, %(table)s, f.id::text, i.column_name, i.code,
                privacy.seal(i.value, privacy.required_key('seal'))
-        FROM {issues} i JOIN {fates} f ON f.record = i.record
+        FROM {issues} i JOIN {fates} f ON f._record = i.record
         ON CONFLICT (table_name, row_id, column_name, code) WHERE resolved_at IS NULL DO UPDATE
         SET import_id = excluded.import_id, value_encrypted = excluded.value_encrypted
         """,
@@ -104,7 +104,7 @@ def _resolve_issues(work: Work, parameters: dict[str, object]) -> None:
         UPDATE ingest.field_issues i SET resolved_at = now()
         FROM {fates} f
         WHERE i.table_name = %(table)s AND i.resolved_at IS NULL AND i.import_id <> %(import_id)s
-          AND i.row_id = f.id::text AND f.outcome IN {accepted}
+          AND i.row_id = f.id::text AND f._outcome IN {accepted}
         """,
         parameters,
         accepted=sql.SQL("('insert', 'update')"),

@@ -151,21 +151,43 @@ def _load(
     connection: Connection, catalog: TableCatalog, source: Source, import_id: int, progress: Progress
 ) -> Accounting:
     stage = staging.create(connection, catalog.table.name, source.header)
-    work = Work(connection, catalog, stage, Expressions(catalog, stage), import_id)
+    work = Work(
+        connection, catalog, stage, Expressions(catalog, stage), import_id, _is_empty(connection, catalog)
+    )
     work.create()
     staging.fill(connection, stage, source, progress)
     progress("classify", 0)
     classify.classify(work)
-    progress("validate", 0)
-    validate.validate(work)
-    progress("merge", 0)
-    merge.merge(work)
+    if not _validated_and_merged(work, progress):
+        # Some value does not fit a column that only the merge casts. Find out which, and begin again.
+        work.expressions.lenient |= work.misfits(work.expressions.in_file, work.candidates)
+        if not _validated_and_merged(work, progress):
+            msg = f"{catalog.table.name}: a value is too large for an index; nothing was changed"
+            raise SourceError(msg)
     progress("quarantine", 0)
     quarantine.keep(work)
     accounting = ledger.count(work)
     work.drop()
     work.run("ANALYZE {target}")
     return accounting
+
+
+def _validated_and_merged(work: Work, progress: Progress) -> bool:
+    """Validate and merge, or do nothing and return False where a value does not fit its type."""
+    with work.connection.transaction() as attempt:
+        progress("validate", 0)
+        dangling = validate.validate(work)
+        progress("merge", 0)
+        if merge.merge(work, dangling):
+            return True
+        raise psycopg.Rollback(attempt)
+    return False
+
+
+def _is_empty(connection: Connection, catalog: TableCatalog) -> bool:
+    target = sql.Identifier("public", catalog.table.name)
+    row = connection.execute(sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target)).fetchone()
+    return bool(row and row[0])
 
 
 def _count_rows(connection: Connection, table: str) -> int:

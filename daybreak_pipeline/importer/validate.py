@@ -1,7 +1,9 @@
 """Finds all faults of the records that are to be loaded: types, required values, CHECKs, references, keys.
 
-Each rule is one statement over the whole set. A record with any fault is quarantined with all of them;
-a value that can be repaired becomes a field issue and its record loads.
+Each rule is one statement over the whole set, most of them over the narrow table ``fates``. A record with
+any fault is quarantined with all of them; a value that can be repaired becomes a field issue and its
+record loads. Columns that no rule looks at are cast by the merge, which comes back here with those that
+hold misfits.
 """
 
 from __future__ import annotations
@@ -11,237 +13,247 @@ from collections.abc import Callable
 from psycopg import sql
 
 from daybreak_pipeline.importer.catalog import Column, ForeignKey
-from daybreak_pipeline.importer.classify import misfits
-from daybreak_pipeline.importer.expressions import call
+from daybreak_pipeline.importer.classify import limited_columns, narrow_columns, required_columns, too_long
+from daybreak_pipeline.importer.expressions import TEXT_TYPES, call
 from daybreak_pipeline.importer.work import Work
 
 
-def validate(work: Work) -> None:
-    """Fill ``faults`` and ``issues``, and mark the refused records in ``fates`` as quarantined."""
-    candidates = _candidates(work)
-    _types(work, candidates)
-    _lengths(work, candidates)
-    _required(work, candidates)
-    _checks(work, candidates)
-    for key in _keys_in_file(work):
-        if key.table != work.catalog.table.name:
-            _references(work, candidates, key)
+def validate(work: Work) -> set[str]:
+    """Fill ``faults`` and ``issues``, and mark the refused records in ``fates`` as quarantined.
+
+    Returns:
+        The nullable references of which some lead nowhere.
+    """
+    _types(work)
+    _lengths(work)
+    _required(work)
+    _checks(work)
+    dangling = {key.column for key in _keys(work) if not _self(work, key) and _references(work, key)}
     _refuse(work)
     for columns in work.catalog.unique_keys:
-        _natural_key(work, candidates, columns)
+        _natural_key(work, columns)
         _refuse(work)
-    for key in _keys_in_file(work):
-        if key.table == work.catalog.table.name:
+    for key in _keys(work):
+        if _self(work, key):
             # A refused record is no parent: repeat until no more records lose theirs.
-            while _references(work, candidates, key) and _refuse(work):
-                pass
-    work.run("DROP VIEW {candidates}", candidates=candidates)
+            while _references(work, key):
+                if not work.catalog.by_name[key.column].required:
+                    dangling.add(key.column)
+                    break
+                _refuse(work)
+    _other_types(work)
+    return dangling
 
 
-def _candidates(work: Work) -> sql.Identifier:
-    """Create a view of the staged records that are to be loaded."""
-    view = work.table("candidates")
+def parents(work: Work, key: ForeignKey) -> sql.Composable:
+    """Return the rows that a foreign key can point at: the table's, and for itself those being loaded."""
+    table = sql.Identifier("public", key.table)
+    if not _self(work, key):
+        return table
+    return call("(SELECT id FROM {} UNION SELECT id FROM {} WHERE _outcome = 'insert')", table, work.fates)
+
+
+def _refuse(work: Work) -> None:
+    """Mark the records that have faults as quarantined."""
     work.run(
         """
-        CREATE VIEW {candidates} AS SELECT s.* FROM {stage} s
-        WHERE NOT EXISTS (SELECT FROM {fates} f WHERE f.record = s._record AND f.outcome NOT IN ('insert', 'update'))
-        """,
-        candidates=view,
-    )
-    return view
-
-
-def _refuse(work: Work) -> int:
-    """Mark records with faults as quarantined; returns how many more there are."""
-    return work.run(
-        """
-        UPDATE {fates} f SET outcome = 'quarantined'
-        WHERE f.outcome IN ('insert', 'update') AND f.record IN (SELECT record FROM {faults})
+        UPDATE {fates} f SET _outcome = 'quarantined'
+        WHERE f._outcome IN ('insert', 'update') AND f._record IN (SELECT record FROM {faults})
         """
     )
 
 
-def _types(work: Work, candidates: sql.Identifier) -> None:
-    """Rule 4, and rule 8 for JSONB: values that do not cast."""
-    columns = [column for column in work.expressions.in_file if column.name != "id"]
-    # A column that the reading of keys found misfits in casts leniently by now, and is looked into as well.
-    suspects = {column.name for column in misfits(work, columns, candidates)} | work.expressions.lenient
-    for column in columns:
-        if column.name not in suspects:
+def _types(work: Work) -> None:
+    """Rule 4, and rule 8 for JSONB: values that do not cast, in the columns known to hold such."""
+    for column in work.expressions.in_file:
+        if column.name not in work.expressions.lenient or column.name == "id":
             continue
-        work.expressions.lenient.add(column.name)
+        parts = {
+            "name": sql.Literal(column.name),
+            "text": work.expressions.text(column.name),
+            "fault": work.expressions.fault(column),
+        }
         if column.type == "jsonb":
             work.run(
                 """
-                INSERT INTO {issues}
-                SELECT s._record, {name}, 'invalid_json', {text} FROM {candidates} s
-                WHERE {text} IS NOT NULL AND ingest.try_cast({text}, NULL::jsonb) IS NULL
+                INSERT INTO {issues} SELECT s._record, {name}, 'invalid_json', {text} FROM {candidates} s
+                WHERE {text} IS NOT NULL AND {fault} IS NOT NULL
                 """,
-                candidates=candidates,
-                name=sql.Literal(column.name),
-                text=work.expressions.text(column.name),
+                **parts,
             )
         else:
             work.run(
                 """
-                INSERT INTO {faults}
-                SELECT x._record, 'invalid_value', {name}, x.fault
+                INSERT INTO {faults} SELECT x._record, 'invalid_value', {name}, x.fault
                 FROM (SELECT s._record, {fault} AS fault FROM {candidates} s WHERE {text} IS NOT NULL) x
                 WHERE x.fault IS NOT NULL
                 """,
-                candidates=candidates,
-                name=sql.Literal(column.name),
-                fault=work.expressions.fault(column),
-                text=work.expressions.text(column.name),
+                **parts,
             )
 
 
-def _lengths(work: Work, candidates: sql.Identifier) -> None:
-    """Rule 4: text too long, counted in characters as PostgreSQL does."""
-    limited = [column for column in work.expressions.in_file if column.max_length]
-    _each_column(
-        work,
-        candidates,
-        limited,
-        code="invalid_value",
-        bad=lambda column: call(
-            "char_length({}) > {}", work.expressions.text(column.name), sql.Literal(column.max_length)
+def _other_types(work: Work) -> None:
+    """Rule 4: all faults of a refused record are listed, also in columns that only the merge would cast."""
+    looked_at = work.expressions.lenient | {column.name for column in narrow_columns(work)}
+    others = [
+        c
+        for c in work.expressions.in_file
+        if c.name not in looked_at and c.type not in {*TEXT_TYPES, "jsonb"}
+    ]
+    if not others:
+        return
+    work.run(
+        """
+        INSERT INTO {faults} SELECT s._record, 'invalid_value', v.name, v.fault
+        FROM {fates} f JOIN {stage} s ON s._record = f._record CROSS JOIN LATERAL (VALUES {columns}) v(name, fault)
+        WHERE f._outcome = 'quarantined' AND f.id IS NOT NULL AND v.fault IS NOT NULL
+        """,
+        columns=sql.SQL(", ").join(
+            call(
+                "({}, CASE WHEN {} IS NOT NULL THEN {} END)",
+                sql.Literal(column.name),
+                work.expressions.text(column.name),
+                work.expressions.fault(column),
+            )
+            for column in others
         ),
+    )
+
+
+def _lengths(work: Work) -> None:
+    """Rule 4: text too long, counted in characters as PostgreSQL does."""
+    _note_each(
+        work,
+        limited_columns(work),
+        flag="_long",
+        code="invalid_value",
+        bad=lambda column: too_long(work, column),
         detail=lambda column: f"longer than {column.max_length} characters",
     )
 
 
-def _required(work: Work, candidates: sql.Identifier) -> None:
+def _required(work: Work) -> None:
     """Rule 5: an empty cell in a required column without default."""
-    required = [column for column in work.expressions.in_file if column.needs_value and column.name != "id"]
-    _each_column(
+    _note_each(
         work,
-        candidates,
-        required,
+        required_columns(work),
+        flag="_lacks",
         code="missing_required",
         bad=lambda column: call("{} IS NULL", work.expressions.text(column.name)),
         detail=lambda _: "the cell is empty",
     )
 
 
-def _each_column(  # noqa: PLR0913 - two callers, each naming every argument
+def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
     work: Work,
-    candidates: sql.Identifier,
     columns: list[Column],
     *,
+    flag: str,
     code: str,
     bad: Callable[[Column], sql.Composable],
     detail: Callable[[Column], str],
 ) -> None:
-    """Note a fault for each column in which a condition holds, in one pass over the records."""
+    """Note a fault for each column in which a condition holds, of the records that ``fates`` has flagged."""
     if not columns:
         return
     work.run(
         """
-        INSERT INTO {faults}
-        SELECT s._record, {code}, v.name, v.detail
-        FROM {candidates} s CROSS JOIN LATERAL (VALUES {columns}) v(name, detail, bad)
-        WHERE ({any_bad}) AND v.bad
+        INSERT INTO {faults} SELECT s._record, {code}, v.name, v.detail
+        FROM {fates} f JOIN {stage} s ON s._record = f._record CROSS JOIN LATERAL (VALUES {columns}) v(name, detail, bad)
+        WHERE f.{flag} AND f._outcome IN ('insert', 'update') AND v.bad
         """,
-        candidates=candidates,
+        flag=sql.Identifier(flag),
         code=sql.Literal(code),
         columns=sql.SQL(", ").join(
             call("({}, {}, {})", sql.Literal(c.name), sql.Literal(detail(c)), bad(c)) for c in columns
         ),
-        any_bad=sql.SQL(" OR ").join(bad(c) for c in columns),
     )
 
 
-def _checks(work: Work, candidates: sql.Identifier) -> None:
+def _checks(work: Work) -> None:
     """Rule 6: a CHECK that refuses the value. The expression is the database's own."""
-    in_file = {column.name: column for column in work.expressions.in_file}
+    in_file = {column.name for column in work.expressions.in_file}
     for check in work.catalog.checks:
-        columns = [in_file[name] for name in check.columns if name in in_file]
-        if not columns:
-            continue
-        work.run(
-            """
-            INSERT INTO {faults}
-            SELECT x._record, 'invalid_enum', {name}, {detail}
-            FROM (SELECT s._record, {typed} FROM {candidates} s) x WHERE ({expression}) IS FALSE
-            """,
-            candidates=candidates,
-            name=sql.Literal(columns[0].name),
-            detail=sql.Literal(f"{check.name}: {check.expression}"),
-            typed=sql.SQL(", ").join(
-                call("{} AS {}", work.expressions.typed(c), sql.Identifier(c.name)) for c in columns
-            ),
-            expression=sql.SQL(check.expression),
-        )
+        if set(check.columns) <= in_file:
+            work.run(
+                """
+                INSERT INTO {faults} SELECT _record, 'invalid_enum', {name}, {detail} FROM {fates}
+                WHERE _outcome IN ('insert', 'update') AND ({expression}) IS FALSE
+                """,
+                name=sql.Literal(check.columns[0]),
+                detail=sql.Literal(f"{check.name}: {check.expression}"),
+                expression=sql.SQL(check.expression),
+            )
 
 
-def _keys_in_file(work: Work) -> list[ForeignKey]:
+def _keys(work: Work) -> list[ForeignKey]:
     in_file = {column.name for column in work.expressions.in_file}
     return [key for key in work.catalog.foreign_keys if key.column in in_file]
 
 
-def _references(work: Work, candidates: sql.Identifier, key: ForeignKey) -> int:
+def _self(work: Work, key: ForeignKey) -> bool:
+    return key.table == work.catalog.table.name
+
+
+def _references(work: Work, key: ForeignKey) -> int:
     """Rule 7: a reference whose parent is missing. Returns how many were found."""
-    column = work.catalog.by_name[key.column]
-    missing = call(
-        "FROM {} s LEFT JOIN {} p ON p.id = {} WHERE {} IS NOT NULL AND p.id IS NULL",
-        candidates,
-        parents(work, key),
-        work.expressions.typed(column),
-        work.expressions.typed(column),
-    )
-    if column.required:
+    parts = {
+        "name": sql.Literal(key.column),
+        "column": sql.Identifier(key.column),
+        "parents": parents(work, key),
+        "detail": sql.Literal(f"no such row in {key.table}"),
+    }
+    if work.catalog.by_name[key.column].required:
         return work.run(
-            "INSERT INTO {faults} SELECT s._record, 'missing_parent', {name}, {detail} {missing}",
-            name=sql.Literal(key.column),
-            detail=sql.Literal(f"no such row in {key.table}"),
-            missing=missing,
+            """
+            INSERT INTO {faults} SELECT f._record, 'missing_parent', {name}, {detail}
+            FROM {fates} f LEFT JOIN {parents} p ON p.id = f.{column}
+            WHERE f._outcome IN ('insert', 'update') AND f.{column} IS NOT NULL AND p.id IS NULL
+            """,
+            **parts,
         )
-    work.run(
-        "INSERT INTO {issues} SELECT s._record, {name}, 'dangling_reference', {text} {missing}",
-        name=sql.Literal(key.column),
-        text=work.expressions.text(key.column),
-        missing=missing,
+    return work.run(
+        """
+        INSERT INTO {issues} SELECT f._record, {name}, 'dangling_reference', f.{column}::text
+        FROM {fates} f LEFT JOIN {parents} p ON p.id = f.{column}
+        WHERE f._outcome IN ('insert', 'update') AND f.{column} IS NOT NULL AND p.id IS NULL
+        """,
+        **parts,
     )
-    return 0
 
 
-def parents(work: Work, key: ForeignKey) -> sql.Composable:
-    """Return the rows that a foreign key can point at: the table's, and for itself those being loaded."""
-    table = sql.Identifier("public", key.table)
-    if key.table != work.catalog.table.name:
-        return table
-    return call("(SELECT id FROM {} UNION SELECT id FROM {} WHERE outcome = 'insert')", table, work.fates)
-
-
-def _natural_key(work: Work, candidates: sql.Identifier, columns: tuple[str, ...]) -> None:
+def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
     """Rule 3: another id with the same natural key, in the table or earlier in the file."""
-    in_file = {column.name: column for column in work.expressions.in_file}
-    if not set(columns) <= set(in_file):
+    if not set(columns) <= {column.name for column in work.expressions.in_file}:
         return
     names = [sql.Identifier(name) for name in columns]
+    parts = {
+        "keys": sql.SQL(", ").join(call("k.{}", name) for name in names),
+        "same": sql.SQL(" AND ").join(call("t.{} = k.{}", name, name) for name in names),
+        "present": sql.SQL(" AND ").join(call("k.{} IS NOT NULL", name) for name in names),
+        "name": sql.Literal(", ".join(columns)),
+    }
+    if not work.into_empty:
+        work.run(
+            """
+            INSERT INTO {faults} SELECT k._record, 'duplicate_key', {name}, 'a row of the table has this key'
+            FROM {fates} k JOIN {target} t ON {same} AND t.id <> k.id
+            WHERE k._outcome IN ('insert', 'update') AND {present}
+            """,
+            **parts,
+        )
+        _refuse(work)
     work.run(
         """
-        WITH keyed AS (
-            SELECT s._record AS record, f.id, {typed}
-            FROM {candidates} s JOIN {fates} f ON f.record = s._record WHERE f.outcome IN ('insert', 'update')
+        WITH several AS MATERIALIZED (
+            SELECT {keys} FROM {fates} k
+            WHERE k._outcome IN ('insert', 'update') AND {present} GROUP BY {keys} HAVING count(*) > 1
         ), placed AS (
-            SELECT k.record, t.id IS NOT NULL AS taken,
-                   row_number() OVER (PARTITION BY t.id IS NULL, {keys} ORDER BY k.record) AS place
-            FROM keyed k LEFT JOIN {target} t ON t.id <> k.id AND {same}
-            WHERE {present}
+            SELECT k._record, row_number() OVER (PARTITION BY {keys} ORDER BY k._record) AS place
+            FROM {fates} k WHERE k._outcome IN ('insert', 'update') AND ({keys}) IN (SELECT * FROM several)
         )
         INSERT INTO {faults}
-        SELECT record, 'duplicate_key', {name}, CASE WHEN taken THEN 'a row of the table has this key'
-                                                     ELSE 'an earlier record of the file has this key' END
-        FROM placed WHERE taken OR place > 1
+        SELECT _record, 'duplicate_key', {name}, 'an earlier record of the file has this key' FROM placed WHERE place > 1
         """,
-        candidates=candidates,
-        typed=sql.SQL(", ").join(
-            call("{} AS {}", work.expressions.typed(in_file[name]), sql.Identifier(name)) for name in columns
-        ),
-        keys=sql.SQL(", ").join(call("k.{}", name) for name in names),
-        same=sql.SQL(" AND ").join(call("t.{} = k.{}", name, name) for name in names),
-        present=sql.SQL(" AND ").join(call("k.{} IS NOT NULL", name) for name in names),
-        name=sql.Literal(", ".join(columns)),
+        **parts,
     )

@@ -11,26 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.catalog import TableCatalog
-from daybreak_pipeline.importer.expressions import Expressions
+from daybreak_pipeline.importer.catalog import Column, TableCatalog
+from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions
 from daybreak_pipeline.importer.staging import Stage
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-ACCEPTED = ("insert", "update")
-"""Fates of records that are (to be) loaded; the others are named as in the ledger."""
-
 
 @dataclass
 class Work:
-    """One import in progress. ``fates`` has one row for each staged record; ``faults`` one for each fault."""
+    """One import in progress.
+
+    ``into_empty`` tells that the table has no row: then nothing has to be compared with it.
+    """
 
     connection: Connection
     catalog: TableCatalog
     stage: Stage
     expressions: Expressions
     import_id: int
+    into_empty: bool
 
     @property
     def target(self) -> sql.Identifier:
@@ -39,7 +40,10 @@ class Work:
 
     @property
     def fates(self) -> sql.Identifier:
-        """(record, id, hash, updated, outcome): what becomes of each record."""
+        """One row for each record: ``_record``, ``_outcome``, ``_hash``, and typed columns that rules look at.
+
+        ``_outcome`` is insert or update for what is to be loaded, and else a name of the ledger's.
+        """
         return self._table("fates")
 
     @property
@@ -52,21 +56,37 @@ class Work:
         """(record, column_name, code, value): values that were repaired."""
         return self._table("issues")
 
-    def table(self, name: str) -> sql.Identifier:
-        """Return the name of a further working table."""
-        return self._table(name)
+    @property
+    def candidates(self) -> sql.Identifier:
+        """A view of the staged records that are to be loaded, as far as is known."""
+        return self._table("candidates")
 
-    def run(self, template: str, parameters: Mapping[str, Any] | None = None, **parts: sql.Composable) -> int:
+    def run(
+        self, template: str, parameters: Mapping[str, Any] | None = None, /, **parts: sql.Composable
+    ) -> int:
         """Run one statement; the working tables are at hand by name. Returns how many rows it touched."""
-        names = {
-            "target": self.target,
-            "stage": self.stage.table,
-            "fates": self.fates,
-            "faults": self.faults,
-            "issues": self.issues,
-        }
-        query = sql.SQL(template).format(**(names | parts))
-        return self.connection.execute(query, parameters).rowcount
+        return self.connection.execute(self._composed(template, parts), parameters).rowcount
+
+    def attempt(self, template: str, **parts: sql.Composable) -> int | None:
+        """Run one statement of casts; None, and nothing done, where a value does not fit its type."""
+        query = self._composed(template, parts).as_string(self.connection)
+        row = self.connection.execute("SELECT ingest.attempt(%s)", [query]).fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    def misfits(self, columns: list[Column], source: sql.Composable) -> set[str]:
+        """Return the columns in which some staged text does not cast.
+
+        Tries all at once, which is all that a good file needs, and column by column where that fails.
+        """
+
+        def fit(tried: list[Column]) -> bool:
+            counts = sql.SQL(", ").join(sql.SQL("count({})").format(self.expressions.typed(c)) for c in tried)
+            return self.attempt("SELECT {counts} FROM {source} s", counts=counts, source=source) is not None
+
+        castable = [c for c in columns if c.type not in TEXT_TYPES and c.name not in self.expressions.lenient]
+        if not castable or fit(castable):
+            return set()
+        return {column.name for column in castable if not fit([column])}
 
     def create(self) -> None:
         """Create the tables for faults and issues."""
@@ -77,7 +97,18 @@ class Work:
 
     def drop(self) -> None:
         """Drop every working table."""
-        self.run("DROP TABLE {stage}, {fates}, {faults}, {issues}")
+        self.run("DROP VIEW {candidates}; DROP TABLE {stage}, {fates}, {faults}, {issues}")
+
+    def _composed(self, template: str, parts: Mapping[str, sql.Composable]) -> sql.Composed:
+        names: dict[str, sql.Composable] = {
+            "target": self.target,
+            "stage": self.stage.table,
+            "fates": self.fates,
+            "faults": self.faults,
+            "issues": self.issues,
+            "candidates": self.candidates,
+        }
+        return sql.SQL(template).format(**{**names, **parts})
 
     def _table(self, kind: str) -> sql.Identifier:
         return sql.Identifier("ingest", f"{kind}_{self.catalog.table.name}")

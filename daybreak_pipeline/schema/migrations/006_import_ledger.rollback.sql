@@ -13,11 +13,14 @@ BEGIN
     END LOOP;
 END $$;
 
-DROP FUNCTION ingest.text_array_fault(TEXT);
-DROP FUNCTION ingest.text_array(TEXT);
+DROP FUNCTION ingest.with_export_columns(JSONB, JSONB);
 DROP FUNCTION ingest.cast_fault(TEXT, ANYELEMENT);
 DROP FUNCTION ingest.try_cast(TEXT, ANYELEMENT);
-DROP FUNCTION ingest.query_fails(TEXT);
+DROP FUNCTION ingest.strict_cast(TEXT, ANYELEMENT);
+DROP FUNCTION ingest.text_array(TEXT);
+DROP FUNCTION ingest.strict_date(TEXT);
+DROP FUNCTION ingest.strict_time(TEXT);
+DROP FUNCTION ingest.attempt(TEXT);
 DROP TABLE ingest.field_issues;
 DROP TABLE ingest.quarantine;
 DROP TABLE ingest.imports;

@@ -108,35 +108,87 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE FUNCTION ingest.query_fails(query TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
+CREATE FUNCTION ingest.attempt(query TEXT) RETURNS BIGINT LANGUAGE plpgsql AS $$
+DECLARE
+    touched BIGINT;
 BEGIN
     EXECUTE query;
-    RETURN false;
+    GET DIAGNOSTICS touched = ROW_COUNT;
+    RETURN touched;
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-    RETURN true;
+    RETURN NULL;
 END $$;
-COMMENT ON FUNCTION ingest.query_fails(TEXT) IS
-    'Whether a query of casts meets a value that does not fit. The error is caught here, so that the server does not log the value.';
+COMMENT ON FUNCTION ingest.attempt(TEXT) IS
+    'Runs a statement and returns how many rows it touched; NULL, and nothing done, where a value does not fit. The error is caught here, so that the server does not log the value.';
 
-CREATE FUNCTION ingest.try_cast(value TEXT, kind ANYELEMENT) RETURNS ANYELEMENT
+CREATE FUNCTION ingest.strict_time(value TEXT) RETURNS TIMESTAMPTZ LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    IF value ~* '^\s*(now|today|tomorrow|yesterday|epoch|allballs)' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_datetime_format';
+    END IF;
+    RETURN value::timestamptz;
+END $$;
+COMMENT ON FUNCTION ingest.strict_time(TEXT) IS
+    'A time as PostgreSQL reads it, but for the words that it takes for the time of the import.';
+
+CREATE FUNCTION ingest.strict_date(value TEXT) RETURNS DATE LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    moment TIMESTAMPTZ := ingest.strict_time(value);
+BEGIN
+    IF isfinite(moment) AND moment <> date_trunc('day', moment) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_datetime_format'; -- the cast would drop the time of day
+    END IF;
+    RETURN moment::date;
+END $$;
+COMMENT ON FUNCTION ingest.strict_date(TEXT) IS 'A date; a text that holds a time of day as well is none.';
+
+CREATE FUNCTION ingest.text_array(value TEXT) RETURNS TEXT[] LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    IF btrim(value) IN ('[]', '{}') THEN
+        RETURN '{}';
+    ELSIF ltrim(value) LIKE '[%' THEN
+        RETURN ARRAY(SELECT e.value FROM jsonb_array_elements_text(value::jsonb) WITH ORDINALITY AS e(value, n) ORDER BY n);
+    ELSIF ltrim(value) LIKE '{%' THEN
+        RETURN value::text[];
+    END IF;
+    RETURN ARRAY(SELECT btrim(e.value) FROM unnest(string_to_array(value, ',')) WITH ORDINALITY AS e(value, n) ORDER BY n);
+END $$;
+COMMENT ON FUNCTION ingest.text_array(TEXT) IS
+    'An array from a JSON array, a PostgreSQL array literal or a comma list (the plan''s string_to_array would keep brackets and quotes).';
+
+CREATE FUNCTION ingest.strict_cast(value TEXT, kind ANYELEMENT) RETURNS ANYELEMENT
     LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE
     result kind%TYPE;
 BEGIN
-    result := value;
+    IF pg_typeof(kind) = 'timestamptz'::regtype THEN
+        result := ingest.strict_time(value);
+    ELSIF pg_typeof(kind) = 'date'::regtype THEN
+        result := ingest.strict_date(value);
+    ELSIF pg_typeof(kind) = 'text[]'::regtype THEN
+        result := ingest.text_array(value);
+    ELSE
+        result := value;
+    END IF;
     RETURN result;
+END $$;
+COMMENT ON FUNCTION ingest.strict_cast(TEXT, ANYELEMENT) IS
+    'The value as the type of the second argument: PostgreSQL''s own cast where that keeps the value as it is.';
+
+CREATE FUNCTION ingest.try_cast(value TEXT, kind ANYELEMENT) RETURNS ANYELEMENT
+    LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN ingest.strict_cast(value, kind);
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION ingest.try_cast(TEXT, ANYELEMENT) IS
-    'The value as the type of the second argument, NULL where it does not cast. Costs microseconds: for columns known to hold misfits.';
+    'As ingest.strict_cast, but NULL where the value does not fit. Costs microseconds: for columns known to hold misfits.';
 
 CREATE FUNCTION ingest.cast_fault(value TEXT, kind ANYELEMENT) RETURNS TEXT
     LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
-DECLARE
-    result kind%TYPE;
 BEGIN
-    result := value;
+    PERFORM ingest.strict_cast(value, kind);
     RETURN NULL;
 EXCEPTION
     WHEN numeric_value_out_of_range OR datetime_field_overflow THEN
@@ -147,26 +199,17 @@ EXCEPTION
         RETURN 'too deep or too large for ' || pg_typeof(kind);
 END $$;
 COMMENT ON FUNCTION ingest.cast_fault(TEXT, ANYELEMENT) IS
-    'Why a value does not cast, in words that do not repeat it; NULL where it does.';
+    'Why a value does not fit a type, in words that do not repeat it; NULL where it does.';
 
-CREATE FUNCTION ingest.text_array(value TEXT) RETURNS TEXT[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE
-        WHEN value IS NULL THEN NULL
-        WHEN btrim(value) IN ('[]', '{}', '') THEN '{}'::text[]
-        WHEN ltrim(value) LIKE '[%' THEN
-            ARRAY(SELECT e.value FROM jsonb_array_elements_text(value::jsonb) WITH ORDINALITY AS e(value, n) ORDER BY n)
-        WHEN ltrim(value) LIKE '{%' THEN value::text[]
-        ELSE ARRAY(SELECT btrim(e.value) FROM unnest(string_to_array(value, ',')) WITH ORDINALITY AS e(value, n) ORDER BY n)
-    END
-$$;
-COMMENT ON FUNCTION ingest.text_array(TEXT) IS
-    'An array from a JSON array, a PostgreSQL array literal or a comma list (the plan''s string_to_array would keep brackets and quotes).';
-
-CREATE FUNCTION ingest.text_array_fault(value TEXT) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+CREATE FUNCTION ingest.with_export_columns(profile JSONB, extra JSONB) RETURNS JSONB
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-    PERFORM ingest.text_array(value);
-    RETURN NULL;
-EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
-    RETURN 'not a valid array';
+    IF extra = '{}' THEN
+        RETURN profile;
+    ELSIF jsonb_typeof(profile) <> 'object' THEN
+        RETURN jsonb_build_object('profile_data', profile, 'export_columns', extra);
+    END IF;
+    RETURN coalesce(profile, '{}') || jsonb_build_object('export_columns', extra);
 END $$;
-COMMENT ON FUNCTION ingest.text_array_fault(TEXT) IS 'Why ingest.text_array refuses a value; NULL where it does not.';
+COMMENT ON FUNCTION ingest.with_export_columns(JSONB, JSONB) IS
+    'A profile with the columns that the export has and the schema does not, below the key export_columns.';

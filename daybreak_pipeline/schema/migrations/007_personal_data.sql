@@ -6,7 +6,7 @@
 CREATE SCHEMA privacy;
 COMMENT ON SCHEMA privacy IS 'Sealing and unsealing of personal columns, and what makes them searchable.';
 
-CREATE FUNCTION privacy.key(purpose TEXT) RETURNS BYTEA LANGUAGE sql STABLE AS $$
+CREATE FUNCTION privacy.key(purpose TEXT) RETURNS BYTEA LANGUAGE sql STABLE PARALLEL SAFE AS $$
     -- HKDF (RFC 5869) with SHA-256 and one block: extract without salt, expand with the purpose.
     WITH given AS (SELECT nullif(current_setting('daybreak.encryption_key', true), '') AS key)
     SELECT public.hmac(
@@ -21,7 +21,7 @@ $$;
 COMMENT ON FUNCTION privacy.key(TEXT) IS
     'The session''s sub-key for one purpose, derived from daybreak.encryption_key; NULL when the session has no key.';
 
-CREATE FUNCTION privacy.required_key(purpose TEXT) RETURNS BYTEA LANGUAGE plpgsql STABLE AS $$
+CREATE FUNCTION privacy.required_key(purpose TEXT) RETURNS BYTEA LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
 DECLARE
     result BYTEA := privacy.key(purpose);
 BEGIN
@@ -34,14 +34,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION privacy.required_key(TEXT) IS 'As privacy.key, but refuses a session without a key.';
 
-CREATE FUNCTION privacy.seal(value TEXT, key BYTEA) RETURNS BYTEA LANGUAGE sql VOLATILE AS $$
+CREATE FUNCTION privacy.seal(value TEXT, key BYTEA) RETURNS BYTEA LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
     -- The key is 32 random bytes, so the slow key stretching that protects passphrases buys nothing here.
     SELECT public.pgp_sym_encrypt(value, encode(key, 'hex'),
                                   'cipher-algo=aes256, s2k-mode=1, s2k-digest-algo=sha256, compress-algo=0')
 $$;
 COMMENT ON FUNCTION privacy.seal(TEXT, BYTEA) IS 'Encrypt one value with AES-256; NULL stays NULL.';
 
-CREATE FUNCTION privacy.unseal(sealed BYTEA, key BYTEA) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE AS $$
+CREATE FUNCTION privacy.unseal(sealed BYTEA, key BYTEA) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     IF sealed IS NULL OR key IS NULL THEN
         RETURN NULL;
@@ -53,7 +53,7 @@ END $$;
 COMMENT ON FUNCTION privacy.unseal(BYTEA, BYTEA) IS
     'Decrypt one value; NULL without a key, and NULL where the ciphertext is damaged or of another key.';
 
-CREATE FUNCTION privacy.name_tokens(names TEXT, key BYTEA) RETURNS BYTEA[] LANGUAGE sql IMMUTABLE AS $$
+CREATE FUNCTION privacy.name_tokens(names TEXT, key BYTEA) RETURNS BYTEA[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT array_agg(DISTINCT public.hmac(convert_to(word, 'UTF8'), key, 'sha256'))
     FROM regexp_split_to_table(
         translate(regexp_replace(lower(normalize(names, NFKD)), '[\u0300-\u036f]', '', 'g'), '''’ʼ`´', ''),

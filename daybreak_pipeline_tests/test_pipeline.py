@@ -1,0 +1,629 @@
+"""Runs of Dagster's jobs against a real database: what they load, what they tell, and what they stop at.
+
+Most runs keep their events in memory: storing them takes longer than the runs themselves. That the
+persistent instance serves as well is shown at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+
+from daybreak_pipeline import instance, pipeline
+from daybreak_pipeline.checks import rules
+from daybreak_pipeline.definitions import build_defs
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.importer.ledger import COUNTS
+from daybreak_pipeline.pipeline import Outcome
+from daybreak_pipeline.schema import runner
+from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
+from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.conftest import KEY, _administer
+from daybreak_pipeline_tests.exports import Export, record
+
+SAMPLE = PROJECT_ROOT / "data" / "sample"
+EXPECTED = json.loads((SAMPLE / "expected.json").read_text(encoding="utf-8"))
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+class Runs:
+    """Runs jobs against one database, with an instance in memory."""
+
+    def __init__(self, settings: DatabaseSettings, dagster: dg.DagsterInstance) -> None:
+        self.settings = settings
+        self.dagster = dagster
+        self.environment = settings.environment() | {"ENCRYPTION_KEY": KEY}
+
+    def load(self, directory: Path, **options: Any) -> Outcome:
+        return pipeline.run_import(self.environment, directory, **options)
+
+    def check(self) -> Outcome:
+        return pipeline.run_checks(self.environment)
+
+    def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.settings.conninfo()) as connection:
+            return connection.execute(statement.encode(), parameters or None).fetchall()
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.settings.conninfo()) as connection:
+            connection.execute(statement.encode())
+
+    def count(self, table: str) -> int:
+        return int(self.query(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608 - a table of this project
+
+    def told(self) -> str:
+        """Return everything that the instance keeps of all its runs."""
+        entries = [
+            entry.event_log_entry.to_json()  # type: ignore[no-untyped-call]  # Dagster's method has no types
+            for run in self.dagster.get_run_records()
+            for entry in self.dagster.get_records_for_run(run.dagster_run.run_id).records
+        ]
+        return json.dumps([json.loads(entry) for entry in entries], ensure_ascii=False)
+
+
+@contextmanager
+def in_memory(settings: DatabaseSettings, patch: pytest.MonkeyPatch) -> Iterator[Runs]:
+    with dg.DagsterInstance.ephemeral() as dagster:
+
+        @contextmanager
+        def opened(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            yield dagster
+
+        patch.setattr(instance, "opened", opened)
+        yield Runs(settings, dagster)
+
+
+@pytest.fixture
+def runs(migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+    """Runs against a database of the test's own."""
+    with in_memory(migrated, monkeypatch) as opened:
+        yield opened
+
+
+@pytest.fixture
+def family(tmp_path: Path, connection: psycopg.Connection[tuple[Any, ...]]) -> Export:
+    """An export of 16 files with one faultless record in each, two patients apart."""
+    directory = tmp_path / "export"
+    directory.mkdir()
+    export = Export(directory, connection)
+    words = {
+        "patients_and_guardians": ("patient", "child"),
+        "clinicians": ("clinician",),
+        "clinician_credentialed_insurances": ("insurance",),
+        "organizations": ("school",),
+        "contracts": ("contract",),
+        "referrals": ("referral",),
+    }
+    # Two tables share the name of a file: the other one goes by its own.
+    affiliations = export.write(
+        "clinician_insurance_affiliations", record("clinician_insurance_affiliations")
+    )
+    affiliations.rename(directory / "clinician_insurance_affiliations.csv")
+    for name in TABLES:
+        if name != "clinician_insurance_affiliations":
+            values = {"healthie_id": "7"} if name == "clinicians" else {}
+            export.write(name, *(record(name, word, **values) for word in words.get(name, ("",))))
+    return export
+
+
+# --- The sample, imported three times -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The sample after a first import, a second one, one in full, and a check of everything."""
+
+    runs: Runs
+    first: Outcome
+    again: Outcome
+    full: Outcome
+    checks: Outcome
+    rows_before: Rows
+    rows_after: Rows
+    quarantine: dict[str, dict[str, int]]
+    field_issues: dict[str, dict[str, int]]
+    orphans: dict[str, dict[str, int]]
+    materialised: dict[str, dg.AssetMaterialization]
+
+
+@pytest.fixture(scope="module")
+def sample(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[Sample]:
+    settings = replace(server, name="pipeline_sample")
+    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
+    with pytest.MonkeyPatch.context() as patch, in_memory(settings, patch) as runs:
+        for name in [name for name in os.environ if name.startswith(("DB_", "DAYBREAK_", "DAGSTER_"))]:
+            patch.delenv(name)
+        first = runs.load(SAMPLE)
+        kept = {
+            "quarantine": counted(
+                runs,
+                "SELECT table_name, r ->> 'code', count(DISTINCT id) FROM ingest.quarantine, "
+                "jsonb_array_elements(reasons) r WHERE resolved_at IS NULL GROUP BY 1, 2",
+            ),
+            "field_issues": counted(
+                runs,
+                "SELECT table_name, code, count(*) FROM ingest.field_issues WHERE resolved_at IS NULL GROUP BY 1, 2",
+            ),
+            "orphans": orphans(settings),
+        }
+        materialised = {name: materialisation(runs, name) for name in TABLES}
+        before = snapshot(runs)
+        again = runs.load(SAMPLE)
+        full = runs.load(SAMPLE, full=True)
+        yield Sample(
+            runs,
+            first,
+            again,
+            full,
+            checks=runs.check(),
+            rows_before=before,
+            rows_after=snapshot(runs),
+            materialised=materialised,
+            **kept,
+        )
+    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
+
+
+def counted(runs: Runs, query: str) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {name: {} for name in TABLES}
+    for table, code, number in runs.query(query):
+        found[table][code] = number
+    return found
+
+
+def orphans(settings: DatabaseSettings) -> dict[str, dict[str, int]]:
+    with psycopg.connect(settings.conninfo()) as connection:
+        found = {name: rules.orphans(connection, catalogs.read(connection, name)).counts for name in TABLES}
+    return {
+        name: {column: n for column, n in counts.items() if " " not in column}
+        for name, counts in found.items()
+    }
+
+
+def snapshot(runs: Runs) -> Rows:
+    """Return where each row lies, which transaction wrote it, and its time: nothing stays unseen."""
+    return {
+        name: runs.query(f"SELECT id::text, ctid::text, xmin::text, updated_at FROM {name} ORDER BY 1")  # noqa: S608 - as above
+        for name in TABLES
+    }
+
+
+def materialisation(runs: Runs, table: str) -> dg.AssetMaterialization:
+    event = runs.dagster.get_latest_materialization_event(dg.AssetKey(table))
+    assert event
+    assert event.asset_materialization
+    return event.asset_materialization
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_sample_agrees_with_what_its_generator_expects(sample: Sample, table: str) -> None:
+    outcome = sample.first.tables[table]
+    assert (outcome.status, outcome.reason) == ("imported", "")
+    assert asdict(outcome.accounting) == EXPECTED["tables"][table]
+    assert sample.quarantine[table] == EXPECTED["quarantine"][table]
+    assert sample.field_issues[table] == EXPECTED["field_issues"][table]
+    assert sample.orphans[table] == EXPECTED["orphans"][table]
+    assert len(sample.rows_before[table]) == EXPECTED["tables"][table]["inserted"]
+
+
+def test_the_samples_faults_are_shown_and_do_not_block(sample: Sample) -> None:
+    failing = {
+        (check.severity, check.blocking)
+        for checks in sample.first.checks.values()
+        for check in checks.values()
+        if not check.passed
+    }
+    assert failing == {("ERROR", False), ("WARN", False)}
+    assert sample.first.exit_code == 0
+
+
+def test_every_table_is_checked_by_every_rule(sample: Sample) -> None:
+    wanted = {name: [rule.name for rule in rules.RULES] for name in TABLES}
+    for outcome in (sample.first, sample.again, sample.full, sample.checks):
+        assert {name: sorted(checks) for name, checks in outcome.checks.items()} == {
+            name: sorted(names) for name, names in wanted.items()
+        }
+
+
+def test_checking_alone_finds_what_the_import_found(sample: Sample) -> None:
+    assert sample.checks.checks == sample.full.checks == sample.first.checks
+    assert (sample.checks.tables, sample.checks.exit_code) == ({}, 0)
+
+
+def test_the_second_import_skips_every_table(sample: Sample) -> None:
+    assert {t.status for t in sample.again.tables.values()} == {"skipped"}
+    assert {n for t in sample.again.tables.values() for n in asdict(t.accounting).values()} == {0}
+    assert all(table.loaded for table in sample.again.tables.values())
+    assert sample.again.exit_code == 0
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_full_import_finds_every_loaded_record_unchanged(sample: Sample, table: str) -> None:
+    first, full = (asdict(outcome.tables[table].accounting) for outcome in (sample.first, sample.full))
+    assert sample.full.tables[table].status == "imported"
+    assert full["unchanged"] == first["inserted"] > 0
+    assert {full["inserted"], full["updated"], full["stale"]} == {0}
+    for name in ("read", "duplicate", "skipped_deleted", "blank", "quarantined"):
+        assert full[name] == first[name]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_importing_again_moves_no_row(sample: Sample, table: str) -> None:
+    assert sample.rows_after[table] == sample.rows_before[table] != []
+
+
+def test_the_ledger_names_the_runs(sample: Sample) -> None:
+    rows = sample.runs.query("SELECT run_id, status, count(*) FROM ingest.imports GROUP BY 1, 2")
+    assert set(rows) == {
+        (sample.first.run_id, "imported", 16),
+        (sample.again.run_id, "skipped", 16),
+        (sample.full.run_id, "imported", 16),
+    }
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_materialisation_shows_the_accounting_as_integers(sample: Sample, table: str) -> None:
+    metadata = sample.materialised[table].metadata
+    for name in COUNTS:
+        assert isinstance(metadata[name], dg.IntMetadataValue)
+        assert metadata[name].value == EXPECTED["tables"][table][name]
+    assert metadata["dagster/row_count"] == dg.IntMetadataValue(EXPECTED["tables"][table]["inserted"])
+    assert metadata["dagster/table_name"] == dg.TextMetadataValue(f"daybreak_health.public.{table}")
+    assert metadata["status"] == dg.TextMetadataValue("imported")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_materialisation_knows_its_file(sample: Sample, table: str) -> None:
+    materialised = sample.materialised[table]
+    uri = str(materialised.metadata["dagster/uri"].value)
+    assert uri.startswith(SAMPLE.as_uri())
+    path = Path(uri.removeprefix("file://"))
+    assert (materialised.tags or {})["dagster/data_version"] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_materialisation_has_the_columns_with_the_databases_comments(sample: Sample, table: str) -> None:
+    shown = sample.materialised[table].metadata["dagster/column_schema"].value
+    assert isinstance(shown, dg.TableSchema)
+    in_database = sample.runs.query(
+        """
+        SELECT attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum), NOT attnotnull
+        FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
+          AND attname NOT IN ('_source_hash', '_import_id', '_record_number', '_export_columns_encrypted', 'name_tokens')
+          AND attname NOT LIKE '%%\\_encrypted' ORDER BY attnum
+        """,
+        table,
+    )
+    assert [(c.name, c.type, c.description, c.constraints.nullable) for c in shown.columns] == in_database
+    assert all(column.description for column in shown.columns)
+
+
+def test_a_skipped_table_keeps_its_data_version(sample: Sample) -> None:
+    """Else the UI would show everything below it as out of date."""
+    versions = {
+        (m.asset_materialization.tags or {})["dagster/data_version"]
+        for m in sample.runs.dagster.fetch_materializations(dg.AssetKey("kinships"), limit=3).records
+        if m.asset_materialization
+    }
+    assert len(versions) == 1
+
+
+def test_an_imported_table_is_up_to_date_with_its_file(sample: Sample) -> None:
+    """The version of the file that a table was made from must be the one that an observation reports.
+
+    Else the first observation shows every table as out of date, which none of them is.
+    """
+    known = {
+        name: (materialised.tags or {})[f"dagster/input_data_version/export/{name}"]
+        for name, materialised in sample.materialised.items()
+    }
+    assert known == {
+        name: (materialised.tags or {})["dagster/data_version"]
+        for name, materialised in sample.materialised.items()
+    }
+
+
+# --- One table, and tables that fail --------------------------------------------------------------------
+
+
+PART = ("organizations", "contracts", "org_contracts", "memberships", "documents")
+"""Tables with and without parents among each other: all that the following tests need."""
+
+
+def statuses(outcome: Outcome) -> dict[str, set[str]]:
+    """Return which tables were imported, failed, or were not tried."""
+    found: dict[str, set[str]] = {}
+    for name, table in outcome.tables.items():
+        status = table.status if table.loaded or table.status == "failed" else "not tried"
+        found.setdefault(status, set()).add(name)
+    return found
+
+
+def test_a_faultless_export_loads_completely(runs: Runs, family: Export) -> None:
+    outcome = runs.load(family.directory)
+    assert statuses(outcome) == {"imported": set(TABLES)}
+    assert all(check.passed for checks in outcome.checks.values() for check in checks.values())
+    assert outcome.exit_code == 0
+
+
+def test_one_table_can_be_imported_alone(runs: Runs, family: Export) -> None:
+    outcome = runs.load(family.directory, only=["kinships"])
+    assert statuses(outcome) == {"imported": {"kinships"}}
+    assert set(outcome.checks) == {"kinships"}
+    assert {name for name in TABLES if runs.count(name)} == {"kinships"}
+
+
+def without_organizations(family: Export) -> str:
+    (family.directory / "orgs.csv").unlink()
+    return "organizations: no file orgs.csv or organizations.csv"
+
+
+def without_a_required_column(family: Export) -> str:
+    family.write_bytes("organizations", b"id,name,updated_at\n")
+    return "organizations: orgs.csv lacks the required column kind"
+
+
+@pytest.mark.parametrize("spoil", [without_organizations, without_a_required_column])
+def test_a_table_that_cannot_be_read_fails_by_name_and_the_rest_loads(
+    runs: Runs, family: Export, spoil: Callable[[Export], str]
+) -> None:
+    message = spoil(family)
+    outcome = runs.load(family.directory, only=PART)
+    assert statuses(outcome) == {
+        "failed": {"organizations"},
+        "not tried": {"org_contracts", "memberships"},
+        "imported": {"contracts", "documents"},
+    }
+    assert outcome.tables["organizations"].reason.startswith(message)
+    assert outcome.exit_code == 1
+    assert {name for name in TABLES if runs.count(name)} == {"contracts", "documents"}
+    assert runs.query("SELECT table_name, error FROM ingest.imports WHERE status = 'failed'") == [
+        ("organizations", outcome.tables["organizations"].reason)
+    ]
+
+
+def test_a_failed_table_loads_when_its_file_is_there_again(runs: Runs, family: Export) -> None:
+    content = (family.directory / "orgs.csv").read_bytes()
+    without_organizations(family)
+    assert runs.load(family.directory, only=PART).exit_code == 1
+    family.write_bytes("organizations", content)
+    outcome = runs.load(family.directory, only=PART)
+    assert outcome.exit_code == 0
+    assert {name: table.status for name, table in outcome.tables.items()} == {
+        "organizations": "imported",
+        "org_contracts": "imported",
+        "memberships": "imported",
+        "contracts": "skipped",
+        "documents": "skipped",
+    }
+
+
+def test_a_failed_blocking_check_keeps_dependents_from_running(runs: Runs, family: Export) -> None:
+    runs.execute(
+        """
+        CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE TRIGGER swallow BEFORE INSERT ON contracts FOR EACH ROW EXECUTE FUNCTION swallow()
+        """
+    )
+    outcome = runs.load(family.directory, only=PART)
+    accounting = outcome.checks["contracts"]["row_accounting"]
+    assert (accounting.passed, accounting.blocking, accounting.count) == (False, True, 1)
+    waiting = {"org_contracts"}
+    assert statuses(outcome) == {"imported": set(PART) - waiting, "not tried": waiting}
+    assert outcome.exit_code == 1
+
+
+def test_a_failed_check_that_does_not_block_lets_dependents_run(runs: Runs, family: Export) -> None:
+    family.write(
+        "organizations",
+        record("organizations", "school"),
+        record("organizations", "wrong", kind="3"),
+        record("organizations", "unnamed", name=None),
+    )
+    outcome = runs.load(family.directory, only=PART)
+    failed = {name for name, check in outcome.checks["organizations"].items() if not check.passed}
+    assert failed == {"valid_enums", "required_values"}
+    assert statuses(outcome) == {"imported": set(PART)}
+    assert outcome.exit_code == 0
+
+
+def test_a_run_on_an_older_schema_says_what_to_do_and_changes_nothing(runs: Runs, family: Export) -> None:
+    runner.downgrade(runs.settings, str(int(runner.newest_revision()) - 1))
+    outcome = runs.load(family.directory, only=["documents"])
+    assert outcome.tables["documents"].status == "failed"
+    assert "run daybreak migrate up" in outcome.tables["documents"].reason
+    assert (runs.count("documents"), runs.count("ingest.imports")) == (0, 0)
+
+
+def test_checking_a_database_that_does_not_answer_is_an_error(runs: Runs, unused_port: int) -> None:
+    runs.environment["DB_PORT"] = str(unused_port)
+    with pytest.raises(UsageError, match=f"127.0.0.1:{unused_port}"):
+        runs.check()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """The discard port: nothing listens there on machines of today."""
+    return 9
+
+
+# --- Privacy: the UI has no login ------------------------------------------------------------------------
+
+CANARIES = ("Canaryfirst", "Canarylast", "+18185550142", "9 Canary Street", "Canaryville", "1987-06-05")
+PERSONAL = ("patients_and_guardians", "clinicians", "insurance_coverages")
+
+
+@pytest.fixture
+def canaries(family: Export) -> Export:
+    """An export with names, phones, birthdays and addresses in good records, refused and malformed ones."""
+    first, last, phone, street, city, birthday = CANARIES
+    person = {"first_name": first, "last_name": last, "phone": phone, "birthdate": birthday}
+    address = json.dumps({"street_address_1": street, "city": city})
+    everything = person | {"address": address, "full_name": f"{first} {last}"}
+    for table, words in (("patients_and_guardians", ("patient", "child")), ("clinicians", ("clinician",))):
+        path = family.write(
+            table,
+            *(record(table, word, **everything) for word in words),
+            record(table, "textaddress", **everything | {"address": street}),
+            record(table, "baddate", **everything | {"birthdate": f"{birthday} {last}"}),
+            record(table, "badtype", **everything | {"account_status": phone}),
+            record(table, "toolong", **everything | {"phone": phone * 9}),
+            record(table, "dangling", **everything | {"supervisor_id": "nobody"}),
+            record(table, **everything) | {"id": last},
+        )
+        path.write_bytes(path.read_bytes() + f"{first},{last}\n".encode())
+    family.write(
+        "insurance_coverages",
+        record("insurance_coverages", plan_holder_first_name=first, plan_holder_street_address=street),
+        record(
+            "insurance_coverages", "bad", kind="1", plan_holder_last_name=last, plan_holder_dob=f"x{birthday}"
+        ),
+    )
+    return family
+
+
+def test_no_event_log_or_metadata_holds_a_personal_value(runs: Runs, canaries: Export) -> None:
+    outcome = runs.load(canaries.directory, only=PERSONAL)
+    quarantined = {name: t.accounting.quarantined for name, t in outcome.tables.items()}
+    assert (quarantined["patients_and_guardians"], quarantined["clinicians"]) == (5, 5)
+    assert quarantined["insurance_coverages"] == 1
+    runs.check()
+    told = runs.told()
+    assert "patients_and_guardians" in told
+    assert "row_accounting" in told
+    assert [canary for canary in CANARIES if canary in told] == []
+    assert [canary for canary in CANARIES if canary in repr(outcome)] == []
+
+
+def test_neither_the_database_nor_its_servers_log_holds_a_plain_personal_value(
+    runs: Runs, canaries: Export
+) -> None:
+    runs.load(canaries.directory, only=PERSONAL)
+    (data, log), *_ = runs.query("SELECT current_setting('data_directory'), current_setting('log_directory')")
+    files = sorted((Path(data) / log).glob("*"))
+    assert files
+    logged = "".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
+    assert [canary for canary in CANARIES if canary in logged] == []
+    relations = runs.query(
+        "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace IN "
+        "(SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'ingest', 'privacy'))"
+    )
+    assert len(relations) > 16
+    for (relation,) in relations:
+        stored = str(runs.query(f"SELECT t::text FROM {relation} t"))  # noqa: S608 - from the catalog
+        assert [canary for canary in CANARIES if canary in stored] == [], relation
+    statistics = str(runs.query("SELECT s::text FROM pg_stats s WHERE schemaname IN ('public', 'ingest')"))
+    assert [canary for canary in CANARIES if canary in statistics] == []
+
+
+def test_an_error_of_the_server_is_told_without_the_value_that_it_quotes(
+    runs: Runs, canaries: Export
+) -> None:
+    runs.execute(
+        """
+        CREATE FUNCTION talk() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            RAISE EXCEPTION 'refused %, Canaryfirst', NEW USING ERRCODE = 'check_violation', DETAIL = 'Canarylast';
+        END $$;
+        CREATE TRIGGER talk BEFORE INSERT ON clinicians FOR EACH ROW EXECUTE FUNCTION talk()
+        """
+    )
+    outcome = runs.load(canaries.directory, only=["clinicians"])
+    assert outcome.tables["clinicians"].status == "failed"
+    assert "CheckViolation (23514)" in outcome.tables["clinicians"].reason
+    assert [canary for canary in CANARIES if canary in runs.told()] == []
+    assert runs.count("clinicians") == 0
+
+
+# --- The files, observed ----------------------------------------------------------------------------------
+
+
+def test_files_are_observed_with_the_hash_of_their_content(
+    family: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(family.directory))
+    (family.directory / "documents.csv").unlink()
+    with dg.DagsterInstance.ephemeral() as dagster:
+        job = build_defs().resolve_job_def("observe_export_files")
+        assert job.execute_in_process(instance=dagster).success
+        observed = {
+            name: dagster.fetch_observations(dg.AssetKey(["export", name]), limit=1).records
+            for name in TABLES
+        }
+        assert [name for name, records in observed.items() if not records] == ["documents"]
+        observation = observed["kinships"][0].asset_observation
+    assert observation
+    content = (family.directory / "kinships.csv").read_bytes()
+    assert (observation.tags or {})["dagster/data_version"] == hashlib.sha256(content).hexdigest()
+    assert observation.metadata["bytes"].value == len(content)
+
+
+# --- The persistent instance and what must be ready before a run ------------------------------------------
+
+
+@pytest.fixture
+def given(migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DatabaseSettings:
+    """A given server, as DB_HOST and the other variables name it."""
+    for name, value in migrated.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ENCRYPTION_KEY", KEY)
+    monkeypatch.setenv("DAYBREAK_HOME", str(tmp_path / "home"))
+    return migrated
+
+
+def test_a_run_stays_known_to_the_instance(
+    given: DatabaseSettings, family: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pipeline.ready() as (settings, environment):
+        assert settings == given
+        for name in environment:
+            monkeypatch.setenv(name, "")  # restored after the test: opening the instance sets them for good
+        outcome = pipeline.run_import(environment, family.directory, only=["documents"])
+        with instance.opened(environment) as dagster:
+            run = dagster.get_run_by_id(outcome.run_id)
+            assert run
+            assert run.status is dg.DagsterRunStatus.SUCCESS
+            assert run.job_name == "import_all"
+            assert not dagster.telemetry_enabled
+    assert outcome.exit_code == 0
+    assert environment["DAGSTER_HOME"] == str(tmp_path / "home" / "dagster")
+    assert "/dagster?" in environment["DAYBREAK_DAGSTER_URL"]
+
+
+def test_no_password_stands_in_the_instances_file(given: DatabaseSettings, tmp_path: Path) -> None:
+    with pipeline.ready():
+        pass
+    text = (tmp_path / "home" / "dagster" / "dagster.yaml").read_text(encoding="utf-8")
+    assert "postgres_url" in text
+    assert given.password not in text
+
+
+def test_a_database_without_a_schema_gets_it(
+    given: DatabaseSettings, empty: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert given.name != empty.name
+    monkeypatch.setenv("DB_NAME", empty.name)
+    with pipeline.ready(migrate=False), psycopg.connect(empty.conninfo()) as connection:
+        assert runner.current_revision(connection) == runner.newest_revision()
+
+
+def test_a_given_database_on_an_older_migration_is_left_as_it_is(given: DatabaseSettings) -> None:
+    older = f"{int(runner.newest_revision()) - 1:03d}"
+    runner.downgrade(given, older)
+    with pytest.raises(UsageError, match="run daybreak migrate up"), pipeline.ready(migrate=False):
+        pass
+    with psycopg.connect(given.conninfo()) as connection:
+        assert runner.current_revision(connection) == older
