@@ -23,6 +23,7 @@ def classify(work: Work) -> None:
         work.expressions.lenient |= work.misfits(columns, work.stage.table)
         _fill_fates(work, columns)
     work.run("ANALYZE {fates}")
+    work.staged = work.count(work.stage.table)
     _mark_duplicates(work, columns)
     _note_bad_keys(work)
     work.run(

@@ -77,7 +77,7 @@ def count(work: Work) -> Accounting:
     by_outcome = sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.fates)
     outcomes: dict[str, int] = dict(work.connection.execute(by_outcome).fetchall())
     return Accounting(
-        read=_rows(work, work.stage.table),
+        read=work.staged,
         inserted=outcomes.get("insert", 0),
         updated=outcomes.get("update", 0),
         unchanged=outcomes.get("unchanged", 0),
@@ -86,13 +86,8 @@ def count(work: Work) -> Accounting:
         skipped_deleted=outcomes.get("skipped_deleted", 0),
         blank=outcomes.get("blank", 0),
         quarantined=outcomes.get("quarantined", 0),
-        field_issues=_rows(work, work.issues),
+        field_issues=work.count(work.issues),
     )
-
-
-def _rows(work: Work, table: sql.Identifier) -> int:
-    row = work.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
-    return int(row[0]) if row else 0
 
 
 def write(connection: Connection, entry: Entry) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from daybreak_pipeline.importer import bare
 from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
 from daybreak_pipeline.importer.validate import parents
@@ -27,7 +28,10 @@ def merge(work: Work, dangling: set[str]) -> bool:
     """
     values = _values(work, dangling)
     source = _source(work, dangling)
-    return (work.into_empty or _update(work, values, source)) and _insert(work, values, source)
+    if work.into_empty:
+        with bare.loaded(work.connection, work.target, records=work.staged):
+            return _insert(work, values, source)
+    return _update(work, values, source) and _insert(work, values, source)
 
 
 def _update(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:

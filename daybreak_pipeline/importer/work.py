@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Work:
     """One import in progress.
 
-    ``into_empty`` tells that the table has no row: then nothing has to be compared with it.
+    ``into_empty`` tells that the table has no row: then nothing has to be compared with it. ``staged`` counts
+    the records.
     """
 
     connection: Connection
@@ -32,6 +33,7 @@ class Work:
     expressions: Expressions
     import_id: int
     into_empty: bool
+    staged: int = 0
 
     @property
     def target(self) -> sql.Identifier:
@@ -87,6 +89,11 @@ class Work:
         if not castable or fit(castable):
             return set()
         return {column.name for column in castable if not fit([column])}
+
+    def count(self, table: sql.Composable) -> int:
+        """Count the rows of a table."""
+        row = self.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+        return int(row[0]) if row else 0
 
     def create(self) -> None:
         """Create the tables for faults and issues."""
