@@ -58,25 +58,27 @@ class _Part:
     comment: str | None
     place: int
 
-    def drop(self) -> sql.Composable:
+    def drop(self) -> sql.Composed:
         if self.kind == "index":
             return sql.SQL("DROP INDEX {}").format(sql.SQL(self.owner))
         return sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
             sql.SQL(self.owner), sql.Identifier(self.name)
         )
 
-    def build(self) -> sql.Composable:
+    def build(self) -> sql.SQL | sql.Composed:
         if self.kind == "index":
             return sql.SQL(self.definition)
         return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
             sql.SQL(self.owner), sql.Identifier(self.name), sql.SQL(self.definition)
         )
 
-    def describe(self) -> sql.Composable:
-        what = sql.SQL("INDEX {}" if self.kind == "index" else "CONSTRAINT {} ON {}").format(
-            sql.SQL(self.owner) if self.kind == "index" else sql.Identifier(self.name), sql.SQL(self.owner)
+    def describe(self) -> sql.Composed:
+        comment = sql.Literal(self.comment)
+        if self.kind == "index":
+            return sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.SQL(self.owner), comment)
+        return sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}").format(
+            sql.Identifier(self.name), sql.SQL(self.owner), comment
         )
-        return sql.SQL("COMMENT ON {} IS {}").format(what, sql.Literal(self.comment))
 
 
 @contextmanager
