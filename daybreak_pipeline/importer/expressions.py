@@ -154,6 +154,12 @@ class Expressions:
         values = sql.SQL(", ").join(self.text(name) for name in names)
         return call("jsonb_strip_nulls(jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[]))", keys, values)
 
+    def all_columns(self) -> sql.Composable:
+        """Return a staged record whole, as one JSON object."""
+        keys = sql.SQL(", ").join(sql.Literal(name) for name in self.stage.header)
+        values = sql.SQL(", ").join(call("s.{}", column) for column in self.stage.columns)
+        return call("jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[])", keys, values)
+
     def content_hash(self) -> sql.Composable:
         """Return the keyed hash of all that a record can change in the row.
 

@@ -1,7 +1,12 @@
-"""Repairs what an earlier import could not load, once the missing parent has arrived (contract, rule 7)."""
+"""Repairs what an earlier import could not load (contract, rule 7): what for, and which references.
+
+When a missing parent has arrived, references are restored and quarantined children tried again; after a
+migration everything in quarantine is.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -12,24 +17,42 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 
-def possible(connection: Connection, catalog: TableCatalog) -> bool:
-    """Whether something is waiting for a parent, and a parent's table has new rows since the last import."""
-    tables = sorted({key.table for key in catalog.foreign_keys})
+@dataclass(frozen=True)
+class Hope:
+    """What can be repaired now, perhaps: references loaded as NULL, and quarantined records."""
+
+    references: bool
+    records: bool
+
+
+def hope(connection: Connection, catalog: TableCatalog, schema_version: str) -> Hope:
+    """Return what waits for a parent whose table has new rows since the last import, or for a migration."""
     row = connection.execute(
         """
-        SELECT EXISTS (
-            SELECT FROM ingest.imports i
-            WHERE i.table_name = ANY(%(parents)s) AND i.status = 'imported' AND i.rows_inserted > 0
-              AND i.id > (SELECT max(m.id) FROM ingest.imports m
-                          WHERE m.table_name = %(table)s AND m.status = 'imported'))
-        AND (EXISTS (SELECT FROM ingest.field_issues f WHERE f.table_name = %(table)s
-                     AND f.resolved_at IS NULL AND f.code = 'dangling_reference')
-          OR EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = %(table)s
-                     AND q.resolved_at IS NULL AND q.reasons @> '[{"code": "missing_parent"}]'))
+        WITH last AS (
+            SELECT id, schema_version FROM ingest.imports
+            WHERE table_name = %(table)s AND status = 'imported' ORDER BY id DESC LIMIT 1
+        ), changed AS (
+            SELECT EXISTS (SELECT FROM ingest.imports i, last
+                           WHERE i.table_name = ANY(%(parents)s) AND i.status = 'imported'
+                             AND i.rows_inserted > 0 AND i.id > last.id) AS parents,
+                   EXISTS (SELECT FROM last WHERE schema_version <> %(version)s) AS migrated
+        )
+        SELECT changed.parents AND EXISTS (
+                   SELECT FROM ingest.field_issues f WHERE f.table_name = %(table)s
+                   AND f.resolved_at IS NULL AND f.code = 'dangling_reference'),
+               EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = %(table)s
+                       AND q.resolved_at IS NULL AND q.row_id IS NOT NULL
+                       AND (changed.migrated OR changed.parents AND q.reasons @> '[{"code": "missing_parent"}]'))
+        FROM changed
         """,
-        {"parents": tables, "table": catalog.table.name},
+        {
+            "table": catalog.table.name,
+            "parents": sorted({key.table for key in catalog.foreign_keys}),
+            "version": schema_version,
+        },
     ).fetchone()
-    return bool(row and row[0])
+    return Hope(*row) if row else Hope(references=False, records=False)
 
 
 def restore_references(connection: Connection, catalog: TableCatalog) -> int:

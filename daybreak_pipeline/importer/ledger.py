@@ -31,6 +31,10 @@ class Accounting:
     quarantined: int = 0
     field_issues: int = 0
 
+    def __add__(self, other: Accounting) -> Accounting:
+        """Return the sum of two loads of one table."""
+        return Accounting(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
+
     @property
     def unaccounted(self) -> int:
         """Records that were read and ended nowhere, or twice: always 0, and checked."""
@@ -56,13 +60,13 @@ class Entry:
     id: int
     table_name: str
     status: Status
-    accounting: Accounting
     source_uri: str
-    source_sha256: str | None
     source_bytes: int | None
     schema_version: str
     started_at: datetime
     run_id: str | None = None
+    source_sha256: str | None = None
+    accounting: Accounting = Accounting()
     error: str | None = None
 
 
@@ -126,7 +130,7 @@ def last_content(connection: Connection, table_name: str) -> tuple[str, str] | N
     row = connection.execute(
         """
         SELECT source_sha256, schema_version FROM ingest.imports
-        WHERE table_name = %s AND status = 'imported' ORDER BY id DESC LIMIT 1
+        WHERE table_name = %s AND status = 'imported' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
         """,
         [table_name],
     ).fetchone()

@@ -6,24 +6,24 @@ The order of the phases, the lock and the transaction stand here; what each phas
 from __future__ import annotations
 
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from daybreak_pipeline.errors import DaybreakError, SourceError
 from daybreak_pipeline.importer import catalog as catalogs
-from daybreak_pipeline.importer import classify, heal, ledger, merge, quarantine, sources, staging, validate
+from daybreak_pipeline.importer import heal, ledger, load, sources
 from daybreak_pipeline.importer.catalog import TableCatalog
-from daybreak_pipeline.importer.expressions import Expressions
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.importer.staging import Progress
-from daybreak_pipeline.importer.work import Work
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS
 
@@ -63,10 +63,10 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
     run_id: str | None = None,
     progress: Progress = lambda _phase, _amount: None,
 ) -> Result:
-    """Import one table from an export directory.
+    """Import one table from an export directory, and repair what earlier imports had to leave.
 
     Args:
-        connection: with the encryption key set (``database.connect``), and no transaction open.
+        connection: with the encryption key set (``database.connect``).
         name: the table.
         export_dir: the directory that holds the export.
         full: read the file again even when its content is the last import's.
@@ -76,118 +76,142 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
     Raises:
         ImportFailedError: nothing was changed; the message says why and what to do.
     """
-    begun = _Begun(name, export_dir, run_id, datetime.now(UTC), time.monotonic())
+    found = sources.candidates(export_dir, TABLES[name])
+    uri = (found[0] if found else export_dir).as_uri()
+    with _accounted(_Import(connection, name, uri, run_id, progress)) as begun:
+        source = sources.find(export_dir, TABLES[name])
+        return _import_file(begun, source, full=full)
+    raise AssertionError  # the block returns or raises; this is for the type checker
+
+
+def replay_table(
+    connection: Connection,
+    name: str,
+    *,
+    run_id: str | None = None,
+    progress: Progress = lambda _phase, _amount: None,
+) -> Result:
+    """Try a table's quarantined records again, without any file.
+
+    Args and errors as ``import_table``.
+    """
+    with _accounted(_Import(connection, name, _quarantine_uri(name), run_id, progress)) as begun:
+        restored = heal.restore_references(connection, begun.catalog)
+        return begun.result(begun.replay(), None, references_restored=restored)
+    raise AssertionError  # as above
+
+
+class _Import:
+    """One import of one table, in its transaction: what the phases need, and what the ledger is told."""
+
+    def __init__(
+        self, connection: Connection, table: str, source_uri: str, run_id: str | None, progress: Progress
+    ) -> None:
+        self.connection = connection
+        self.table = table
+        self.source_uri = source_uri
+        self.run_id = run_id
+        self.progress = progress
+        self.started_at = datetime.now(UTC)
+        self._clock = time.monotonic()
+
+    @cached_property
+    def catalog(self) -> TableCatalog:
+        return catalogs.read(self.connection, self.table)
+
+    @cached_property
+    def schema_version(self) -> str:
+        return runner.current_revision(self.connection) or "none"
+
+    def entry(self, status: Status, source: Source | None = None, **facts: Any) -> Entry:
+        """Begin a row of the ledger."""
+        return Entry(
+            id=ledger.next_id(self.connection),
+            table_name=self.table,
+            status=status,
+            source_uri=source.uri if source else self.source_uri,
+            source_bytes=source.size() if source else None,
+            schema_version=self.schema_version,
+            started_at=self.started_at,
+            run_id=self.run_id,
+            **facts,
+        )
+
+    def replay(self, *, met_by: int | None = None) -> Entry:
+        """Try again what is in quarantine, but for what the import ``met_by`` has just refused."""
+        entry = replace(self.entry("imported"), source_uri=_quarantine_uri(self.table), source_bytes=None)
+        accounting = load.load_quarantined(
+            self.connection, self.catalog, entry.id, self.progress, met_by=met_by
+        )
+        entry = replace(entry, accounting=accounting)
+        ledger.write(self.connection, entry)
+        return entry
+
+    def result(self, entry: Entry, source: Source | None, **facts: Any) -> Result:
+        """Say what was done."""
+        known = set(self.catalog.by_name) | TRANSPORT_COLUMNS
+        return Result(
+            table=self.table,
+            status=entry.status,
+            accounting=entry.accounting,
+            seconds=time.monotonic() - self._clock,
+            import_id=entry.id,
+            source_uri=entry.source_uri,
+            source_sha256=entry.source_sha256,
+            rows_in_table=_count_rows(self.connection, self.table) if entry.status == "imported" else None,
+            unknown_columns=tuple(name for name in (source.header if source else ()) if name not in known),
+            **facts,
+        )
+
+
+@contextmanager
+def _accounted(begun: _Import) -> Iterator[_Import]:
+    """Run the block in a transaction, alone on the table; when it fails, nothing was changed and the ledger says so."""
+    connection = begun.connection
     try:
         with connection.transaction():
-            return _import(connection, begun, progress, full=full)
+            # Two imports of one table follow each other. The lock is the transaction's: nobody can leave it behind.
+            connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%s))", [begun.table]
+            )
+            # Triggers that touch what clients write stand aside for this very transaction.
+            connection.execute("SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true)")
+            connection.execute("SET LOCAL work_mem = '256MB'; SET LOCAL maintenance_work_mem = '512MB'")
+            yield begun
     except SourceError as error:
         reason = str(error)
     except psycopg.Error as error:
-        reason = f"{name}: {_describe(error)}"
-    _record_failure(connection, begun, reason)
+        reason = f"{begun.table}: {_describe(error)}"
+    else:
+        return
+    # Where the server itself is gone there is nobody to tell.
+    with suppress(psycopg.Error), connection.transaction():
+        ledger.write(connection, begun.entry("failed", error=reason))
     raise ImportFailedError(reason)
 
 
-@dataclass(frozen=True)
-class _Begun:
-    table: str
-    export_dir: Path
-    run_id: str | None
-    at: datetime
-    clock: float
-
-
-def _import(connection: Connection, begun: _Begun, progress: Progress, *, full: bool) -> Result:
-    # Two imports of one table follow each other. The lock is the transaction's: nobody can leave it behind.
-    connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%s))", [begun.table]
-    )
-    # Triggers that touch what clients write stand aside for this very transaction.
-    connection.execute("SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true)")
-    connection.execute("SET LOCAL work_mem = '256MB'; SET LOCAL maintenance_work_mem = '512MB'")
-    catalog = catalogs.read(connection, begun.table)
-    source = sources.find(begun.export_dir, catalog.table)
+def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
+    connection, catalog = begun.connection, begun.catalog
     _require_columns(catalog, source)
-    progress("fingerprint", source.size())
+    begun.progress("fingerprint", source.size())
     sha256 = source.sha256()
-    version = runner.current_revision(connection) or "none"
-    entry = Entry(
-        id=ledger.next_id(connection),
-        table_name=begun.table,
-        status="skipped",
-        accounting=Accounting(),
-        source_uri=source.uri,
-        source_sha256=sha256,
-        source_bytes=source.size(),
-        schema_version=version,
-        started_at=begun.at,
-        run_id=begun.run_id,
-    )
-    same = ledger.last_content(connection, begun.table) == (sha256, version)
-    healing = heal.possible(connection, catalog)
-    if not same or full or healing:
-        entry = replace(
-            entry, status="imported", accounting=_load(connection, catalog, source, entry.id, progress)
-        )
-    restored = heal.restore_references(connection, catalog) if healing else 0
+    same = ledger.last_content(connection, begun.table) == (sha256, begun.schema_version)
+    hope = heal.hope(connection, catalog, begun.schema_version)
+    restored = heal.restore_references(connection, catalog) if hope.references else 0
+    entry = begun.entry("skipped", source, source_sha256=sha256)
+    if not same or full:
+        accounting = load.load_file(connection, catalog, source, entry.id, begun.progress)
+        entry = replace(entry, status="imported", accounting=accounting)
     ledger.write(connection, entry)
-    return Result(
-        table=begun.table,
-        status=entry.status,
-        accounting=entry.accounting,
-        seconds=time.monotonic() - begun.clock,
-        import_id=entry.id,
-        source_uri=source.uri,
-        source_sha256=sha256,
-        rows_in_table=_count_rows(connection, begun.table) if entry.status == "imported" else None,
-        unknown_columns=tuple(
-            c for c in source.header if c not in catalog.by_name and c not in TRANSPORT_COLUMNS
-        ),
-        references_restored=restored,
-    )
+    if hope.records:
+        again = begun.replay(met_by=entry.id)
+        entry = replace(again, source_uri=entry.source_uri, accounting=entry.accounting + again.accounting)
+        entry = replace(entry, source_sha256=sha256)
+    return begun.result(entry, source, references_restored=restored)
 
 
-def _load(
-    connection: Connection, catalog: TableCatalog, source: Source, import_id: int, progress: Progress
-) -> Accounting:
-    stage = staging.create(connection, catalog.table.name, source.header)
-    work = Work(
-        connection, catalog, stage, Expressions(catalog, stage), import_id, _is_empty(connection, catalog)
-    )
-    work.create()
-    staging.fill(connection, stage, source, progress)
-    progress("classify", 0)
-    classify.classify(work)
-    if not _validated_and_merged(work, progress):
-        # Some value does not fit a column that only the merge casts. Find out which, and begin again.
-        work.expressions.lenient |= work.misfits(work.expressions.in_file, work.candidates)
-        if not _validated_and_merged(work, progress):
-            msg = f"{catalog.table.name}: a value is too large for an index; nothing was changed"
-            raise SourceError(msg)
-    progress("quarantine", 0)
-    quarantine.keep(work)
-    accounting = ledger.count(work)
-    work.drop()
-    work.run("ANALYZE {target}")
-    return accounting
-
-
-def _validated_and_merged(work: Work, progress: Progress) -> bool:
-    """Validate and merge, or do nothing and return False where a value does not fit its type."""
-    with work.connection.transaction() as attempt:
-        progress("validate", 0)
-        dangling = validate.validate(work)
-        progress("merge", 0)
-        if merge.merge(work, dangling):
-            return True
-        raise psycopg.Rollback(attempt)
-    return False
-
-
-def _is_empty(connection: Connection, catalog: TableCatalog) -> bool:
-    target = sql.Identifier("public", catalog.table.name)
-    row = connection.execute(sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target)).fetchone()
-    return bool(row and row[0])
+def _quarantine_uri(table: str) -> str:
+    return f"quarantine:{table}"
 
 
 def _count_rows(connection: Connection, table: str) -> int:
@@ -208,35 +232,6 @@ def _require_columns(catalog: TableCatalog, source: Source) -> None:
     if missing:
         msg = f"{catalog.table.name}: {source.path.name} lacks the required column {', '.join(missing)}"
         raise SourceError(msg)
-
-
-def _record_failure(connection: Connection, begun: _Begun, reason: str) -> None:
-    """Tell the ledger. Where the server itself is gone there is nobody to tell, and nothing was changed."""
-    with suppress(psycopg.Error):
-        connection.rollback()
-        version = runner.current_revision(connection) or "none"
-        ledger.write(
-            connection,
-            Entry(
-                id=ledger.next_id(connection),
-                table_name=begun.table,
-                status="failed",
-                accounting=Accounting(),
-                source_uri=_source_uri(begun),
-                source_sha256=None,
-                source_bytes=None,
-                schema_version=version,
-                started_at=begun.at,
-                run_id=begun.run_id,
-                error=reason,
-            ),
-        )
-        connection.commit()
-
-
-def _source_uri(begun: _Begun) -> str:
-    found = sources.candidates(begun.export_dir, TABLES[begun.table])
-    return (found[0] if found else begun.export_dir).as_uri()
 
 
 def _describe(error: psycopg.Error) -> str:

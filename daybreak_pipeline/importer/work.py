@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Work:
     """One import in progress.
 
-    ``into_empty`` tells that the table has no row: then nothing has to be compared with it. ``staged`` counts
-    the records.
+    ``into_empty`` tells that the table has no row: then nothing has to be compared with it. ``again``
+    that the records come from quarantine. ``staged`` counts them.
     """
 
     connection: Connection
@@ -33,6 +33,7 @@ class Work:
     expressions: Expressions
     import_id: int
     into_empty: bool
+    again: bool = False
     staged: int = 0
 
     @property

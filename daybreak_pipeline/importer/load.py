@@ -1,0 +1,92 @@
+"""Takes staged records to their fate: classify -> validate -> merge -> quarantine, and counts them.
+
+The same way for records of a file and for those that wait in quarantine. Runs inside the transaction that
+``run`` opened; which records, and what the ledger says of it, is decided there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from daybreak_pipeline.errors import SourceError
+from daybreak_pipeline.importer import classify, ledger, merge, quarantine, staging, validate
+from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline.importer.expressions import Expressions
+from daybreak_pipeline.importer.ledger import Accounting
+from daybreak_pipeline.importer.sources import Source
+from daybreak_pipeline.importer.staging import Progress, Stage
+from daybreak_pipeline.importer.work import Work
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+
+def load_file(
+    connection: Connection, catalog: TableCatalog, source: Source, import_id: int, progress: Progress
+) -> Accounting:
+    """Load every record of a source."""
+    work = _begin(connection, catalog, source.header, import_id)
+    staging.fill(connection, work.stage, source, progress)
+    _process(work, progress)
+    quarantine.resolve(work, whole_file=True)
+    return _finish(work)
+
+
+def load_quarantined(
+    connection: Connection, catalog: TableCatalog, import_id: int, progress: Progress, *, met_by: int | None
+) -> Accounting:
+    """Try the records again that wait in quarantine, but for those that the import ``met_by`` has just refused.
+
+    In the stage they are numbered by their quarantine row, which knows file and record.
+    """
+    work = _begin(connection, catalog, quarantine.columns(connection, catalog.table.name), import_id)
+    work.again = True
+    quarantine.stage_again(work, met_by=met_by)
+    _process(work, progress)
+    quarantine.resolve(work, whole_file=False)
+    return _finish(work)
+
+
+def _begin(connection: Connection, catalog: TableCatalog, header: tuple[str, ...], import_id: int) -> Work:
+    stage: Stage = staging.create(connection, catalog.table.name, header)
+    target = sql.Identifier("public", catalog.table.name)
+    row = connection.execute(sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target)).fetchone()
+    into_empty = bool(row and row[0])
+    work = Work(connection, catalog, stage, Expressions(catalog, stage), import_id, into_empty)
+    work.create()
+    return work
+
+
+def _process(work: Work, progress: Progress) -> None:
+    progress("classify", 0)
+    classify.classify(work)
+    if not _validated_and_merged(work, progress):
+        # Some value does not fit a column that only the merge casts. Find out which, and begin again.
+        work.expressions.lenient |= work.misfits(work.expressions.in_file, work.candidates)
+        if not _validated_and_merged(work, progress):
+            msg = f"{work.catalog.table.name}: a value is too large for an index; nothing was changed"
+            raise SourceError(msg)
+    progress("quarantine", 0)
+    quarantine.keep(work)
+
+
+def _validated_and_merged(work: Work, progress: Progress) -> bool:
+    """Validate and merge, or do nothing and return False where a value does not fit its type."""
+    with work.connection.transaction() as attempt:
+        progress("validate", 0)
+        dangling = validate.validate(work)
+        progress("merge", work.staged)
+        if merge.merge(work, dangling):
+            return True
+        raise psycopg.Rollback(attempt)
+    return False
+
+
+def _finish(work: Work) -> Accounting:
+    accounting = ledger.count(work)
+    work.drop()
+    work.run("ANALYZE {target}")
+    return accounting

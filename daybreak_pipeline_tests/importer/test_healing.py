@@ -1,0 +1,120 @@
+"""What could not load heals later, without its file being sent again."""
+
+from __future__ import annotations
+
+from daybreak_pipeline.importer.run import replay_table
+from daybreak_pipeline_tests.exports import Export, record, told, uuid
+
+
+def _widen_kinship_labels(export: Export, version: str = "999") -> None:
+    """Do what a migration does: widen an enum, and count as a new version of the schema."""
+    export.connection.execute(
+        "ALTER TABLE kinships DROP CONSTRAINT chk_kinships_user_0_label; "
+        "ALTER TABLE kinships ADD CONSTRAINT chk_kinships_user_0_label CHECK (user_0_label IN (1, 2, 3, 12))"
+    )
+    export.connection.execute("UPDATE migrations.alembic_version SET version_num = %s", [version])
+    export.connection.commit()
+
+
+def test_a_quarantined_child_loads_although_its_file_was_replaced(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "waiting"))
+    export.add_parents()
+    other = record("referral_members", "other", user_id="patient")
+    assert export.load("referral_members", other) == {"status": "imported", "read": 2, "inserted": 2}
+    assert export.refused("referral_members") == []
+
+
+def test_what_is_tried_again_has_its_own_row_in_the_ledger(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "waiting"))
+    export.add_parents()
+    export.load("referral_members")
+    ledger = export.connection.execute(
+        "SELECT source_uri, status, rows_read, rows_inserted FROM ingest.imports "
+        "WHERE table_name = 'referral_members' ORDER BY id DESC LIMIT 2"
+    ).fetchall()
+    file = (export.directory / "referral_members.csv").as_uri()
+    assert ledger == [("quarantine:referral_members", "imported", 1, 1), (file, "skipped", 0, 0)]
+
+
+def test_a_row_from_quarantine_says_which_quarantine_row_it_was(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "waiting"))
+    export.add_parents()
+    export.load("referral_members")
+    found = export.connection.execute(
+        "SELECT q.record_number, i.source_uri FROM referral_members m JOIN ingest.quarantine q ON q.id = m._record_number "
+        "JOIN ingest.imports i ON i.id = q.import_id"
+    ).fetchall()
+    assert found == [(1, (export.directory / "referral_members.csv").as_uri())]
+
+
+def test_a_healed_row_is_unchanged_when_its_file_is_read_again(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "waiting"))
+    export.add_parents()
+    export.load("referral_members")
+    assert export.load("referral_members", full=True) == {"status": "imported", "read": 1, "unchanged": 1}
+
+
+def test_what_cannot_heal_is_tried_once_for_each_change_of_its_parents(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "waiting", referral_id="never"))
+    export.add_parents()
+    assert export.load("referral_members") == {"status": "imported", "read": 1, "quarantined": 1}
+    assert export.load("referral_members") == {"status": "skipped"}
+
+
+def test_a_record_tried_again_in_vain_keeps_saying_which_file_it_came_from(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "waiting", referral_id="never"))
+    before = export.connection.execute("SELECT import_id, record_number FROM ingest.quarantine").fetchall()
+    export.add_parents()
+    export.load("referral_members")
+    after = export.connection.execute("SELECT import_id, record_number FROM ingest.quarantine").fetchall()
+    assert after == before
+
+
+def test_grandchildren_heal_in_the_order_of_the_tables(export: Export) -> None:
+    export.load("referrals", record("referrals", "referral"))
+    export.load("referral_members", record("referral_members"))
+    export.load("organizations", record("organizations", "school"))
+    export.load("contracts", record("contracts", "contract"))
+    assert export.load("referrals")["inserted"] == 1
+    assert export.load("referral_members")["inserted"] == 1
+
+
+def test_after_a_migration_that_widens_an_enum_the_next_import_loads_what_now_fits(export: Export) -> None:
+    export.load("kinships", record("kinships", user_0_label="3"))
+    _widen_kinship_labels(export)
+    assert export.load("kinships") == {"status": "imported", "read": 1, "inserted": 1}
+    assert export.refused("kinships") == []
+
+
+def test_replay_loads_what_now_fits_without_any_file(export: Export) -> None:
+    export.load(
+        "kinships",
+        record("kinships", "a", user_0_label="3"),
+        record("kinships", "b", user_0_label="4", user_0_id="x"),
+    )
+    (export.directory / "kinships.csv").unlink()
+    _widen_kinship_labels(export)
+    result = replay_table(export.connection, "kinships")
+    assert told(result) == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
+    assert export.refused("kinships") == [(2, [("invalid_enum", "user_0_label")])]
+
+
+def test_a_newer_row_is_not_overwritten_by_what_waited_in_quarantine(export: Export) -> None:
+    export.load("kinships", record("kinships", user_0_label="3"))
+    export.load("kinships", record("kinships", "other", user_0_id="x"))
+    export.connection.execute(
+        "INSERT INTO kinships (id, user_0_id, user_1_id, kind, user_0_label, user_1_label) VALUES (%s, %s, %s, 1, 1, 2)",
+        [uuid("kinships"), uuid("patient"), uuid("child")],
+    )
+    export.connection.commit()
+    _widen_kinship_labels(export)
+    assert told(replay_table(export.connection, "kinships")) == {"status": "imported", "read": 1, "stale": 1}
+    resolved = export.connection.execute("SELECT resolution FROM ingest.quarantine").fetchall()
+    assert resolved == [("superseded",)]
+
+
+def test_replay_restores_references_too(export: Export) -> None:
+    export.load("patients_and_guardians", record("patients_and_guardians", supervisor_id="clinician"))
+    export.load("clinicians", record("clinicians", "clinician"))
+    assert replay_table(export.connection, "patients_and_guardians").references_restored == 1
+    assert export.issues("patients_and_guardians") == []
