@@ -12,43 +12,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.errors import DaybreakError, UsageError
+from daybreak_pipeline.cli_migrate import migrate
+from daybreak_pipeline.cli_quarantine import quarantine
+from daybreak_pipeline.cli_shared import (
+    USAGE_EXIT,
+    Group,
+    console,
+    data_dir_option,
+    export_directory,
+    json_option,
+    only_option,
+    progress_line,
+    report,
+    run_import,
+)
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-    from daybreak_pipeline.pipeline import Outcome
-
-USAGE_EXIT = 2
-
-
-class _Command(click.Command):
-    """A command whose errors are one line each, with exit code 2."""
-
-    def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except DaybreakError as error:
-            click.echo(f"daybreak: {error}", err=True)
-            sys.exit(USAGE_EXIT)
-
-
-class _Group(click.Group):
-    command_class = _Command
-    group_class = type
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="daybreak-pipeline")
 def main() -> None:
     """Bring Daybreak's exports into PostgreSQL, and show what became of every record."""
@@ -62,18 +50,12 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-_data_dir = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Directory with the export's files (default: DAYBREAK_EXPORT_DIR, or the sample).",
-)
-_as_json = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object instead of the scorecard."
-)
+main.add_command(migrate)
+main.add_command(quarantine)
 
 
 @main.command()
-@_data_dir
+@data_dir_option
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Port of the web UI (default: 3000, or the next free one)."
 )
@@ -81,71 +63,79 @@ def up(data_dir: Path | None, port: int | None) -> None:
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
     from daybreak_pipeline import pipeline, web
 
-    export = _export(data_dir)
-    console = _console()
+    export = export_directory(data_dir)
     with pipeline.ready() as (health, environment):
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
-        console.print(
-            f"database {health.name} at {health.host}:{health.port}, export {export}", highlight=False
-        )
-        _import(console, environment, export)
+        click.echo(f"database {health.name} at {health.host}:{health.port}, export {export}")
+        report(run_import(environment, export))
+        if export == settings.PROJECT_ROOT / "data" / "sample":
+            click.echo("The sample has planted faults: failing checks are meant, they show what is caught.")
         chosen = web.free_port(port or web.DEFAULT_PORT)
         if port and chosen != port:
             msg = f"port {port} is in use: stop what uses it, or leave out --port"
             raise UsageError(msg)
-        console.print("\nstarting the web UI …")
+        click.echo("\nstarting the web UI …")
         with web.serving(environment, chosen) as children:
-            console.print(
-                f"[bold]the web UI is at http://{web.HOST}:{chosen}[/] — Ctrl-C stops everything",
-                highlight=False,
-            )
+            click.echo(f"the web UI is at http://{web.HOST}:{chosen} — Ctrl-C stops everything")
             try:
                 while all(child.poll() is None for child in children):
                     time.sleep(0.5)
             except KeyboardInterrupt:
-                console.print("stopping …")
+                click.echo("stopping …")
                 return
             msg = f"the web server or the daemon ended by itself: see {web.log_file()}"
             raise UsageError(msg)
 
 
 @main.command("import")
-@_data_dir
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="TABLE",
-    type=click.Choice(list(TABLES)),
-    help="Import this table only; may be repeated.",
-)
+@data_dir_option
+@only_option
 @click.option("--full", is_flag=True, help="Read files again whose content has not changed.")
-@_as_json
-def import_(data_dir: Path | None, only: tuple[str, ...], full: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+@click.option("--dry-run", is_flag=True, help="Do all of it, show the scorecard, and take everything back.")
+@json_option
+def import_(data_dir: Path | None, only: tuple[str, ...], full: bool, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Import the export: every file that has changed, parents first, and check every table."""
     from daybreak_pipeline import pipeline
 
-    export = _export(data_dir)
-    with pipeline.ready(migrate=False) as (_, environment):
-        outcome = _import(_console(stderr=as_json), environment, export, only=only, full=full, quiet=as_json)
-    if as_json:
-        click.echo(json.dumps(outcome.as_json()))
-        _explain(outcome)
+    export = export_directory(data_dir)
+    with pipeline.ready(migrate=False) as (health, environment):
+        if dry_run:
+            with progress_line() as tell:
+                outcome = pipeline.rehearse_import(health, export, only=only, full=full, tell=tell)
+        else:
+            outcome = run_import(environment, export, only=only, full=full)
+    report(outcome, as_json=as_json)
+    if dry_run:
+        click.echo("a rehearsal: nothing was changed", err=as_json)
     sys.exit(outcome.exit_code)
 
 
 @main.command()
-@_as_json
+@json_option
 def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Check every table as it is now, without importing."""
-    from daybreak_pipeline import pipeline, scorecard
+    from daybreak_pipeline import pipeline
 
     with pipeline.ready(migrate=False) as (_, environment):
         outcome = pipeline.run_checks(environment)
     if as_json:
         click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
     else:
-        scorecard.show(outcome, _console())
+        report(outcome)
     sys.exit(outcome.exit_code)
+
+
+@main.command()
+@click.argument("table", type=click.Choice(list(TABLES)), metavar="TABLE")
+@click.argument("row_id", metavar="ID")
+def trace(table: str, row_id: str) -> None:
+    """Tell the story of one row: files, hashes, record numbers, what was wrong and what was repaired."""
+    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline.importer.trace import trace as story
+
+    with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
+        for line in story(connection, table, row_id):
+            click.echo(line)
 
 
 @main.command()
@@ -162,72 +152,15 @@ def generate(patients: int, out: Path, seed: int, faults: bool) -> None:  # noqa
     from daybreak_pipeline.generator import generate_export
 
     begun = time.monotonic()
-    with _progress_line() as tell:
+    with progress_line() as tell:
         generate_export(
             out,
             patients=patients,
             seed=seed,
             faults=faults,
-            progress=lambda t, n: tell(f"{t}: {n:,} records"),
+            progress=lambda table, records: tell(f"{table}: {records:,} records"),
         )
     click.echo(f"wrote {out} in {time.monotonic() - begun:.1f} s")
-
-
-@main.group(cls=_Group)
-def migrate() -> None:
-    """Apply or take back the schema's migrations."""
-
-
-@migrate.command("up")
-@click.option("--to", metavar="N", help="Stop after migration N (default: the newest).")
-def migrate_up(to: str | None) -> None:
-    """Apply the migrations that the database lacks."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.schema import runner
-
-    with database.serving() as health:
-        applied = runner.upgrade(health, to)
-    for migration in applied:
-        click.echo(f"applied {migration.revision} {migration.name}")
-    if not applied:
-        click.echo("nothing to apply")
-
-
-@migrate.command("down")
-@click.option("--to", metavar="N", help="Go back to migration N, 0 for none (default: one step back).")
-@click.option("--yes", is_flag=True, help="Do not ask, also when tables hold rows.")
-def migrate_down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Take migrations back, newest first. Asks first when tables hold rows."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.schema import runner
-
-    if to is not None and not to.isdecimal():
-        msg = f"--to {to} is not the number of a migration"
-        raise UsageError(msg)
-    with database.serving() as health:
-        with database.connect(health) as connection:
-            current = runner.current_revision(connection)
-            filled = runner.tables_with_rows(connection)
-        if current is None:
-            click.echo("nothing to take back")
-            return
-        if filled and not yes:
-            _ask_before_loss(filled)
-        for migration in runner.downgrade(health, to or str(int(current) - 1)):
-            click.echo(f"took back {migration.revision} {migration.name}")
-
-
-@migrate.command("status")
-def migrate_status() -> None:
-    """Show which migrations the database has."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.schema import runner
-
-    with database.serving() as health, database.connect(health) as connection:
-        current = int(runner.current_revision(connection) or 0)
-    for migration in runner.migrations():
-        state = "applied" if int(migration.revision) <= current else "pending"
-        click.echo(f"{state}  {migration.revision} {migration.name}")
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -259,69 +192,17 @@ def run(command: tuple[str, ...]) -> None:
 
 
 @main.command()
-@_data_dir
+@data_dir_option
 def doctor(data_dir: Path | None) -> None:
     """Look at everything that is needed, and say what is missing."""
     from daybreak_pipeline.doctor import examine
 
-    console = _console()
+    shown = console()
     findings = examine(data_dir or settings.export_dir())
     for finding in findings:
         mark = "[green]ok     [/]" if finding.good else "[red]missing[/]"
-        console.print(f"{mark} {finding.subject}: {finding.text}", soft_wrap=True, highlight=False)
+        shown.print(f"{mark} {finding.subject}: {finding.text}", soft_wrap=True, highlight=False)
     sys.exit(0 if all(finding.good for finding in findings) else USAGE_EXIT)
-
-
-def _export(data_dir: Path | None) -> Path:
-    from daybreak_pipeline.importer.sources import check_export
-
-    export = (data_dir.expanduser().absolute() if data_dir else None) or settings.export_dir()
-    check_export(export)
-    return export
-
-
-def _import(
-    console: Console, environment: dict[str, str], export: Path, *, quiet: bool = False, **options: Any
-) -> Outcome:
-    """Run the import with a line of progress, and show the scorecard unless ``quiet``."""
-    from daybreak_pipeline import pipeline, scorecard
-    from daybreak_pipeline.terminal import TerminalProgress
-
-    begun = time.monotonic()
-    with _progress_line() as tell:
-        outcome = pipeline.run_import(environment, export, progress=TerminalProgress(tell), **options)
-    if not quiet:
-        scorecard.show(outcome, console)
-        if export == settings.PROJECT_ROOT / "data" / "sample":
-            console.print(
-                "\nThe sample has planted faults: failing checks are meant, they show what is caught."
-            )
-        whole, run_itself = time.monotonic() - _STARTED, time.monotonic() - begun
-        console.print(
-            f"\nimport, from command to scorecard: {whole:.1f} s (the run itself {run_itself:.1f} s)",
-            highlight=False,
-        )
-    return outcome
-
-
-_STARTED = time.monotonic()
-
-
-def _explain(outcome: Outcome) -> None:
-    """Say on stderr why tables failed, where stdout is JSON."""
-    for name, table in outcome.tables.items():
-        if table.reason:
-            click.echo(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
-
-
-def _ask_before_loss(filled: list[str]) -> None:
-    question = f"{len(filled)} tables hold rows ({', '.join(filled[:3])}{' …' if len(filled) > 3 else ''}); they can be lost"  # noqa: PLR2004 - a few names show what is meant
-    if not sys.stdin.isatty():
-        msg = f"{question}: make a backup, then repeat with --yes"
-        raise UsageError(msg)
-    if not click.confirm(f"{question}. Go on?"):
-        msg = "nothing was changed"
-        raise UsageError(msg)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> int:
@@ -337,25 +218,3 @@ def _run(command: list[str], environment: dict[str, str]) -> int:
         except KeyboardInterrupt:
             continue  # the terminal sent it to the child too
         return code if code >= 0 else 128 - code
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    if not console.is_terminal:
-        console.width = 200
-    return console
-
-
-@contextmanager
-def _progress_line() -> Iterator[Callable[[str], None]]:
-    """Yield what shows a line of progress on stderr: in place on a terminal, a plain line elsewhere."""
-    console = _console(stderr=True)
-    if console.is_terminal:
-        with console.status("starting …") as status:
-            yield status.update
-    else:
-        from daybreak_pipeline.terminal import sparse
-
-        yield sparse(lambda text: click.echo(text, err=True))

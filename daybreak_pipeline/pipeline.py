@@ -5,13 +5,14 @@ The command line's view of a run: status and accounting of every table, findings
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybreak_pipeline import database, instance
+from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
 from daybreak_pipeline.privacy import keys
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from daybreak_pipeline.resources import ProgressLog
     from daybreak_pipeline.settings import DatabaseSettings
+
+
+_NOT_TRIED = "not tried: a table that it depends on failed, or one of its blocking checks"
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,9 @@ class CheckOutcome:
 
 @dataclass
 class Outcome:
-    """What a run did."""
+    """What a run did. A rehearsal has no ``run_id``."""
 
-    run_id: str
+    run_id: str | None
     tables: dict[str, TableOutcome] = field(default_factory=dict)
     checks: dict[str, dict[str, CheckOutcome]] = field(default_factory=dict)
 
@@ -109,12 +113,13 @@ def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str,
         yield health, environment
 
 
-def run_import(
+def run_import(  # noqa: PLR0913 - each is an option of the command
     environment: dict[str, str],
     export_dir: Path,
     *,
     only: Sequence[str] = (),
     full: bool = False,
+    replay: bool = False,
     progress: ProgressLog | None = None,
 ) -> Outcome:
     """Run ``import_all``, or the part of it that ``only`` names, and return what it did.
@@ -124,10 +129,11 @@ def run_import(
         export_dir: the directory with the export's files.
         only: tables to import; all when empty.
         full: read files again whose content has not changed.
+        replay: read no file, try quarantined records again.
         progress: who hears how far each table is.
     """
     chosen = [name for name in import_order() if not only or name in only]
-    configuration = {"export_dir": str(export_dir), "full": full}
+    configuration = {"export_dir": str(export_dir), "full": full, "replay": replay}
     with _executed(
         environment,
         "import_all",
@@ -148,10 +154,52 @@ def run_import(
             elif name in reasons:
                 outcome.tables[name] = TableOutcome("failed", Accounting(), 0.0, reasons[name])
             else:
-                waiting = "not tried: a table that it depends on failed, or one of its blocking checks"
-                outcome.tables[name] = TableOutcome("skipped", Accounting(), 0.0, waiting)
+                outcome.tables[name] = TableOutcome("skipped", Accounting(), 0.0, _NOT_TRIED)
         outcome.checks = _checks(result)
         return outcome
+
+
+def rehearse_import(
+    health: DatabaseSettings,
+    export_dir: Path,
+    *,
+    only: Sequence[str] = (),
+    full: bool = False,
+    tell: Callable[[str], None],
+) -> Outcome:
+    """Do all that ``run_import`` would do in one transaction, take it back, and return what it would have done.
+
+    Dagster has no part in this: a run would leave traces.
+    """
+    from daybreak_pipeline.importer.rehearsal import rehearse
+
+    chosen = [name for name in import_order() if not only or name in only]
+    with database.connect(health, key=keys.load()) as connection:
+        found = rehearse(
+            connection,
+            export_dir,
+            chosen,
+            full=full,
+            listener=lambda name: lambda phase, _amount: tell(f"{name}: {phase}"),
+        )
+    outcome = Outcome(None)
+    for name in chosen:
+        if name in found.results:
+            result = found.results[name]
+            outcome.tables[name] = TableOutcome(result.status, result.accounting, result.seconds)
+        elif name in found.failures:
+            outcome.tables[name] = TableOutcome("failed", Accounting(), 0.0, found.failures[name])
+        else:
+            outcome.tables[name] = TableOutcome("skipped", Accounting(), 0.0, _NOT_TRIED)
+    blocking = {rule.name for rule in RULES if rule.blocking}
+    outcome.checks = {
+        name: {
+            check: CheckOutcome(f.passed, f.severity, f.count, check in blocking, f.summary)
+            for check, f in findings.items()
+        }
+        for name, findings in found.findings.items()
+    }
+    return outcome
 
 
 def run_checks(environment: dict[str, str]) -> Outcome:

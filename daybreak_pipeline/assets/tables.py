@@ -13,7 +13,7 @@ from daybreak_pipeline.assets.sources import source_key
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer.catalog import TableCatalog
-from daybreak_pipeline.importer.run import Result, import_table
+from daybreak_pipeline.importer.run import Result, import_table, replay_table
 from daybreak_pipeline.resources import HealthDatabase, ProgressLog
 from daybreak_pipeline.tables import TABLES, Table
 
@@ -26,6 +26,7 @@ class ImportConfig(dg.Config):
         description="Directory with the export's files; empty: DAYBREAK_EXPORT_DIR, or the sample.",
     )
     full: bool = Field(default=False, description="Read a file again although its content has not changed.")
+    replay: bool = Field(default=False, description="Read no file: try the quarantined records again.")
 
 
 def build_table_assets() -> list[dg.AssetsDefinition]:
@@ -53,13 +54,18 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         directory = Path(config.export_dir).expanduser() if config.export_dir else settings.export_dir()
         try:
             with health_database.connection() as connection:
-                result = import_table(
-                    connection,
-                    table.name,
-                    directory,
-                    full=config.full,
-                    run_id=context.run_id,
-                    progress=progress_log.listener(table.name, context.log),
+                progress = progress_log.listener(table.name, context.log)
+                result = (
+                    replay_table(connection, table.name, run_id=context.run_id, progress=progress)
+                    if config.replay
+                    else import_table(
+                        connection,
+                        table.name,
+                        directory,
+                        full=config.full,
+                        run_id=context.run_id,
+                        progress=progress,
+                    )
                 )
                 catalog = catalogs.read(connection, table.name)
         except DaybreakError as error:
@@ -68,7 +74,8 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         context.log.info("%s: %s in %.2f s", table.name, _in_words(result), result.seconds)
         return dg.MaterializeResult(
             metadata=_metadata(result, catalog),
-            data_version=dg.DataVersion(result.source_sha256 or ""),
+            # What was replayed came from no file: Dagster then makes a version of its own.
+            data_version=dg.DataVersion(result.source_sha256) if result.source_sha256 else None,
         )
 
     return load

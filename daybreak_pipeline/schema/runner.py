@@ -84,6 +84,23 @@ def current_revision(connection: Connection) -> str | None:
     return str(row[0]) if row else None
 
 
+def write_new(name: str, directory: Path = MIGRATIONS) -> tuple[Path, Path]:
+    """Write the pair of files of a new migration, to be filled in, and return their paths.
+
+    Raises:
+        UsageError: the name has other characters than a-z, 0-9 and _.
+    """
+    number = len(migrations(directory)) + 1
+    path = directory / f"{number:03d}_{name}.sql"
+    if not _FILE_NAME.fullmatch(path.name):
+        msg = "a migration's name has only lower-case letters, digits and underscores, such as widen_kinship_labels"
+        raise UsageError(msg)
+    rollback = path.with_name(f"{path.stem}.rollback.sql")
+    path.write_text(f"-- {name.replace('_', ' ')}: say here what changes and why. Runs in one transaction.\n")
+    rollback.write_text(f"-- Takes back {path.stem}.\n")
+    return path, rollback
+
+
 def require_newest(connection: Connection) -> None:
     """Make sure that the database has the schema that this program is written for.
 

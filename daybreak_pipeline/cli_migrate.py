@@ -1,0 +1,90 @@
+"""``daybreak migrate``: the schema's migrations. What they do, ``schema`` knows."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from daybreak_pipeline.cli_shared import Group
+from daybreak_pipeline.errors import UsageError
+
+_NAMED = 3
+
+
+@click.group(cls=Group)
+def migrate() -> None:
+    """Apply or take back the schema's migrations."""
+
+
+@migrate.command("up")
+@click.option("--to", metavar="N", help="Stop after migration N (default: the newest).")
+def up(to: str | None) -> None:
+    """Apply the migrations that the database lacks."""
+    from daybreak_pipeline import database
+    from daybreak_pipeline.schema import runner
+
+    with database.serving() as health:
+        applied = runner.upgrade(health, to)
+    for migration in applied:
+        click.echo(f"applied {migration.revision} {migration.name}")
+    if not applied:
+        click.echo("nothing to apply")
+
+
+@migrate.command("down")
+@click.option("--to", metavar="N", help="Go back to migration N, 0 for none (default: one step back).")
+@click.option("--yes", is_flag=True, help="Do not ask, also when tables hold rows.")
+def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Take migrations back, newest first. Asks first when tables hold rows."""
+    from daybreak_pipeline import database
+    from daybreak_pipeline.schema import runner
+
+    if to is not None and not to.isdecimal():
+        msg = f"--to {to} is not the number of a migration"
+        raise UsageError(msg)
+    with database.serving() as health:
+        with database.connect(health) as connection:
+            current = runner.current_revision(connection)
+            filled = runner.tables_with_rows(connection)
+        if current is None:
+            click.echo("nothing to take back")
+            return
+        if filled and not yes:
+            _ask_before_loss(filled)
+        for migration in runner.downgrade(health, to or str(int(current) - 1)):
+            click.echo(f"took back {migration.revision} {migration.name}")
+
+
+@migrate.command("status")
+def status() -> None:
+    """Show which migrations the database has."""
+    from daybreak_pipeline import database
+    from daybreak_pipeline.schema import runner
+
+    with database.serving() as health, database.connect(health) as connection:
+        current = int(runner.current_revision(connection) or 0)
+    for migration in runner.migrations():
+        state = "applied" if int(migration.revision) <= current else "pending"
+        click.echo(f"{state}  {migration.revision} {migration.name}")
+
+
+@migrate.command("new")
+@click.argument("name")
+def new(name: str) -> None:
+    """Write the pair of files of a new migration, to be filled in."""
+    from daybreak_pipeline.schema import runner
+
+    for path in runner.write_new(name):
+        click.echo(path)
+
+
+def _ask_before_loss(filled: list[str]) -> None:
+    more = " …" if len(filled) > _NAMED else ""
+    question = f"{len(filled)} tables hold rows ({', '.join(filled[:_NAMED])}{more}); they can be lost"
+    if not sys.stdin.isatty():
+        msg = f"{question}: make a backup, then repeat with --yes"
+        raise UsageError(msg)
+    if not click.confirm(f"{question}. Go on?"):
+        msg = "nothing was changed"
+        raise UsageError(msg)

@@ -1,0 +1,121 @@
+"""``daybreak quarantine``: look at the records that did not load, and try them again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from daybreak_pipeline.cli_shared import Group, console, json_option, only_option, report, run_import
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.tables import TABLES
+
+_LIST = """
+    SELECT q.id, q.table_name, q.record_number, q.row_id, q.reasons, i.source_uri, q.first_seen_at, q.last_seen_at,
+           count(*) OVER () AS total
+    FROM ingest.quarantine q LEFT JOIN ingest.imports i ON i.id = q.import_id
+    WHERE q.resolved_at IS NULL AND (%(table)s::text IS NULL OR q.table_name = %(table)s)
+      AND (%(reason)s::text IS NULL OR q.reasons @> jsonb_build_array(jsonb_build_object('code', %(reason)s::text)))
+    ORDER BY q.table_name, q.record_number LIMIT %(limit)s
+"""
+
+
+@click.group(cls=Group)
+def quarantine() -> None:
+    """Look at the records that did not load, and try them again."""
+
+
+@quarantine.command("list")
+@click.option("--table", type=click.Choice(list(TABLES)), metavar="TABLE", help="Of this table only.")
+@click.option("--reason", help="With this reason only, such as invalid_enum.")
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(min=1), help="How many at the most."
+)
+@json_option
+def list_(table: str | None, reason: str | None, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """List what is in quarantine, with all reasons, without any personal value."""
+    rows = _query(_LIST, {"table": table, "reason": reason, "limit": limit})
+    if as_json:
+        names = (
+            "id",
+            "table",
+            "record_number",
+            "row_id",
+            "reasons",
+            "source_uri",
+            "first_seen_at",
+            "last_seen_at",
+        )
+        click.echo(json.dumps([dict(zip(names, row, strict=False)) for row in rows], default=str))
+        return
+    _show(rows)
+
+
+@quarantine.command("show")
+@click.argument("number", type=int)
+def show(number: int) -> None:
+    """Show one record as it came, decrypted: personal data."""
+    rows = _query(
+        """
+        SELECT q.table_name, q.record_number, i.source_uri, q.reasons,
+               jsonb_strip_nulls(privacy.unseal(q.record_encrypted, privacy.key('seal'))::jsonb), q.resolution
+        FROM ingest.quarantine q LEFT JOIN ingest.imports i ON i.id = q.import_id WHERE q.id = %(id)s
+        """,
+        {"id": number},
+    )
+    if not rows:
+        msg = f"there is no quarantine row {number}: see daybreak quarantine list"
+        raise UsageError(msg)
+    table, record_number, uri, reasons, record, resolution = rows[0]
+    click.echo(f"{table}, record {record_number} of {uri}, {resolution or 'open'}")
+    for reason in reasons:
+        click.echo(f"  {_reason(reason)}: {reason['detail']}")
+    click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+
+
+@quarantine.command("replay")
+@only_option
+@json_option
+def replay(only: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Try everything in quarantine again, without any file: after a migration, say."""
+    from daybreak_pipeline import pipeline, settings
+
+    with pipeline.ready(migrate=False) as (_, environment):
+        outcome = run_import(environment, settings.export_dir(), only=only, replay=True)
+    report(outcome, as_json=as_json)
+    sys.exit(outcome.exit_code)
+
+
+def _show(rows: list[tuple[Any, ...]]) -> None:
+    from rich.table import Table
+
+    if not rows:
+        click.echo("nothing is in quarantine")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("row", "table", "record", "id", "reasons", "since"):
+        table.add_column(heading, overflow="fold")
+    for number, name, record_number, row_id, reasons, _uri, first, _last, _total in rows:
+        listed = ", ".join(_reason(reason) for reason in reasons)
+        table.add_row(str(number), name, str(record_number), row_id or "", listed, f"{first:%Y-%m-%d %H:%M}")
+    console().print(table, highlight=False)
+    total = rows[0][-1]
+    if total > len(rows):
+        click.echo(f"{total - len(rows)} more: --limit shows them, --table and --reason choose")
+
+
+def _reason(reason: dict[str, Any]) -> str:
+    return f"{reason['code']} {reason['column']}" if reason["column"] else str(reason["code"])
+
+
+def _query(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline.privacy import keys
+
+    with (
+        pipeline.ready(migrate=False) as (health, _),
+        database.connect(health, key=keys.load()) as connection,
+    ):
+        return connection.execute(query.encode(), parameters).fetchall()

@@ -1,0 +1,123 @@
+"""What all ``daybreak`` commands share: one-line errors, options, the console, running the import.
+
+No command stands here; they are in ``cli`` and the other ``cli_`` modules.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from daybreak_pipeline.pipeline import Outcome
+
+USAGE_EXIT = 2
+_STARTED = time.monotonic()
+
+
+class Command(click.Command):
+    """A command whose errors are one line each, with exit code 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except DaybreakError as error:
+            click.echo(f"daybreak: {error}", err=True)
+            sys.exit(USAGE_EXIT)
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+    group_class = type
+
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Directory with the export's files (default: DAYBREAK_EXPORT_DIR, or the sample).",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of text for people."
+)
+only_option = click.option(
+    "--only",
+    multiple=True,
+    metavar="TABLE",
+    type=click.Choice(list(TABLES)),
+    help="This table only; may be repeated.",
+)
+
+
+def export_directory(data_dir: Path | None) -> Path:
+    """Return the export's directory, given or from the environment.
+
+    Raises:
+        UsageError: it cannot be an export.
+    """
+    from daybreak_pipeline.importer.sources import check_export
+
+    export = data_dir.expanduser().absolute() if data_dir else settings.export_dir()
+    check_export(export)
+    return export
+
+
+def run_import(environment: dict[str, str], export: Path, **options: Any) -> Outcome:
+    """Run the import with a line of progress."""
+    from daybreak_pipeline import pipeline
+    from daybreak_pipeline.terminal import TerminalProgress
+
+    with progress_line() as tell:
+        return pipeline.run_import(environment, export, progress=TerminalProgress(tell), **options)
+
+
+def report(outcome: Outcome, *, as_json: bool = False) -> None:
+    """Print the scorecard, or one JSON object and on stderr why tables failed."""
+    if as_json:
+        click.echo(json.dumps(outcome.as_json()))
+        for name, table in outcome.tables.items():
+            if table.reason:
+                click.echo(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
+        return
+    from daybreak_pipeline import scorecard
+
+    scorecard.show(outcome, console())
+    click.echo(f"\nfrom command to scorecard: {time.monotonic() - _STARTED:.1f} s")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return the console; wide where nobody's window sets a width."""
+    from rich.console import Console
+
+    result = Console(stderr=stderr)
+    if not result.is_terminal:
+        result.width = 200
+    return result
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line of progress on stderr: in place on a terminal, now and then a line elsewhere."""
+    shown = console(stderr=True)
+    if shown.is_terminal:
+        with shown.status("starting …") as status:
+            yield status.update
+    else:
+        from daybreak_pipeline.terminal import sparse
+
+        yield sparse(lambda text: click.echo(text, err=True))

@@ -1,0 +1,88 @@
+"""A rehearsal: the whole import in one transaction that is rolled back, with its checks.
+
+The same code as the real one, table by table; afterwards nothing of it is left, not even a used number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daybreak_pipeline.checks.rules import RULES, Finding
+from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.importer.run import ImportFailedError, Result, import_table
+from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+# Numbers are not given back by a rollback; a restarted sequence is.
+_KEEP_SEQUENCES = """
+    DO $$
+    DECLARE
+        sequence REGCLASS;
+        next BIGINT;
+    BEGIN
+        FOR sequence IN
+            SELECT oid::regclass FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relkind = 'S' ORDER BY oid
+        LOOP
+            EXECUTE format('SELECT last_value + is_called::int FROM %s', sequence) INTO next;
+            EXECUTE format('ALTER SEQUENCE %s RESTART WITH %s', sequence, next);
+        END LOOP;
+    END $$
+"""
+
+
+@dataclass
+class Rehearsal:
+    """What an import would do: results, findings of the checks, and why tables would fail."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    findings: dict[str, dict[str, Finding]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    not_tried: list[str] = field(default_factory=list)
+
+
+def rehearse(
+    connection: Connection,
+    export_dir: Path,
+    names: Sequence[str],
+    *,
+    full: bool,
+    listener: Callable[[str], Progress],
+) -> Rehearsal:
+    """Import tables, parents first, check them, and take everything back.
+
+    Args:
+        connection: with the key, and no transaction open.
+        export_dir: the directory with the export's files.
+        names: the tables, in the order of import.
+        full: read files again whose content has not changed.
+        listener: returns who hears of a table's progress.
+    """
+    rehearsal = Rehearsal()
+    stopped: set[str] = set()
+    with connection.transaction(force_rollback=True):
+        connection.execute(_KEEP_SEQUENCES)
+        for name in names:
+            if stopped & set(TABLES[name].parents):
+                rehearsal.not_tried.append(name)
+                stopped.add(name)
+                continue
+            try:
+                rehearsal.results[name] = import_table(
+                    connection, name, export_dir, full=full, progress=listener(name)
+                )
+            except ImportFailedError as error:
+                rehearsal.failures[name] = str(error)
+                stopped.add(name)
+                continue
+            catalog = catalogs.read(connection, name)
+            findings = {rule.name: rule.find(connection, catalog) for rule in RULES}
+            rehearsal.findings[name] = findings
+            if any(rule.blocking and not findings[rule.name].passed for rule in RULES):
+                stopped.add(name)
+    return rehearsal

@@ -1,0 +1,101 @@
+"""The story of one row: which file and record it came from, what was wrong with it, what was repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+_QUARANTINE = "quarantine:"
+
+
+def trace(connection: Connection, table: str, row_id: str) -> Iterator[str]:
+    """Yield the lines of a row's story, without any personal value.
+
+    Args:
+        connection: to the database.
+        table: one of the plan's tables.
+        row_id: the row's id, as text.
+    """
+    yield from _row(connection, table, row_id)
+    yield from _quarantined(connection, table, row_id)
+    yield from _issues(connection, table, row_id)
+
+
+def _row(connection: Connection, table: str, row_id: str) -> Iterator[str]:
+    row = connection.execute(
+        sql.SQL(
+            "SELECT _import_id, _record_number, encode(_source_hash, 'hex'), created_at, updated_at FROM {} "
+            "WHERE id::text = lower(%s)"
+        ).format(sql.Identifier("public", table)),
+        [row_id],
+    ).fetchone()
+    if not row:
+        yield f"{table} has no row {row_id}"
+        return
+    import_id, record_number, content, created, updated = row
+    yield f"{table} {row_id}: created {created:%Y-%m-%d %H:%M:%S} UTC, updated {updated:%Y-%m-%d %H:%M:%S} UTC"
+    if import_id is None:
+        yield "written by an application, never by an import"
+        return
+    yield from _origin(connection, import_id, record_number)
+    yield f"content hash {content[:16]}…"
+
+
+def _origin(connection: Connection, import_id: int, record_number: int) -> Iterator[str]:
+    entry = connection.execute(
+        "SELECT source_uri, source_sha256, finished_at, run_id, schema_version FROM ingest.imports WHERE id = %s",
+        [import_id],
+    ).fetchone()
+    if not entry:
+        yield f"last written by import {import_id}, which the ledger no longer has"
+        return
+    uri, sha256, finished, run_id, version = entry
+    run = f", run {run_id}" if run_id else ""
+    yield f"last written by import {import_id}, {finished:%Y-%m-%d %H:%M:%S} UTC, schema {version}{run}"
+    if not uri.startswith(_QUARANTINE):
+        yield f"from record {record_number} of {uri} (SHA-256 {sha256})"
+        return
+    kept = connection.execute(
+        "SELECT import_id, record_number FROM ingest.quarantine WHERE id = %s", [record_number]
+    ).fetchone()
+    yield f"from quarantine row {record_number}, tried again"
+    if kept:
+        yield from _origin(connection, *kept)
+
+
+def _quarantined(connection: Connection, table: str, row_id: str) -> Iterator[str]:
+    rows = connection.execute(
+        """
+        SELECT q.id, q.first_seen_at, q.last_seen_at, q.resolved_at, q.resolution, q.reasons, q.record_number,
+               i.source_uri
+        FROM ingest.quarantine q LEFT JOIN ingest.imports i ON i.id = q.import_id
+        WHERE q.table_name = %s AND q.row_id = lower(%s) ORDER BY q.id
+        """,
+        [table, row_id],
+    ).fetchall()
+    for number, first, last, resolved, resolution, reasons, record_number, uri in rows:
+        state = f"{resolution} {resolved:%Y-%m-%d %H:%M:%S} UTC" if resolved else "open"
+        seen = f"seen {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+        yield f"quarantine row {number}, {state}: record {record_number} of {uri}, {seen}"
+        yield from (f"  {_reason(reason)}" for reason in reasons)
+
+
+def _reason(reason: dict[str, Any]) -> str:
+    column = f" {reason['column']}" if reason["column"] else ""
+    return f"{reason['code']}{column}: {reason['detail']}"
+
+
+def _issues(connection: Connection, table: str, row_id: str) -> Iterator[str]:
+    rows = connection.execute(
+        "SELECT column_name, code, import_id, first_seen_at, resolved_at FROM ingest.field_issues "
+        "WHERE table_name = %s AND row_id = lower(%s) ORDER BY id",
+        [table, row_id],
+    ).fetchall()
+    for column, code, import_id, first, resolved in rows:
+        state = f"resolved {resolved:%Y-%m-%d %H:%M:%S} UTC" if resolved else "open"
+        yield f"field issue, {state}: {code} in {column}, import {import_id}, {first:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,49 @@
+"""The story of a row names files, records, reasons and repairs, and no personal value."""
+
+from __future__ import annotations
+
+from daybreak_pipeline.importer.trace import trace
+from daybreak_pipeline_tests.exports import Export, record, uuid
+
+
+def _story(export: Export, table: str, word: str) -> str:
+    return "\n".join(trace(export.connection, table, uuid(word).upper()))
+
+
+def test_a_row_says_which_record_of_which_file_it_came_from(export: Export) -> None:
+    export.load("documents", record("documents", "first"), record("documents", "second"))
+    story = _story(export, "documents", "second")
+    assert f"from record 2 of {(export.directory / 'documents.csv').as_uri()} (SHA-256 " in story
+
+
+def test_a_healed_row_says_what_it_waited_for(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "late"))
+    export.add_parents()
+    export.load("referral_members")
+    story = _story(export, "referral_members", "late")
+    assert "from quarantine row 1, tried again" in story
+    assert f"from record 1 of {(export.directory / 'referral_members.csv').as_uri()}" in story
+    assert "missing_parent referral_id: no such row in referrals" in story
+    assert "quarantine row 1, loaded" in story
+
+
+def test_repaired_values_are_named_not_shown(export: Export) -> None:
+    export.load(
+        "clinicians", record("clinicians", "x", address="12 Geheimnis Street", first_name="Geheimnis")
+    )
+    story = _story(export, "clinicians", "x")
+    assert "field issue, open: invalid_json in address" in story
+    assert "Geheimnis" not in story
+
+
+def test_a_row_of_an_application_says_so(export: Export) -> None:
+    export.connection.execute("INSERT INTO documents (id, label) VALUES (%s, 'x')", [uuid("own")])
+    assert "written by an application" in _story(export, "documents", "own")
+
+
+def test_a_record_that_never_loaded_has_a_story_too(export: Export) -> None:
+    export.load("documents", record("documents", "bad", version="many"))
+    story = _story(export, "documents", "bad")
+    assert "has no row" in story
+    assert "quarantine row 1, open: record 1 of" in story
+    assert "invalid_value version: not a valid integer" in story
