@@ -64,16 +64,12 @@ def up(data_dir: Path | None, port: int | None) -> None:
     from daybreak_pipeline import pipeline, web
 
     export = export_directory(data_dir)
+    _port(port)  # before anything is written
     with pipeline.ready() as (health, environment):
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
         click.echo(f"database {health.name} at {health.host}:{health.port}, export {export}")
-        report(run_import(environment, export))
-        if export == settings.PROJECT_ROOT / "data" / "sample":
-            click.echo("The sample has planted faults: failing checks are meant, they show what is caught.")
-        chosen = web.free_port(port or web.DEFAULT_PORT)
-        if port and chosen != port:
-            msg = f"port {port} is in use: stop what uses it, or leave out --port"
-            raise UsageError(msg)
+        report(run_import(environment, export), export=export)
+        chosen = _port(port)
         click.echo("\nstarting the web UI …")
         with web.serving(environment, chosen) as children:
             click.echo(f"the web UI is at http://{web.HOST}:{chosen} — Ctrl-C stops everything")
@@ -85,6 +81,17 @@ def up(data_dir: Path | None, port: int | None) -> None:
                 return
             msg = f"the web server or the daemon ended by itself: see {web.log_file()}"
             raise UsageError(msg)
+
+
+def _port(wanted: int | None) -> int:
+    """Return a free port: the wanted one, or the first from the default on."""
+    from daybreak_pipeline import web
+
+    chosen = web.free_port(wanted or web.DEFAULT_PORT)
+    if wanted and chosen != wanted:
+        msg = f"port {wanted} is in use: stop what uses it, or leave out --port"
+        raise UsageError(msg)
+    return chosen
 
 
 @main.command("import")
@@ -104,7 +111,7 @@ def import_(data_dir: Path | None, only: tuple[str, ...], full: bool, dry_run: b
                 outcome = pipeline.rehearse_import(health, export, only=only, full=full, tell=tell)
         else:
             outcome = run_import(environment, export, only=only, full=full)
-    report(outcome, as_json=as_json)
+    report(outcome, export=export, as_json=as_json)
     if dry_run:
         click.echo("a rehearsal: nothing was changed", err=as_json)
     sys.exit(outcome.exit_code)

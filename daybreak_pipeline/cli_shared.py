@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.pipeline import Outcome
 
 USAGE_EXIT = 2
+INTERRUPTED_EXIT = 130
 _STARTED = time.monotonic()
 
 
@@ -38,6 +39,9 @@ class Command(click.Command):
         except DaybreakError as error:
             click.echo(f"daybreak: {error}", err=True)
             sys.exit(USAGE_EXIT)
+        except KeyboardInterrupt:
+            click.echo("daybreak: interrupted; what was being written was taken back", err=True)
+            sys.exit(INTERRUPTED_EXIT)
 
 
 class Group(click.Group):
@@ -86,8 +90,11 @@ def run_import(environment: dict[str, str], export: Path, **options: Any) -> Out
         return pipeline.run_import(environment, export, progress=TerminalProgress(tell), **options)
 
 
-def report(outcome: Outcome, *, as_json: bool = False) -> None:
-    """Print the scorecard, or one JSON object and on stderr why tables failed."""
+def report(outcome: Outcome, *, export: Path | None = None, as_json: bool = False) -> None:
+    """Print the scorecard, or one JSON object and on stderr why tables failed.
+
+    Of the sample it says that its faults are planted, so that nobody takes its red checks for trouble.
+    """
     if as_json:
         click.echo(json.dumps(outcome.as_json()))
         for name, table in outcome.tables.items():
@@ -97,6 +104,8 @@ def report(outcome: Outcome, *, as_json: bool = False) -> None:
     from daybreak_pipeline import scorecard
 
     scorecard.show(outcome, console())
+    if export == settings.PROJECT_ROOT / "data" / "sample":
+        click.echo("\nThe sample has planted faults: failing checks are meant, they show what is caught.")
     click.echo(f"\nfrom command to scorecard: {time.monotonic() - _STARTED:.1f} s")
 
 

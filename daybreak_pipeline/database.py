@@ -7,16 +7,38 @@ are the same everywhere. SQL stands with what it is about, not here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.pq import TransactionStatus
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import DatabaseSettings
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+
+
+class InterruptibleConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that stops its statement when whatever interrupts it is no error and no Ctrl-C.
+
+    psycopg does so on ``KeyboardInterrupt``; Dagster turns Ctrl-C into an exception of its own.
+    """
+
+    def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
+        """Wait for the server; see psycopg."""
+        try:
+            return super().wait(gen, *args, **kwargs)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(psycopg.Error):
+                    self.cancel_safe(timeout=5)
+                    super().wait(gen, *args, **kwargs)
+            raise
 
 
 @contextmanager
@@ -48,7 +70,7 @@ def connect(database: DatabaseSettings, *, key: str | None = None, **parameters:
         UsageError: the server cannot be reached or refuses the login.
     """
     try:
-        connection = psycopg.connect(
+        connection = InterruptibleConnection.connect(
             database.conninfo(options="-c timezone=UTC -c datestyle=ISO,MDY", **parameters)
         )
     except psycopg.OperationalError as error:

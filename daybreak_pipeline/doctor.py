@@ -30,7 +30,7 @@ def examine(export: Path) -> list[Finding]:
         Finding("python", sys.version_info >= (3, 11), ".".join(map(str, sys.version_info[:3]))),
         _tried("environment", settings.environment),
         _tried("state", lambda: str(settings.home())),
-        _tried("export", lambda: _files(export)),
+        _export(export),
         _tried("web port", lambda: str(web.free_port())),
     ]
     if settings.given_database() is None:
@@ -70,8 +70,11 @@ def _key_fits(health: settings.DatabaseSettings) -> str:
     return "yes"
 
 
-def _files(export: Path) -> str:
-    sources.check_export(export)
+def _export(export: Path) -> Finding:
+    try:
+        sources.check_export(export)
+    except DaybreakError as error:
+        return Finding("export", good=False, text=str(error))
     missing = []
     for table in TABLES.values():
         try:
@@ -79,7 +82,7 @@ def _files(export: Path) -> str:
         except DaybreakError:
             missing.append(table.name)
     found = f"{len(TABLES) - len(missing)} of {len(TABLES)} files in {export}"
-    return found + (f", none for {', '.join(missing)}" if missing else "")
+    return Finding("export", not missing, found + (f", none for {', '.join(missing)}" if missing else ""))
 
 
 def _tried(subject: str, look: Callable[[], str]) -> Finding:

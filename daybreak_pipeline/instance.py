@@ -28,6 +28,10 @@ storage:
   postgres:
     postgres_url:
       env: DAYBREAK_DAGSTER_URL
+# Steps print nothing: what they have to say is in the run's log. So no process captures their output.
+compute_logs:
+  module: dagster._core.storage.noop_compute_log_manager
+  class: NoOpComputeLogManager
 telemetry:
   enabled: false
 nux:
@@ -67,6 +71,9 @@ def opened(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
 
     os.environ.update(environment)
     with dg.DagsterInstance.get() as instance:
+        # A run stores hundreds of events. By default each opens a connection of its own, and logging in
+        # costs more than storing.
+        instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=20)
         yield instance
 
 

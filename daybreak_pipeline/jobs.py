@@ -7,11 +7,13 @@ import dagster as dg
 from daybreak_pipeline.assets.sources import source_key
 from daybreak_pipeline.tables import TABLES
 
-_TABLE_SELECTION = dg.AssetSelection.assets(*TABLES)
+_FILES = dg.AssetSelection.assets(*(source_key(name) for name in TABLES))
+_TABLES = dg.AssetSelection.assets(*TABLES)
 
+# The files are observed first, so that each table's materialization says which version of its file it is of.
 import_all = dg.define_asset_job(
     "import_all",
-    selection=_TABLE_SELECTION,
+    selection=_FILES | _TABLES,
     description="Import every table whose file has changed, parents first, and check it.",
 )
 
@@ -23,7 +25,7 @@ check_all = dg.define_asset_job(
 
 observe_export = dg.define_asset_job(
     "observe_export_files",
-    selection=dg.AssetSelection.assets(*(source_key(name) for name in TABLES)),
+    selection=_FILES,
     description="Note the content hash of every file, so that the graph shows which tables are out of date.",
 )
 

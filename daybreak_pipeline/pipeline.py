@@ -132,14 +132,17 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         replay: read no file, try quarantined records again.
         progress: who hears how far each table is.
     """
+    import dagster as dg
+
+    from daybreak_pipeline.assets.sources import OBSERVE_OP, source_key
+
     chosen = [name for name in import_order() if not only or name in only]
     configuration = {"export_dir": str(export_dir), "full": full, "replay": replay}
+    steps = {name: {"config": configuration} for name in chosen}
+    steps[OBSERVE_OP] = {"config": {"export_dir": str(export_dir)}}
+    selection = [key for name in chosen for key in (source_key(name), dg.AssetKey(name))]
     with _executed(
-        environment,
-        "import_all",
-        {"ops": {name: {"config": configuration} for name in chosen}},
-        chosen if only else None,
-        progress,
+        environment, "import_all", {"ops": steps}, selection if only else None, progress
     ) as result:
         outcome = Outcome(result.run_id)
         reasons = _reasons(result)
@@ -222,24 +225,33 @@ def _executed(
     environment: dict[str, str],
     job: str,
     run_config: dict[str, Any],
-    selection: Sequence[str] | None,
+    selection: Sequence[dg.AssetKey] | None,
     progress: ProgressLog | None,
 ) -> Iterator[dg.ExecuteInProcessResult]:
     with instance.opened(environment) as dagster_instance:
-        import dagster as dg
-
         from daybreak_pipeline.definitions import build_defs
 
         definitions = build_defs(**({"progress_log": progress} if progress else {}))
         # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        yield definitions.resolve_job_def(job).execute_in_process(
+        result = definitions.resolve_job_def(job).execute_in_process(
             run_config=run_config | quiet,
             instance=dagster_instance,
-            asset_selection=[dg.AssetKey(name) for name in selection] if selection else None,
+            asset_selection=selection,
             raise_on_error=False,
             tags={"daybreak/started_by": "command line"},
         )
+        if any(_interrupted(event) for event in result.all_events):
+            raise KeyboardInterrupt
+        yield result
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether a step ended by Ctrl-C or a signal, which Dagster reports as its failure."""
+    error = event.step_failure_data.error if event.is_step_failure else None
+    while error and error.cls_name != "DagsterExecutionInterruptedError":
+        error = error.cause
+    return error is not None
 
 
 def _imported(metadata: Any) -> TableOutcome:

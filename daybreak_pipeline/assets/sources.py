@@ -8,14 +8,24 @@ So the UI shows which table is older than its file.
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import dagster as dg
+from pydantic import Field
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import sources
 from daybreak_pipeline.tables import TABLES, Table
+
+EXPORT_DIR: Any = Field(
+    default="", description="Directory with the export's files; empty: DAYBREAK_EXPORT_DIR, or the sample."
+)
+
+
+def export_directory(configured: str) -> Path:
+    """Return the directory that a run's configuration, or else the environment, names."""
+    return Path(configured).expanduser() if configured else settings.export_dir()
 
 
 def source_key(table: str) -> dg.AssetKey:
@@ -34,35 +44,46 @@ def _spec(table: Table) -> dg.AssetSpec:
     )
 
 
+OBSERVE_OP = "observe_export"
+
+
+class ObserveConfig(dg.Config):
+    """What can be chosen for an observation, also in the launchpad."""
+
+    export_dir: str = EXPORT_DIR
+
+
 def build_source_assets() -> dg.AssetsDefinition:
     """Return the 16 source files as one observable definition, any of which can be observed alone."""
     with warnings.catch_warnings():
         # Beta since Dagster 1.7; the alternative, SourceAsset, is superseded.
         warnings.simplefilter("ignore", dg.BetaWarning)
         observable = dg.multi_observable_source_asset(
-            name="observe_export", specs=[_spec(table) for table in TABLES.values()], can_subset=True
+            name=OBSERVE_OP, specs=[_spec(table) for table in TABLES.values()], can_subset=True
         )
 
     @observable  # type: ignore[untyped-decorator]  # Dagster's decorator has no types
-    def observe_export(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
+    def observe_export(
+        context: dg.AssetExecutionContext, config: ObserveConfig
+    ) -> Iterator[dg.ObserveResult]:
         """Observe the files of the export directory by content."""
-        directory = settings.export_dir()
+        directory = export_directory(config.export_dir)
         for key in sorted(context.selected_asset_keys):
-            observed = observe(directory, TABLES[key.path[-1]])
-            if observed:
-                yield observed
-            else:
-                context.log.warning("%s: no file in the export directory", key.path[-1])
+            yield observe(directory, TABLES[key.path[-1]])
 
     return cast("dg.AssetsDefinition", observe_export)
 
 
-def observe(directory: Path, table: Table) -> dg.ObserveResult | None:
-    """Return the content hash of a table's file as an observation, None where there is no such file."""
+def observe(directory: Path, table: Table) -> dg.ObserveResult:
+    """Return the content hash of a table's file as an observation; that it is missing is one, too."""
     try:
         source = sources.find(directory, table)
-    except SourceError:
-        return None
+    except SourceError as error:
+        return dg.ObserveResult(
+            asset_key=source_key(table.name),
+            data_version=dg.DataVersion("missing"),
+            metadata={"problem": str(error)},
+        )
     return dg.ObserveResult(
         asset_key=source_key(table.name),
         data_version=dg.DataVersion(source.sha256()),

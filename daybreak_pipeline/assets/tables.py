@@ -3,13 +3,12 @@
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 
 from dataclasses import asdict
-from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.assets.sources import source_key
+from daybreak_pipeline.assets.sources import EXPORT_DIR, export_directory, source_key
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer.catalog import TableCatalog
@@ -21,10 +20,7 @@ from daybreak_pipeline.tables import TABLES, Table
 class ImportConfig(dg.Config):
     """What can be chosen for one import, also in the launchpad."""
 
-    export_dir: str = Field(
-        default="",
-        description="Directory with the export's files; empty: DAYBREAK_EXPORT_DIR, or the sample.",
-    )
+    export_dir: str = EXPORT_DIR
     full: bool = Field(default=False, description="Read a file again although its content has not changed.")
     replay: bool = Field(default=False, description="Read no file: try the quarantined records again.")
 
@@ -51,19 +47,19 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         health_database: HealthDatabase,
         progress_log: dg.ResourceParam[ProgressLog],
     ) -> dg.MaterializeResult[None]:
-        directory = Path(config.export_dir).expanduser() if config.export_dir else settings.export_dir()
+        directory = export_directory(config.export_dir)
         try:
             with health_database.connection() as connection:
                 progress = progress_log.listener(table.name, context.log)
                 result = (
-                    replay_table(connection, table.name, run_id=context.run_id, progress=progress)
+                    replay_table(connection, table.name, run_id=context.run.run_id, progress=progress)
                     if config.replay
                     else import_table(
                         connection,
                         table.name,
                         directory,
                         full=config.full,
-                        run_id=context.run_id,
+                        run_id=context.run.run_id,
                         progress=progress,
                     )
                 )

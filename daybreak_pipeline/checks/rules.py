@@ -125,13 +125,17 @@ def required_values(connection: Connection, catalog: TableCatalog) -> Finding:
 
 def valid_json(connection: Connection, catalog: TableCatalog) -> Finding:
     """Find JSONB that came as text (kept as a JSON string), and profiles that are no objects (the plan, 2.3)."""
+    came_as_text = sql.SQL(
+        "EXISTS (SELECT FROM ingest.field_issues i WHERE i.table_name = {} AND i.column_name = 'profile_data' "
+        "AND i.code = 'invalid_json' AND i.resolved_at IS NULL AND i.row_id = {}.id::text)"
+    ).format(sql.Literal(catalog.table.name), sql.Identifier(catalog.table.name))
     counts = dict(_open_issues(connection, catalog, "invalid_json"))
     rows: list[str] = []
     if "profile_data" in catalog.by_name:
         number, rows = _matching(
             connection,
             catalog,
-            sql.SQL("profile_data IS NOT NULL AND jsonb_typeof(profile_data) NOT IN ('object', 'string')"),
+            sql.SQL("jsonb_typeof(profile_data) <> 'object' AND NOT {}").format(came_as_text),
         )
         counts["profile_data (not an object)"] = number
     counts = {name: n for name, n in counts.items() if n}

@@ -88,6 +88,14 @@ def verify(connection: Connection) -> None:
     connection.commit()
 
 
+def _read(path: Path) -> str:
+    try:
+        return parse(path.read_text(errors="replace").strip())
+    except UsageError:
+        msg = f"the key in {path} is damaged: restore it from a backup, what was sealed with it needs it"
+        raise UsageError(msg) from None
+
+
 def _kept(path: Path) -> str:
     """Return the key in a file, made on first use; two commands at once agree on one."""
     try:
@@ -105,7 +113,7 @@ def _kept(path: Path) -> str:
                 pass
             finally:
                 fresh.unlink()
-        return parse(path.read_text().strip())
+        return _read(path)
     except OSError as error:
         msg = f"cannot keep the encryption key in {path}: {error.strerror}"
         raise UsageError(msg) from None

@@ -126,8 +126,12 @@ def upgrade(
         UsageError: there is no such migration, or the database is newer than this program.
     """
     known = migrations(directory)
-    target = _revision(known, to) if to is not None else known[-1].revision
-    return _run(settings, known, lambda script, current: script._upgrade_revs(target, current))  # noqa: SLF001 - Alembic's own commands do the same
+
+    def steps(script: ScriptDirectory, current: Any) -> Any:
+        target = _revision(known, to) if to is not None else known[-1].revision
+        return script._upgrade_revs(target, current)  # noqa: SLF001 - Alembic's own commands do the same
+
+    return _run(settings, known, steps)
 
 
 def downgrade(settings: DatabaseSettings, to: str, *, directory: Path = MIGRATIONS) -> list[Migration]:
@@ -140,8 +144,12 @@ def downgrade(settings: DatabaseSettings, to: str, *, directory: Path = MIGRATIO
         UsageError: there is no such migration, or it is not applied.
     """
     known = migrations(directory)
-    target = "base" if int(to) == 0 else _revision(known, to)
-    return _run(settings, known, lambda script, current: script._downgrade_revs(target, current))  # noqa: SLF001 - as above
+
+    def steps(script: ScriptDirectory, current: Any) -> Any:
+        target = "base" if int(to) == 0 else _revision(known, to)
+        return script._downgrade_revs(target, current)  # noqa: SLF001 - as above
+
+    return _run(settings, known, steps)
 
 
 def tables_with_rows(connection: Connection) -> list[str]:
@@ -202,11 +210,11 @@ def _run(
 
 @contextmanager
 def _connected(settings: DatabaseSettings) -> Iterator[sqlalchemy.Connection]:
-    import psycopg
+    from daybreak_pipeline import database
 
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(settings.conninfo(application_name="daybreak migrate")),
+        creator=lambda: database.connect(settings, application_name="daybreak migrate"),
         poolclass=NullPool,
     )
     with engine.connect() as connection:
