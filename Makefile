@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test lint format clean
+.PHONY: install up test lint format bench clean
 
 install: $(INSTALLED)
 
@@ -26,6 +26,13 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The peers have an environment of their own; pgloader comes from the system's packages where it is there.
+bench: install
+	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers
+	@build/peers/bin/python -m pip install --quiet --disable-pip-version-check 'dlt[postgres]' pandas pyarrow sqlalchemy psycopg2-binary
+	@command -v pgloader >/dev/null || echo "pgloader is not installed: it will be left out"
+	DAYBREAK_BENCH_PYTHON=$(CURDIR)/build/peers/bin/python $(BIN)/python -m daybreak_pipeline_tests.benchmarks
 
 format: install
 	$(BIN)/ruff check --fix .

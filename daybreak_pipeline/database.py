@@ -58,12 +58,15 @@ def serving() -> Iterator[DatabaseSettings]:
         yield embedded
 
 
-def connect(database: DatabaseSettings, *, key: str | None = None, **parameters: str | int) -> Connection:
+def connect(
+    database: DatabaseSettings, *, key: str | None = None, autocommit: bool = False, **parameters: str | int
+) -> Connection:
     """Open a connection in which times are UTC and, with ``key``, personal columns can be sealed.
 
     Args:
         database: where to connect.
         key: the encryption key in hex, as ``privacy.keys`` returns it.
+        autocommit: whether statements outside ``connection.transaction()`` are transactions of their own.
         parameters: further libpq parameters.
 
     Raises:
@@ -71,14 +74,15 @@ def connect(database: DatabaseSettings, *, key: str | None = None, **parameters:
     """
     try:
         connection = InterruptibleConnection.connect(
-            database.conninfo(options="-c timezone=UTC -c datestyle=ISO,MDY", **parameters)
+            database.conninfo(options="-c timezone=UTC -c datestyle=ISO,MDY", **parameters),
+            autocommit=autocommit,
         )
     except psycopg.OperationalError as error:
         raise UsageError(explain(database, error)) from None
     if key is not None:
         # A bound parameter: the key never stands in SQL text, which servers log.
-        connection.execute("SELECT set_config('daybreak.encryption_key', %s, false)", [key])
-        connection.commit()
+        with connection.transaction():
+            connection.execute("SELECT set_config('daybreak.encryption_key', %s, false)", [key])
     return connection
 
 

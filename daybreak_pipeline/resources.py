@@ -49,7 +49,7 @@ class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
         if self._settings is None:
             msg = "the database is only there during a run"
             raise UsageError(msg)
-        with database.connect(self._settings, key=keys.load()) as connection:
+        with database.connect(self._settings, key=keys.load(), autocommit=True) as connection:
             runner.require_newest(connection)
             keys.verify(connection)
             yield connection

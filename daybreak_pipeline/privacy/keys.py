@@ -77,15 +77,16 @@ def verify(connection: Connection) -> None:
     Raises:
         UsageError: the database was used with another key; nothing was written.
     """
-    connection.execute(
-        "INSERT INTO privacy.key_check (check_value) VALUES (privacy.required_key('check')) ON CONFLICT DO NOTHING"
-    )
-    row = connection.execute("SELECT check_value = privacy.key('check') FROM privacy.key_check").fetchone()
-    if not row or not row[0]:
-        connection.rollback()
-        msg = "this database was encrypted with another key: set ENCRYPTION_KEY to the key it was first used with"
-        raise UsageError(msg)
-    connection.commit()
+    with connection.transaction():
+        connection.execute(
+            "INSERT INTO privacy.key_check (check_value) VALUES (privacy.required_key('check')) ON CONFLICT DO NOTHING"
+        )
+        row = connection.execute(
+            "SELECT check_value = privacy.key('check') FROM privacy.key_check"
+        ).fetchone()
+        if not row or not row[0]:
+            msg = "this database was encrypted with another key: set ENCRYPTION_KEY to the key it was first used with"
+            raise UsageError(msg)
 
 
 def _read(path: Path) -> str:

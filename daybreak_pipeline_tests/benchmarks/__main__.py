@@ -1,0 +1,114 @@
+"""``make bench``: our import beside what people would use instead, on the same data and machine, in one run.
+
+Prints ratios of medians and writes them to ``docs/benchmarks.md``. Not a test: nothing fails when it is slow.
+What is measured stands in ``cases``, how the peers do it in ``peers``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from daybreak_pipeline import database, local_postgres
+from daybreak_pipeline.schema import runner
+from daybreak_pipeline_tests.benchmarks import cases
+from daybreak_pipeline_tests.benchmarks.cases import Bench
+
+REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+
+
+@dataclass
+class Timings:
+    """Seconds of every run of every measurement, in the order in which they were first made."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def take(self, name: str, runs: int, measure: Callable[[], float]) -> None:
+        """Measure several times."""
+        for _ in range(runs):
+            taken = measure()
+            self.seconds.setdefault(name, []).append(taken)
+            click.echo(f"  {name}: {taken:.2f} s")
+
+    def median(self, name: str) -> float | None:
+        """Return the median of a measurement in seconds, None where it was not made."""
+        return statistics.median(self.seconds[name]) if name in self.seconds else None
+
+
+@click.command()
+@click.option("--records", default=1_000_000, show_default=True, help="Questionnaires and referrals.")
+@click.option("--runs", default=3, show_default=True, help="Runs of each measurement; medians are reported.")
+@click.option("--peers/--no-peers", default=True, help="Whether pgloader, dlt and pandas are measured too.")
+@click.option(
+    "--growth/--no-growth", default=True, help="Whether a tenth and ten times the records are imported."
+)
+def main(records: int, runs: int, peers: bool, growth: bool) -> None:
+    """Measure, print and write the report."""
+    timings = Timings()
+    with _bench(records) as bench:
+        for case in cases.CASES:
+            click.echo(f"{case.table}: {records:,} records")
+            cases.measure(bench, case, timings.take, runs=runs, peers=peers)
+        if growth:
+            cases.measure_growth(bench, timings.take)
+        memory = cases.peak_memory(bench)
+        version = bench.connection.execute("SHOW server_version").fetchone()
+    report = _report(timings, records, memory, str(version[0]) if version else "?")
+    REPORT.write_text(report)
+    click.echo(report)
+
+
+@contextmanager
+def _bench(records: int) -> Iterator[Bench]:
+    """Make data and a server of their own, removed afterwards."""
+    scratch = Path(tempfile.mkdtemp(prefix="daybreak-bench-", dir=os.environ.get("DAYBREAK_BENCH_DIR")))
+    scratch.chmod(0o711)
+    try:
+        with local_postgres.serve(scratch / "home") as settings:
+            runner.upgrade(settings)
+            with database.connect(settings, key=cases.KEY, autocommit=True) as connection:
+                yield Bench(scratch, settings, connection, records)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _report(timings: Timings, records: int, memory: int, version: str) -> str:
+    said = (
+        f"One run of `make bench` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, PostgreSQL {version}, "
+        f"Python {platform.python_version()}, {records:,} records. Medians, in seconds; the ratio is ours to the peer's. "
+        "Every peer gets a clean file in the form it likes best; ours gets the export as it is, and validates, "
+        "hashes, accounts and builds all keys and indexes."
+    )
+    lines = [
+        "# Benchmarks",
+        "",
+        said,
+        "",
+        "| measurement | seconds | runs |",
+        "|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {statistics.median(taken):.2f} | {', '.join(f'{t:.2f}' for t in taken)} |"
+        for name, taken in timings.seconds.items()
+    ]
+    lines += ["", "| ratio | is | at most |", "|---|---|---|"]
+    for name, over, under, limit in cases.ratios():
+        a, b = timings.median(over), timings.median(under)
+        if a is not None and b:
+            lines.append(f"| {name} | {a / b:.3f} | {limit} |")
+    lines += [f"| peak memory of the importing process | {memory / 1e6:.0f} MB | 300 MB |", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""What is measured: first import, re-import, growth and memory, and the same load by others."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from psycopg import sql
+
+from daybreak_pipeline.database import Connection
+from daybreak_pipeline.generator import generate_export
+from daybreak_pipeline.importer.run import Result, import_table
+from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.benchmarks import peers as others
+
+KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
+PATIENTS_FOR_A_RECORD = 2.3
+"""How many patients the generator needs for one questionnaire and one referral."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A table, and the tables that it refers to."""
+
+    table: str
+    parents: tuple[str, ...]
+    most_of_copy: float
+
+
+CASES = (
+    Case("questionnaires", (), 0.9),
+    Case("referrals", ("clinicians", "organizations", "contracts", "questionnaires"), 0.55),
+)
+
+
+class Take(Protocol):
+    """Measures several times under a name."""
+
+    def __call__(self, name: str, runs: int, measure: Callable[[], float]) -> None: ...
+
+
+@dataclass
+class Bench:
+    """A server of the benchmark's own, and the exports made so far, by number of records."""
+
+    scratch: Path
+    settings: DatabaseSettings
+    connection: Connection
+    records: int
+
+    def export(self, records: int) -> Path:
+        """Return an export with about so many questionnaires and referrals, made on first use."""
+        directory = self.scratch / f"export-{records}"
+        if not directory.exists():
+            generate_export(directory, patients=int(records * PATIENTS_FOR_A_RECORD), seed=1)
+        return directory
+
+    def load(self, table: str, directory: Path, *, full: bool = False) -> Result:
+        """Import one table."""
+        return import_table(self.connection, table, directory, full=full)
+
+    def clear(self, *tables: str) -> None:
+        """Empty tables, forget their imports, and let the server settle."""
+        for table in tables:
+            self.connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.Identifier(table)))
+            self.connection.execute("DELETE FROM ingest.imports WHERE table_name = %s", [table])
+        self.connection.execute("CHECKPOINT")
+
+
+def measure(bench: Bench, case: Case, take: Take, *, runs: int, peers: bool) -> None:
+    """Measure one table in every way."""
+    directory = bench.export(bench.records)
+    for parent in case.parents:
+        bench.load(parent, directory)
+
+    def first_import() -> float:
+        bench.clear(case.table)
+        return bench.load(case.table, directory).seconds
+
+    take(f"{case.table}: first import", runs, first_import)
+    take(f"{case.table}: re-import, file unchanged", runs, lambda: bench.load(case.table, directory).seconds)
+    changed = iter(range(1, runs + 1))
+    take(
+        f"{case.table}: re-import, 1 % changed",
+        runs,
+        lambda: (
+            bench.load(case.table, _change_one_percent(bench, case.table, directory, next(changed))).seconds
+        ),
+    )
+    peer = others.Peer(bench.settings, bench.connection, bench.scratch, case.table)
+    peer.write_clean_file()
+    source = directory / f"{TABLES[case.table].file_stems[0]}.csv"
+
+    def emptied(load: Callable[[], None]) -> Callable[[], float]:
+        def run() -> float:
+            bench.clear(case.table)
+            begun = time.monotonic()
+            load()
+            return time.monotonic() - begun
+
+        return run
+
+    take(f"{case.table}: COPY into the live table", runs, emptied(peer.copy_live))
+    take(f"{case.table}: COPY into all-text staging", runs, emptied(lambda: peer.copy_text(source)))
+    if peers:
+        for name, load in peer.available():
+            take(f"{case.table}: {name}", runs, emptied(load))
+    bench.clear(case.table)
+
+
+def _change_one_percent(bench: Bench, table: str, directory: Path, number: int) -> Path:
+    """Write the file again with every hundredth record younger and with another value, and return its directory.
+
+    A fixed-width piece of each record's text is replaced, so that only the records differ, not the format.
+    """
+    changed = bench.scratch / "changed"
+    changed.mkdir(exist_ok=True)
+    name = f"{TABLES[table].file_stems[0]}.csv"
+    script = r'NR > 1 && NR % 100 == k { n = gsub(/"?20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T/, "2099-01-01T") } { print }'
+    with (changed / name).open("wb") as output:
+        subprocess.run(["awk", "-v", f"k={number}", script, str(directory / name)], stdout=output, check=True)
+    return changed
+
+
+def measure_growth(bench: Bench, take: Take) -> None:
+    """Import a tenth and ten times the questionnaires, once each."""
+    for records in (bench.records // 10, bench.records * 10):
+        directory = bench.export(records)
+
+        def first_import(directory: Path = directory) -> float:
+            bench.clear("questionnaires")
+            return bench.load("questionnaires", directory).seconds
+
+        take(f"growth: {records:,} questionnaires", 1, first_import)
+
+
+def peak_memory(bench: Bench) -> int:
+    """Return the peak memory, in bytes, of a process that imports questionnaires from nothing."""
+    bench.clear("questionnaires")
+    program = (
+        "import sys; from pathlib import Path; from daybreak_pipeline import database, settings;"
+        "from daybreak_pipeline.importer.run import import_table;"
+        "import_table(database.connect(settings.given_database(), key=sys.argv[2]), 'questionnaires', Path(sys.argv[1]))"
+    )
+    directory = bench.export(bench.records)
+    subprocess.run(
+        [sys.executable, "-c", program, str(directory), KEY],
+        env=bench.settings.environment() | {"PATH": ""},
+        check=True,
+    )
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+
+
+def ratios() -> list[tuple[str, str, str, str]]:
+    """Return the ratios to report: name, numerator, denominator, and what it should be at most."""
+    result = []
+    for case in CASES:
+        first = f"{case.table}: first import"
+        limits = [
+            ("COPY into the live table", str(case.most_of_copy)),
+            ("COPY into all-text staging", "5"),
+            ("pgloader", "0.2"),
+            ("dlt merge", "0.15"),
+            ("pandas to_sql", "0.5"),
+        ]
+        result += [(f"{first} / {peer}", first, f"{case.table}: {peer}", limit) for peer, limit in limits]
+        for again, limit in (("file unchanged", "0.05"), ("1 % changed", "0.45")):
+            name = f"{case.table}: re-import, {again}"
+            result.append((f"{name} / first import", name, first, limit))
+    return result
