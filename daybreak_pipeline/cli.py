@@ -128,7 +128,7 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     if as_json:
         click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
     else:
-        report(outcome)
+        report(outcome, "check")
     sys.exit(outcome.exit_code)
 
 

@@ -90,7 +90,9 @@ def run_import(environment: dict[str, str], export: Path, **options: Any) -> Out
         return pipeline.run_import(environment, export, progress=TerminalProgress(tell), **options)
 
 
-def report(outcome: Outcome, *, export: Path | None = None, as_json: bool = False) -> None:
+def report(
+    outcome: Outcome, what: str = "import", *, export: Path | None = None, as_json: bool = False
+) -> None:
     """Print the scorecard, or one JSON object and on stderr why tables failed.
 
     Of the sample it says that its faults are planted, so that nobody takes its red checks for trouble.
@@ -106,7 +108,7 @@ def report(outcome: Outcome, *, export: Path | None = None, as_json: bool = Fals
     scorecard.show(outcome, console())
     if export == settings.PROJECT_ROOT / "data" / "sample":
         click.echo("\nThe sample has planted faults: failing checks are meant, they show what is caught.")
-    click.echo(f"\nfrom command to scorecard: {time.monotonic() - _STARTED:.1f} s")
+    click.echo(f"\n{what}, from command to scorecard: {time.monotonic() - _STARTED:.1f} s")
 
 
 def console(*, stderr: bool = False) -> Console:

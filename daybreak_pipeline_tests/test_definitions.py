@@ -176,12 +176,12 @@ def test_workspace_and_project_file_name_the_same_location() -> None:
 
 
 def test_definitions_are_valid_without_a_database(tmp_path: Path) -> None:
-    unused, home = tmp_path / "unused", tmp_path / "home"
-    unused.mkdir()
-    home.mkdir()
+    unused, one, other = (tmp_path / name for name in ("unused", "one", "other"))
+    for directory in (unused, one, other):
+        directory.mkdir()
     command = [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"]
-    given = {"DB_HOST": NOWHERE, "DB_PORT": "1", "DAGSTER_HOME": str(home)}
-    embedded = {"DAYBREAK_HOME": str(unused), "DAGSTER_HOME": str(home)}
+    given = {"DB_HOST": NOWHERE, "DB_PORT": "1", "DAGSTER_HOME": str(one)}
+    embedded = {"DAYBREAK_HOME": str(unused), "DAGSTER_HOME": str(other)}
     running = [
         subprocess.Popen(
             command,

@@ -754,10 +754,11 @@ def test_root_makes_directories_that_the_server_can_enter(place: Path) -> None:
 
 
 def test_locks_are_free_afterwards(home: Path) -> None:
+    descriptors, homes = set(local_postgres._USES.descriptors), set(local_postgres._USES.by_home)
     with serve(home):
         pass
     for name in ("postgres.lock", "postgres.users"):
         with (home / name).open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert not local_postgres._USES.descriptors
-    assert not local_postgres._USES.by_home
+    assert local_postgres._USES.descriptors == descriptors
+    assert set(local_postgres._USES.by_home) == homes

@@ -27,15 +27,15 @@ PYTHON = os.environ.get("DAYBREAK_BENCH_PYTHON", "")
 _DLT = """
 import sys
 import dlt
+import pyarrow
 import pyarrow.csv
 
 path, table, url = sys.argv[1:]
 
 @dlt.resource(name=table, primary_key="id", write_disposition="merge")
 def records():
-    with pyarrow.csv.open_csv(path) as batches:
+    with pyarrow.csv.open_csv(path, parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True)) as batches:
         for batch in batches:
-            import pyarrow
             yield pyarrow.Table.from_batches([batch])
 
 destination = dlt.destinations.postgres(url)
