@@ -30,7 +30,8 @@ def main(environment: Path) -> int:
             return 0
     shutil.rmtree(environment, ignore_errors=True)
     return _refuse(
-        "this Python cannot make virtual environments: install the package python3-venv, then try again"
+        "this Python cannot make virtual environments, and its package could not be fetched: check the network, "
+        "or install it as root (Debian, Ubuntu: `apt-get install python3-venv`), then try again"
     )
 
 
@@ -69,19 +70,42 @@ def _with_pip_of_the_system(environment: Path) -> bool:
 
 def _with_unpacked_package(environment: Path) -> bool:
     """Take pip out of its Debian package, as an ordinary user can."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if not unpack_package("python3-pip-whl", Path(scratch)):
+            return False
+        for wheel in Path(scratch).glob("usr/share/python-wheels/pip-*.whl"):
+            bare = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
+            pip = [str(environment / "bin" / "python"), str(wheel / "pip")]
+            if _succeeds(bare) and _succeeds([*pip, "install", "--no-index", str(wheel)]):
+                return True
+    return False
+
+
+def unpack_package(package: str, target: Path) -> bool:
+    """Unpack a package of Debian or Ubuntu, and what it needs and the machine lacks, without installing it."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         return False
     with tempfile.TemporaryDirectory() as scratch:
-        if not _succeeds(["apt-get", "download", "-qq", "python3-pip-whl"], where=scratch):
+        for directory in ("lists/partial", "cache/archives/partial", "packages"):
+            Path(scratch, directory).mkdir(parents=True)
+        packages = Path(scratch, "packages")
+        # The machine's package lists first. Containers come without, old ones name files that are gone, and
+        # only root may update them: then lists of our own.
+        own = ["-o", f"Dir::State::lists={scratch}/lists", "-o", f"Dir::Cache={scratch}/cache"]
+        if not _downloaded(["apt-get"], package, packages) and not (
+            _succeeds(["apt-get", *own, "update"]) and _downloaded(["apt-get", *own], package, packages)
+        ):
             return False
-        for package in Path(scratch).glob("*.deb"):
-            _succeeds(["dpkg-deb", "-x", str(package), scratch])
-        for wheel in Path(scratch).glob("usr/share/python-wheels/pip-*.whl"):
-            bare = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
-            pip = [str(environment / "bin" / "python"), str(wheel / "pip"), "install", "-q", "pip"]
-            if _succeeds(bare) and _succeeds(pip):
-                return True
-    return False
+        return all(_succeeds(["dpkg-deb", "-x", str(file), str(target)]) for file in packages.glob("*.deb"))
+
+
+def _downloaded(apt: list[str], package: str, where: Path) -> bool:
+    trial = [*apt, "--simulate", "--no-install-recommends", "install", package]
+    plan = subprocess.run(trial, capture_output=True, text=True, errors="replace", check=False)
+    needed = {line.split()[1] for line in plan.stdout.splitlines() if line.startswith("Inst ")}
+    return plan.returncode == 0 and _succeeds(
+        [*apt, "download", *sorted({package, *needed})], where=str(where)
+    )
 
 
 def _succeeds(command: list[str], variables: dict[str, str] | None = None, where: str | None = None) -> bool:

@@ -5,8 +5,11 @@ The command line's view of a run: status and accounting of every table, findings
 
 from __future__ import annotations
 
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,24 +237,38 @@ def _executed(
         definitions = build_defs(**({"progress_log": progress} if progress else {}))
         # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        result = definitions.resolve_job_def(job).execute_in_process(
-            run_config=run_config | quiet,
-            instance=dagster_instance,
-            asset_selection=selection,
-            raise_on_error=False,
-            tags={"daybreak/started_by": "command line"},
-        )
-        if any(_interrupted(event) for event in result.all_events):
-            raise KeyboardInterrupt
+        with _interruptible():
+            result = definitions.resolve_job_def(job).execute_in_process(
+                run_config=run_config | quiet,
+                instance=dagster_instance,
+                asset_selection=selection,
+                raise_on_error=False,
+                tags={"daybreak/started_by": "command line"},
+            )
         yield result
 
 
-def _interrupted(event: dg.DagsterEvent) -> bool:
-    """Whether a step ended by Ctrl-C or a signal, which Dagster reports as its failure."""
-    error = event.step_failure_data.error if event.is_step_failure else None
-    while error and error.cls_name != "DagsterExecutionInterruptedError":
-        error = error.cause
-    return error is not None
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt after the block if SIGINT or SIGTERM came meanwhile.
+
+    Dagster turns such a signal into a failed step, or drops it between two steps.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+        with suppress(BlockingIOError):
+            if {signal.SIGINT, signal.SIGTERM} & set(reader.recv(4096)):
+                raise KeyboardInterrupt
 
 
 def _imported(metadata: Any) -> TableOutcome:

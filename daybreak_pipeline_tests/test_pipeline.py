@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import dagster as dg
 import psycopg
@@ -290,7 +291,7 @@ def test_a_materialisation_knows_its_file(sample: Sample, table: str) -> None:
     materialised = sample.materialised[table]
     uri = str(materialised.metadata["dagster/uri"].value)
     assert uri.startswith(SAMPLE.as_uri())
-    path = Path(uri.removeprefix("file://"))
+    path = Path(unquote(uri.removeprefix("file://")))
     assert (materialised.tags or {})["dagster/data_version"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -81,7 +81,7 @@ def wheel(
 
 def test_nothing_found_says_what_to_install(place: Path) -> None:
     programs(place / "debian" / "15" / "bin", "13.4")
-    with pytest.raises(UsageError, match=r"`make install`.*is PostgreSQL 13, not 14 to 18") as caught:
+    with pytest.raises(UsageError, match=r"`make clean install`.*is PostgreSQL 13, not 14 to 18") as caught:
         find()
     assert "\n" not in str(caught.value)
 

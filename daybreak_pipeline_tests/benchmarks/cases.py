@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -145,17 +144,20 @@ def peak_memory(bench: Bench) -> int:
     """Return the peak memory, in bytes, of a process that imports questionnaires from nothing."""
     bench.clear("questionnaires")
     program = (
-        "import sys; from pathlib import Path; from daybreak_pipeline import database, settings;"
+        "import resource, sys; from pathlib import Path; from daybreak_pipeline import database, settings;"
         "from daybreak_pipeline.importer.run import import_table;"
-        "import_table(database.connect(settings.given_database(), key=sys.argv[2]), 'questionnaires', Path(sys.argv[1]))"
+        "import_table(database.connect(settings.given_database(), key=sys.argv[2]), 'questionnaires', Path(sys.argv[1]));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     directory = bench.export(bench.records)
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program, str(directory), KEY],
         env=bench.settings.environment() | {"PATH": ""},
         check=True,
+        capture_output=True,
+        text=True,
     )
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return int(done.stdout) * 1024
 
 
 def ratios() -> list[tuple[str, str, str, str]]:
