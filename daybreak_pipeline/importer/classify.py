@@ -13,6 +13,7 @@ from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import call
 from daybreak_pipeline.importer.work import Work
 
+BAD_KEYS = frozenset({"malformed", "missing_key", "invalid_key"})
 _ORDERED_BY = ("updated_at", "tx_commit_time", "_fivetran_synced")
 
 
@@ -23,9 +24,10 @@ def classify(work: Work) -> None:
         work.expressions.lenient |= work.misfits(columns, work.stage.table)
         _fill_fates(work, columns)
     work.run("ANALYZE {fates}")
-    work.staged = work.count(work.stage.table)
     _mark_duplicates(work, columns)
-    _note_bad_keys(work)
+    work.summarize()
+    if work.summary.keys() & BAD_KEYS:
+        _note_bad_keys(work)
     work.run(
         """
         CREATE VIEW {candidates} AS SELECT s.* FROM {stage} s

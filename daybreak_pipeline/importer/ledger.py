@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
-
-from psycopg import sql
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from daybreak_pipeline.importer.work import Work
 
@@ -77,11 +75,11 @@ def next_id(connection: Connection) -> int:
 
 
 def count(work: Work) -> Accounting:
-    """Count the fates of the staged records. ``read`` is counted in the stage, the rest in the fates."""
-    by_outcome = sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.fates)
-    outcomes: dict[str, int] = dict(work.connection.execute(by_outcome).fetchall())
+    """Count the fates of the staged records. ``read`` is what the server said it staged, the rest is counted anew."""
+    work.summarize()
+    outcomes = work.summary
     return Accounting(
-        read=work.staged,
+        read=work.stage.records,
         inserted=outcomes.get("insert", 0),
         updated=outcomes.get("update", 0),
         unchanged=outcomes.get("unchanged", 0),
@@ -125,13 +123,21 @@ def write(connection: Connection, entry: Entry) -> None:
     )
 
 
-def last_content(connection: Connection, table_name: str) -> tuple[str, str] | None:
-    """Return (SHA-256, schema version) of the content that a table was last imported from."""
+class Content(NamedTuple):
+    """What a table was imported from: SHA-256 in hex, size in bytes, and the schema's version then."""
+
+    sha256: str
+    source_bytes: int
+    schema_version: str
+
+
+def last_content(connection: Connection, table_name: str) -> Content | None:
+    """Return the content that a table was last imported from."""
     row = connection.execute(
         """
-        SELECT source_sha256, schema_version FROM ingest.imports
+        SELECT source_sha256, source_bytes, schema_version FROM ingest.imports
         WHERE table_name = %s AND status = 'imported' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
         """,
         [table_name],
     ).fetchone()
-    return (row[0], row[1]) if row else None
+    return Content(*row) if row else None

@@ -78,7 +78,7 @@ def _validated_and_merged(work: Work, progress: Progress) -> bool:
     with work.connection.transaction() as attempt:
         progress("validate", 0)
         dangling = validate.validate(work)
-        progress("merge", work.staged)
+        progress("merge", work.stage.records)
         if merge.merge(work, dangling):
             return True
         raise psycopg.Rollback(attempt)

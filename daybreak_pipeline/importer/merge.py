@@ -29,7 +29,7 @@ def merge(work: Work, dangling: set[str]) -> bool:
     values = _values(work, dangling)
     source = _source(work, dangling)
     if work.into_empty:
-        with bare.loaded(work.connection, work.target, records=work.staged):
+        with bare.loaded(work.connection, work.target, records=work.stage.records):
             return _insert(work, values, source)
     return _update(work, values, source) and _insert(work, values, source)
 

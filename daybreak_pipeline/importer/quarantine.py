@@ -23,13 +23,14 @@ def keep(work: Work) -> None:
     parameters = {"import_id": work.import_id, "table": work.catalog.table.name}
     if work.count(work.faults):
         _keep_records(work, parameters)
-    work.run(
-        """
-        DELETE FROM {issues} i USING {fates} f
-        WHERE f._record = i.record AND f._outcome NOT IN ('insert', 'update')
-        """
-    )
-    _keep_issues(work, parameters)
+    if work.count(work.issues):
+        work.run(
+            """
+            DELETE FROM {issues} i USING {fates} f
+            WHERE f._record = i.record AND f._outcome NOT IN ('insert', 'update')
+            """
+        )
+        _keep_issues(work, parameters)
 
 
 def resolve(work: Work, *, whole_file: bool) -> None:
@@ -40,6 +41,22 @@ def resolve(work: Work, *, whole_file: bool) -> None:
         whole_file: it was a file, which would have had the records without an id again.
     """
     parameters = {"import_id": work.import_id, "table": work.catalog.table.name, "whole_file": whole_file}
+    row = work.connection.execute(
+        """
+        SELECT EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = %(table)s AND q.resolved_at IS NULL),
+               EXISTS (SELECT FROM ingest.field_issues i WHERE i.table_name = %(table)s AND i.resolved_at IS NULL
+                       AND i.import_id <> %(import_id)s)
+        """,
+        parameters,
+    ).fetchone()
+    records, issues = row or (True, True)
+    if records:
+        _resolve_records(work, parameters)
+    if issues:
+        _resolve_issues(work, parameters)
+
+
+def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
     work.run(
         """
         UPDATE ingest.quarantine q SET resolved_at = now(),
@@ -59,6 +76,10 @@ def resolve(work: Work, *, whole_file: bool) -> None:
         """,
         parameters,
     )
+
+
+def _resolve_issues(work: Work, parameters: dict[str, object]) -> None:
+    """Close the issues of rows that were written again without them."""
     work.run(
         """
         UPDATE ingest.field_issues i SET resolved_at = now()
@@ -85,7 +106,7 @@ def columns(connection: Connection, table: str) -> tuple[str, ...]:
 
 def stage_again(work: Work, *, met_by: int | None) -> None:
     """Stage the open quarantine's records, but for those that the import ``met_by`` has just refused."""
-    work.run(
+    work.stage.records = work.run(
         """
         INSERT INTO {stage} ({columns})
         SELECT q.id, {values}

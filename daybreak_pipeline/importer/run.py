@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -48,6 +49,15 @@ class Result:
     rows_in_table: int | None
     unknown_columns: tuple[str, ...] = ()
     references_restored: int = 0
+
+
+# Whole tables are read and written: memory for one statement at a time, and every core for what can be shared.
+_LOCAL_SETTINGS = """
+    SET LOCAL work_mem = '256MB';
+    SET LOCAL maintenance_work_mem = '512MB';
+    SET LOCAL parallel_setup_cost = 0;
+    SET LOCAL parallel_tuple_cost = 0
+"""
 
 
 class ImportFailedError(DaybreakError):
@@ -176,7 +186,7 @@ def _accounted(begun: _Import) -> Iterator[_Import]:
             )
             # Triggers that touch what clients write stand aside for this very transaction.
             connection.execute("SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true)")
-            connection.execute("SET LOCAL work_mem = '256MB'; SET LOCAL maintenance_work_mem = '512MB'")
+            connection.execute(_LOCAL_SETTINGS)
             yield begun
     except SourceError as error:
         reason = str(error)
@@ -194,14 +204,23 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     connection, catalog = begun.connection, begun.catalog
     _require_columns(catalog, source)
     begun.progress("fingerprint", source.size())
-    sha256 = source.sha256()
-    same = ledger.last_content(connection, begun.table) == (sha256, begun.schema_version)
+    last = ledger.last_content(connection, begun.table)
     hope = heal.hope(connection, catalog, begun.schema_version)
     restored = heal.restore_references(connection, catalog) if hope.references else 0
-    entry = begun.entry("skipped", source, source_sha256=sha256)
-    if not same or full:
-        accounting = load.load_file(connection, catalog, source, entry.id, begun.progress)
-        entry = replace(entry, status="imported", accounting=accounting)
+    entry = begun.entry("skipped", source)
+    with ThreadPoolExecutor(1, "fingerprint") as beside:
+        fingerprint = beside.submit(source.sha256)
+        # A file of another size has another content: no need to wait for its fingerprint.
+        same = (
+            last is not None
+            and (last.source_bytes, last.schema_version) == (entry.source_bytes, entry.schema_version)
+            and last.sha256 == fingerprint.result()
+        )
+        if not same or full:
+            accounting = load.load_file(connection, catalog, source, entry.id, begun.progress)
+            entry = replace(entry, status="imported", accounting=accounting)
+        sha256 = fingerprint.result()
+    entry = replace(entry, source_sha256=sha256)
     ledger.write(connection, entry)
     if hope.records:
         again = begun.replay(met_by=entry.id)

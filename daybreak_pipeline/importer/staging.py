@@ -11,9 +11,12 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -39,16 +42,19 @@ RECORD = sql.Identifier("_record")
 MALFORMED = sql.Identifier("_malformed")
 RAW = sql.Identifier("_raw")
 
+_BLOCKS_AHEAD = 8
+
 Progress = Callable[[str, int], None]
 """Called with a phase (such as ``stage``) and how far it is: bytes for staging, records elsewhere."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stage:
-    """A staging table: its name, and which of its columns holds which column of the source."""
+    """A staging table: its name, which of its columns holds which column of the source, and how many records."""
 
     table: sql.Identifier
     header: tuple[str, ...]
+    records: int = 0
 
     def column(self, name: str) -> sql.Identifier | None:
         """Return the staging column of a source column, None where the source does not have it."""
@@ -175,10 +181,50 @@ def _copy(
     command = sql.SQL(
         "COPY {} ({}) FROM STDIN (FORMAT csv, HEADER {}, DELIMITER {}, ENCODING 'UTF8', FORCE_NULL ({}))"
     ).format(stage.table, listed, sql.Literal(delimiter is not None), sql.Literal(delimiter or ","), listed)
-    with connection.cursor() as cursor, cursor.copy(command) as copy:
-        for block in blocks:
-            copy.write(block)
-            yield len(block)
+    with connection.cursor() as cursor:
+        with cursor.copy(command) as copy, _read_ahead(blocks) as ready:
+            for block in ready:
+                copy.write(block)
+                yield len(block)
+        stage.records += cursor.rowcount
+
+
+@contextmanager
+def _read_ahead(blocks: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
+    """Read and examine blocks in a thread of their own, so that the server does not wait for them.
+
+    What the blocks raise is raised to whoever takes them.
+    """
+    queue: Queue[bytes | BaseException | None] = Queue(_BLOCKS_AHEAD)
+    stopped = threading.Event()
+
+    def produce() -> None:
+        outcome: BaseException | None = None
+        try:
+            for block in blocks:
+                queue.put(block)
+                if stopped.is_set():
+                    break
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the blocks are taken
+            outcome = error
+        queue.put(outcome)
+
+    def consume() -> Iterator[bytes]:
+        while isinstance(block := queue.get(), bytes):
+            yield block
+        if block is not None:
+            raise block
+
+    thread = threading.Thread(target=produce, name="read ahead", daemon=True)
+    thread.start()
+    try:
+        yield consume()
+    finally:
+        stopped.set()
+        while thread.is_alive():  # the producer may wait for a place in the queue
+            with suppress(Empty):
+                queue.get(timeout=0.01)
+        thread.join()
 
 
 csv.field_size_limit(1 << 30)

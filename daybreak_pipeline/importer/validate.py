@@ -25,8 +25,10 @@ def validate(work: Work) -> set[str]:
         The nullable references of which some lead nowhere.
     """
     _types(work)
-    _lengths(work)
-    _required(work)
+    if work.too_long:
+        _lengths(work)
+    if work.lacking:
+        _required(work)
     _checks(work)
     dangling = {key.column for key in _keys(work) if not _self(work, key) and _references(work, key)}
     _refuse(work)
@@ -41,7 +43,8 @@ def validate(work: Work) -> set[str]:
                     dangling.add(key.column)
                     break
                 _refuse(work)
-    _other_types(work)
+    if work.count(work.faults):
+        _other_types(work)
     return dangling
 
 

@@ -6,7 +6,7 @@ All of them are unlogged, live in the import's transaction and are dropped at it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -24,7 +24,7 @@ class Work:
     """One import in progress.
 
     ``into_empty`` tells that the table has no row: then nothing has to be compared with it. ``again``
-    that the records come from quarantine. ``staged`` counts them.
+    that the records come from quarantine.
     """
 
     connection: Connection
@@ -34,7 +34,19 @@ class Work:
     import_id: int
     into_empty: bool
     again: bool = False
-    staged: int = 0
+    summary: dict[str, int] = field(default_factory=dict)
+    lacking: bool = False
+    too_long: bool = False
+
+    def summarize(self) -> None:
+        """Count the fates, and note whether any record lacks a required value or has one that is too long."""
+        query = sql.SQL(
+            "SELECT _outcome, count(*), bool_or(_lacks), bool_or(_long) FROM {} GROUP BY 1"
+        ).format(self.fates)
+        rows = self.connection.execute(query).fetchall()
+        self.summary = {outcome: number for outcome, number, _, _ in rows}
+        self.lacking = any(lacks for _, _, lacks, _ in rows)
+        self.too_long = any(long for _, _, _, long in rows)
 
     @property
     def target(self) -> sql.Identifier:
