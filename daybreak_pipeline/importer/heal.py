@@ -55,8 +55,16 @@ def hope(connection: Connection, catalog: TableCatalog, schema_version: str) -> 
     return Hope(*row) if row else Hope(references=False, records=False)
 
 
-def restore_references(connection: Connection, catalog: TableCatalog) -> int:
+def restore_references(
+    connection: Connection, catalog: TableCatalog, *, to_others: bool, to_itself: bool
+) -> int:
     """Put back references that were loaded as NULL and whose parent is there now.
+
+    Args:
+        connection: in the import's transaction.
+        catalog: of the table that has the references.
+        to_others: whether other tables may have new parents.
+        to_itself: whether the table itself may.
 
     Returns:
         How many were restored. A reference that somebody has set since is left as it is.
@@ -65,6 +73,7 @@ def restore_references(connection: Connection, catalog: TableCatalog) -> int:
         _restore(connection, catalog, key)
         for key in catalog.foreign_keys
         if not catalog.by_name[key.column].required
+        and (to_itself if key.table == catalog.table.name else to_others)
     )
 
 

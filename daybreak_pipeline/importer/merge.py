@@ -31,7 +31,8 @@ def merge(work: Work, dangling: set[str]) -> bool:
     if work.into_empty:
         with bare.loaded(work.connection, work.target, records=work.stage.records):
             return _insert(work, values, source)
-    return _update(work, values, source) and _insert(work, values, source)
+    # New rows first: a row that changes may refer to one of them.
+    return _insert(work, values, source) and _update(work, values, source)
 
 
 def _update(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:

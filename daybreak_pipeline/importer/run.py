@@ -106,8 +106,9 @@ def replay_table(
     Args and errors as ``import_table``.
     """
     with _accounted(_Import(connection, name, _quarantine_uri(name), run_id, progress)) as begun:
-        restored = heal.restore_references(connection, begun.catalog)
-        return begun.result(begun.replay(), None, references_restored=restored)
+        entry = begun.replay()
+        restored = heal.restore_references(connection, begun.catalog, to_others=True, to_itself=True)
+        return begun.result(entry, None, references_restored=restored)
     raise AssertionError  # as above
 
 
@@ -206,7 +207,6 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     begun.progress("fingerprint", source.size())
     last = ledger.last_content(connection, begun.table)
     hope = heal.hope(connection, catalog, begun.schema_version)
-    restored = heal.restore_references(connection, catalog) if hope.references else 0
     entry = begun.entry("skipped", source)
     with ThreadPoolExecutor(1, "fingerprint") as beside:
         fingerprint = beside.submit(source.sha256)
@@ -226,6 +226,9 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
         again = begun.replay(met_by=entry.id)
         entry = replace(again, source_uri=entry.source_uri, accounting=entry.accounting + again.accounting)
         entry = replace(entry, source_sha256=sha256)
+    restored = heal.restore_references(
+        connection, catalog, to_others=hope.references, to_itself=entry.accounting.inserted > 0
+    )
     return begun.result(entry, source, references_restored=restored)
 
 

@@ -1,0 +1,189 @@
+"""Random exports, one after the other, against a slow and obvious model of the contract.
+
+The model keeps organizations in a dictionary and looks at one record after the other. That table has it all:
+a natural key, a code, a required value, JSON, and references to itself that may lead nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from daybreak_pipeline_tests.exports import Export, uuid
+
+Record = dict[str, str | None]
+TIMES = ("2025-01-01T00:00:00", "2025-01-02T00:00:00.5", "2025-01-03 00:00:00 UTC")
+WORDS = ("a", "b", "c", "d")
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    """Draw a record from few values, so that records meet each other and every rule."""
+    if draw(st.integers(0, 19)) == 0:
+        return {}
+
+    def one_of(*values: str | None) -> str | None:
+        return draw(st.sampled_from(values))
+
+    return {
+        "id": one_of(
+            *(uuid(word) for word in WORDS), *(uuid(word).upper() for word in WORDS), None, "nonsense"
+        ),
+        "kind": one_of("1", "2", "2", "2", "9", "x", None),
+        "name": one_of("North", "South", "Süd", None),
+        "slug": one_of("north", "south", None, None),
+        "config": one_of("{}", '{"a": 1}', "no json", None),
+        "parent_organization_id": one_of(*(uuid(word) for word in WORDS), None, None, "nobody"),
+        "updated_at": one_of(*TIMES, *TIMES, "never"),
+        "_fivetran_deleted": one_of("false", "false", "false", None, "true"),
+    }
+
+
+@dataclass
+class Row:
+    """A row as the table has it; ``source`` is the record it came from."""
+
+    values: Record
+    source: Record
+    waiting_for: str | None = None
+
+
+@dataclass
+class Model:
+    """The contract, record by record."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+
+    def load(self, export: list[Record]) -> Counter[str]:
+        counts: Counter[str] = Counter(read=len(export))
+        newest: dict[str, tuple[int, int, Record]] = {}
+        for number, record in enumerate(export):
+            key = record.get("id")
+            if not any(record.values()):
+                counts["blank"] += 1
+            elif key is None or key == "nonsense":
+                counts["quarantined"] += 1
+            else:
+                age = (_age(record), number, record)
+                counts["duplicate"] += key.lower() in newest
+                newest[key.lower()] = max(age, newest.get(key.lower(), age), key=lambda found: found[:2])
+        left = {key: record for key, (_, _, record) in sorted(newest.items(), key=lambda item: item[1][1])}
+        candidates = {key: record for key, record in left.items() if not self._settled(key, record, counts)}
+        good = {key: record for key, record in candidates.items() if not _faulty(record)}
+        taken = {row.values["slug"]: key for key, row in self.rows.items() if row.values["slug"]}
+        good = {k: r for k, r in good.items() if not r["slug"] or taken.get(r["slug"], k) == k}
+        seen: set[str] = set()
+        for key in list(good):
+            slug = good[key]["slug"]
+            if slug and slug in seen:
+                del good[key]
+            elif slug:
+                seen.add(slug)
+        counts["quarantined"] += len(candidates) - len(good)
+        for key, record in good.items():
+            counts["updated" if key in self.rows else "inserted"] += 1
+            counts["field_issues"] += record["config"] == "no json"
+        self._write(good, counts)
+        return +counts
+
+    def _settled(self, key: str, record: Record, counts: Counter[str]) -> bool:
+        row = self.rows.get(key)
+        deleted = record["_fivetran_deleted"] == "true"
+        if row is None:
+            counts["skipped_deleted"] += deleted
+            return deleted
+        if _age(record) and _age(record) < _age(row.source):
+            counts["stale"] += 1
+            return True
+        same = record == row.source
+        counts["unchanged"] += same
+        return same
+
+    def _write(self, good: dict[str, Record], counts: Counter[str]) -> None:
+        inserted = any(key not in self.rows for key in good)
+        there = set(self.rows) | set(good)
+        for key, record in good.items():
+            parent = record["parent_organization_id"]
+            dangling = parent is not None and parent not in there
+            counts["field_issues"] += dangling
+            values = record | {"parent_organization_id": None if dangling else parent}
+            self.rows[key] = Row(values, record, parent if dangling else None)
+        for row in self.rows.values():
+            if inserted and row.waiting_for in self.rows and row.values["parent_organization_id"] is None:
+                row.values = row.values | {"parent_organization_id": row.waiting_for}
+                row.waiting_for = None
+
+    def expected_rows(self) -> list[tuple[object, ...]]:
+        return sorted(
+            (
+                key,
+                int(row.values["kind"] or 0),
+                row.values["name"],
+                row.values["slug"],
+                _json(row),
+                _parent(row),
+            )
+            for key, row in self.rows.items()
+        )
+
+
+def _age(record: Record) -> int:
+    time = record["updated_at"]
+    return TIMES.index(time) + 1 if time in TIMES else 0
+
+
+def _faulty(record: Record) -> bool:
+    return (
+        record["kind"] not in {"1", "2"}
+        or record["name"] is None
+        or record["updated_at"] == "never"
+        or record["parent_organization_id"] == "nobody"
+    )
+
+
+def _json(row: Row) -> str:
+    config = row.values["config"]
+    return json.dumps("no json" if config == "no json" else json.loads(config or "{}"))
+
+
+def _parent(row: Row) -> str:
+    return row.values["parent_organization_id"] or ""
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.lists(st.lists(records(), max_size=9), min_size=1, max_size=4))
+def test_imports_do_what_the_model_does(export: Export, exports: list[list[Record]]) -> None:
+    export.connection.execute(
+        "TRUNCATE organizations, ingest.imports, ingest.quarantine, ingest.field_issues CASCADE"
+    )
+    export.connection.commit()
+    model = Model()
+    header = [
+        "id",
+        "kind",
+        "name",
+        "slug",
+        "config",
+        "parent_organization_id",
+        "updated_at",
+        "_fivetran_deleted",
+    ]
+    for content in exports:
+        export.write("organizations", *content, header=header)
+        told = export.load("organizations", full=True)
+        assert told.pop("status") == "imported"
+        assert told == dict(model.load(content))
+        rows = export.connection.execute(
+            "SELECT id::text, kind, name, slug, config::text, coalesce(parent_organization_id::text, '') "
+            "FROM organizations ORDER BY 1"
+        ).fetchall()
+        assert [(*row[:4], row[4].replace('": ', '": '), row[5]) for row in rows] == model.expected_rows()
+        export.connection.commit()
