@@ -69,46 +69,73 @@ def _any(conditions: list[sql.Composable]) -> sql.Composable:
 def _fill_fates(work: Work, columns: list[Column]) -> bool:
     """Create ``fates``; returns False, with nothing done, where a value does not fit its type.
 
-    Both sides of the staleness test are the source's own times: the row's is the application's if that
-    has edited it since, and then the row is newer. Into an empty table there is nothing to compare with,
-    and the hash is left to the insert.
+    Into an empty table there is nothing to compare with, and the hash is left to the load. Else the typed
+    columns are made first and joined to the table then: in one statement each would be computed several times.
     """
-    names = {column.name for column in columns}
-    deleted = sql.SQL("k._fivetran_deleted" if "_fivetran_deleted" in names else "false")
-    updated = sql.SQL("k.updated_at < t.updated_at" if "updated_at" in names else "false")
-    compared = call(
-        "WHEN t.id IS NULL THEN 'insert' WHEN {} THEN 'stale' WHEN k._hash = t._source_hash THEN 'unchanged' ELSE 'update'",
-        updated,
+    if work.into_empty:
+        return _typed(work, columns, work.fates, sql.SQL("NULL::bytea"), _outcome(columns, compared=False))
+    if not _typed(work, columns, work.keyed, work.expressions.content_hash(), sql.SQL("NULL::text")):
+        return False
+    work.run(
+        """
+        ALTER TABLE {keyed} DROP COLUMN _outcome;
+        ANALYZE {keyed};
+        CREATE UNLOGGED TABLE {fates} AS
+        SELECT k.*, {outcome} AS _outcome FROM {keyed} k LEFT JOIN {target} t ON t.id = k.id;
+        DROP TABLE {keyed}
+        """,
+        keyed=work.keyed,
+        outcome=_outcome(columns, compared=True),
     )
+    return True
+
+
+def _typed(
+    work: Work, columns: list[Column], table: sql.Identifier, content: sql.Composable, outcome: sql.Composable
+) -> bool:
+    """Create a table of the typed columns that rules look at, one narrow row for each record."""
     created = work.attempt(
         """
-        CREATE UNLOGGED TABLE {fates} AS
-        SELECT k.*, CASE WHEN k._blank THEN 'blank'
-                         WHEN k._malformed THEN 'malformed'
-                         WHEN k._keyless THEN 'missing_key'
-                         WHEN k.id IS NULL THEN 'invalid_key'
-                         WHEN {absent} AND {deleted} THEN 'skipped_deleted'
-                         {compared} END AS _outcome
+        CREATE UNLOGGED TABLE {table} AS
+        SELECT k.*, {outcome} AS _outcome
         FROM (SELECT s._record, s._malformed IS NOT NULL AS _malformed, {id_text} IS NULL AS _keyless,
                      ROW({columns}) IS NULL AND s._malformed IS NULL AS _blank,
-                     {lacks} AS _lacks, {long} AS _long, {hash} AS _hash, {typed}
-              FROM {stage} s) k {join}
+                     {lacks} AS _lacks, {long} AS _long, {content} AS _hash, {typed}
+              FROM {stage} s) k
         """,
-        absent=sql.SQL("true" if work.into_empty else "t.id IS NULL"),
-        deleted=deleted,
-        compared=sql.SQL("ELSE 'insert'") if work.into_empty else compared,
+        table=table,
+        outcome=outcome,
         id_text=work.expressions.text("id"),
         columns=sql.SQL(", ").join(call("s.{}", column) for column in work.stage.columns),
         lacks=_any([call("{} IS NULL", work.expressions.text(c.name)) for c in required_columns(work)]),
         long=_any([too_long(work, column) for column in limited_columns(work)]),
-        hash=sql.SQL("NULL::bytea") if work.into_empty else work.expressions.content_hash(),
+        content=content,
         typed=sql.SQL(", ").join(
             call("{} AS {}", work.expressions.typed(column), sql.Identifier(column.name))
             for column in columns
         ),
-        join=sql.SQL("") if work.into_empty else call("LEFT JOIN {} t ON t.id = k.id", work.target),
     )
     return created is not None
+
+
+def _outcome(columns: list[Column], *, compared: bool) -> sql.Composable:
+    """Return what becomes of a record, so far as its key tells; ``compared`` with the row that has its id.
+
+    Both sides of the staleness test are the source's own times: the row's is the application's if that
+    has edited it since, and then the row is newer.
+    """
+    names = {column.name for column in columns}
+    return call(
+        """
+        CASE WHEN k._blank THEN 'blank' WHEN k._malformed THEN 'malformed' WHEN k._keyless THEN 'missing_key'
+             WHEN k.id IS NULL THEN 'invalid_key' WHEN {new} AND {deleted} THEN 'skipped_deleted'
+             WHEN {new} THEN 'insert' WHEN {older} THEN 'stale' WHEN {same} THEN 'unchanged' ELSE 'update' END
+        """,
+        new=sql.SQL("t.id IS NULL" if compared else "true"),
+        deleted=sql.SQL("coalesce(k._fivetran_deleted, false)" if "_fivetran_deleted" in names else "false"),
+        older=sql.SQL("k.updated_at < t.updated_at" if compared and "updated_at" in names else "false"),
+        same=sql.SQL("k._hash = t._source_hash" if compared else "false"),
+    )
 
 
 def _mark_duplicates(work: Work, columns: list[Column]) -> None:

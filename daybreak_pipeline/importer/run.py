@@ -56,7 +56,8 @@ _LOCAL_SETTINGS = """
     SET LOCAL work_mem = '256MB';
     SET LOCAL maintenance_work_mem = '512MB';
     SET LOCAL parallel_setup_cost = 0;
-    SET LOCAL parallel_tuple_cost = 0
+    SET LOCAL parallel_tuple_cost = 0;
+    SET LOCAL jit = off
 """
 
 

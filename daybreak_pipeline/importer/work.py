@@ -72,6 +72,16 @@ class Work:
         return self._table("issues")
 
     @property
+    def keyed(self) -> sql.Identifier:
+        """The beginning of ``fates``, before it is compared with the table."""
+        return self._table("keyed")
+
+    @property
+    def finished(self) -> sql.Identifier:
+        """The rows as they go into an empty table."""
+        return self._table("finished")
+
+    @property
     def candidates(self) -> sql.Identifier:
         """A view of the staged records that are to be loaded, as far as is known."""
         return self._table("candidates")
