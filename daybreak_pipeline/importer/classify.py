@@ -140,6 +140,10 @@ def _outcome(columns: list[Column], *, compared: bool) -> sql.Composable:
 
 def _mark_duplicates(work: Work, columns: list[Column]) -> None:
     """Of the records with one id, keep the newest (contract, rule 3)."""
+    name = work.fates.as_string(work.connection)
+    unique = work.connection.execute("SELECT ingest.is_unique(%s::text::regclass, 'id')", [name]).fetchone()
+    if unique == (True,):
+        return
     names = {column.name for column in columns}
     age = [call("{} DESC NULLS LAST", sql.Identifier(name)) for name in _ORDERED_BY if name in names]
     work.run(

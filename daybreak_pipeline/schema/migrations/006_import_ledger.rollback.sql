@@ -20,6 +20,7 @@ DROP FUNCTION ingest.strict_cast(TEXT, ANYELEMENT);
 DROP FUNCTION ingest.text_array(TEXT);
 DROP FUNCTION ingest.strict_date(TEXT);
 DROP FUNCTION ingest.strict_time(TEXT);
+DROP FUNCTION ingest.is_unique(REGCLASS, TEXT);
 DROP FUNCTION ingest.attempt(TEXT);
 DROP TABLE ingest.field_issues;
 DROP TABLE ingest.quarantine;

@@ -121,6 +121,17 @@ END $$;
 COMMENT ON FUNCTION ingest.attempt(TEXT) IS
     'Runs a statement and returns how many rows it touched; NULL, and nothing done, where a value does not fit. The error is caught here, so that the server does not log the value.';
 
+CREATE FUNCTION ingest.is_unique(target REGCLASS, columns TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
+BEGIN
+    -- Sorting for an index takes half the time of grouping, and uses every core.
+    EXECUTE format('CREATE UNIQUE INDEX ON %s (%s)', target, columns);
+    RETURN true;
+EXCEPTION WHEN unique_violation THEN
+    RETURN false;
+END $$;
+COMMENT ON FUNCTION ingest.is_unique(REGCLASS, TEXT) IS
+    'Whether no two rows of a working table have the same values, NULLs aside; leaves an index where it is so.';
+
 CREATE FUNCTION ingest.strict_time(value TEXT) RETURNS TIMESTAMPTZ LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS $$
 BEGIN
     IF value ~* '^\s*(now|today|tomorrow|yesterday|epoch|allballs)' THEN
