@@ -12,7 +12,7 @@ from psycopg import sql
 from daybreak_pipeline.importer import bare
 from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
-from daybreak_pipeline.importer.validate import parents
+from daybreak_pipeline.importer.validate import parents, parking_column, same_key
 from daybreak_pipeline.importer.work import Work
 
 
@@ -30,8 +30,31 @@ def merge(work: Work, dangling: set[str]) -> bool:
     source = _source(work, dangling)
     if work.into_empty:
         return _load_bare(work, values, source)
-    # New rows first: a row that changes may refer to one of them.
-    return _insert(work, values, source) and _update(work, values, source)
+    for columns in work.catalog.unique_keys:
+        _park(work, columns)
+    steps = [_update, _insert]
+    if any(key.table == work.catalog.table.name for key in work.catalog.foreign_keys):
+        steps.reverse()  # a row that changes may refer to a new one
+    return all(step(work, values, source) for step in steps)
+
+
+def _park(work: Work, columns: tuple[str, ...]) -> None:
+    """Take the natural key from rows that give it to others, so that rows can exchange their keys.
+
+    PostgreSQL looks at a key row by row, so two rows that swap theirs would be in each other's way.
+    """
+    column = parking_column(work, columns)
+    if column is None or not set(columns) <= {c.name for c in work.expressions.in_file}:
+        return
+    work.run(
+        """
+        UPDATE {target} t SET {column} = NULL FROM {fates} m
+        WHERE m.id = t.id AND m._outcome = 'update' AND EXISTS (
+            SELECT FROM {fates} k WHERE k._outcome IN ('insert', 'update') AND k.id <> t.id AND {same})
+        """,
+        column=sql.Identifier(column),
+        same=same_key("t", "k", columns),
+    )
 
 
 def _update(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:

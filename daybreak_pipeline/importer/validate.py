@@ -232,31 +232,50 @@ def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
     names = [sql.Identifier(name) for name in columns]
     parts = {
         "keys": sql.SQL(", ").join(call("k.{}", name) for name in names),
-        "same": sql.SQL(" AND ").join(call("t.{} = k.{}", name, name) for name in names),
         "present": sql.SQL(" AND ").join(call("k.{} IS NOT NULL", name) for name in names),
         "name": sql.Literal(", ".join(columns)),
     }
-    if not work.into_empty:
-        work.run(
-            """
-            INSERT INTO {faults} SELECT k._record, 'duplicate_key', {name}, 'a row of the table has this key'
-            FROM {fates} k JOIN {target} t ON {same} AND t.id <> k.id
-            WHERE k._outcome IN ('insert', 'update') AND {present}
-            """,
-            **parts,
-        )
-        _refuse(work)
     work.run(
         """
         WITH several AS MATERIALIZED (
             SELECT {keys} FROM {fates} k
             WHERE k._outcome IN ('insert', 'update') AND {present} GROUP BY {keys} HAVING count(*) > 1
         ), placed AS (
-            SELECT k._record, row_number() OVER (PARTITION BY {keys} ORDER BY k._record) AS place
-            FROM {fates} k WHERE k._outcome IN ('insert', 'update') AND ({keys}) IN (SELECT * FROM several)
+            SELECT k._record, row_number() OVER (PARTITION BY {keys} ORDER BY t.id IS NULL, k._record) AS place
+            FROM {fates} k LEFT JOIN {target} t ON t.id = k.id AND {same}
+            WHERE k._outcome IN ('insert', 'update') AND ({keys}) IN (SELECT * FROM several)
         )
         INSERT INTO {faults}
-        SELECT _record, 'duplicate_key', {name}, 'an earlier record of the file has this key' FROM placed WHERE place > 1
+        SELECT _record, 'duplicate_key', {name}, 'another record of the file has this key' FROM placed WHERE place > 1
         """,
+        same=same_key("t", "k", columns),
         **parts,
     )
+    _refuse(work)
+    # A row that gives its key away in this import makes place for another, unless its own record is refused.
+    while not work.into_empty and work.run(
+        """
+        INSERT INTO {faults} SELECT k._record, 'duplicate_key', {name}, 'a row of the table has this key'
+        FROM {fates} k JOIN {target} t ON {same} AND t.id <> k.id
+        WHERE k._outcome IN ('insert', 'update') AND {present} AND NOT (
+            ({parkable} OR k._outcome = 'insert')
+            AND EXISTS (SELECT FROM {fates} m WHERE m.id = t.id AND m._outcome = 'update' AND NOT ({stays})))
+        """,
+        same=same_key("t", "k", columns),
+        stays=call("coalesce({}, false)", same_key("m", "t", columns)),
+        parkable=sql.Literal(parking_column(work, columns) is not None),
+        **parts,
+    ):
+        _refuse(work)
+
+
+def same_key(one: str, other: str, columns: tuple[str, ...]) -> sql.Composed:
+    """Return the condition that two aliases have the same natural key."""
+    return sql.SQL(" AND ").join(
+        call("{} = {}", sql.Identifier(one, name), sql.Identifier(other, name)) for name in columns
+    )
+
+
+def parking_column(work: Work, columns: tuple[str, ...]) -> str | None:
+    """Return a column of a natural key that can be NULL for the moment in which rows exchange keys."""
+    return next((name for name in columns if not work.catalog.by_name[name].required), None)

@@ -74,21 +74,35 @@ class Model:
         left = {key: record for key, (_, _, record) in sorted(newest.items(), key=lambda item: item[1][1])}
         candidates = {key: record for key, record in left.items() if not self._settled(key, record, counts)}
         good = {key: record for key, record in candidates.items() if not _faulty(record)}
-        taken = {row.values["slug"]: key for key, row in self.rows.items() if row.values["slug"]}
-        good = {k: r for k, r in good.items() if not r["slug"] or taken.get(r["slug"], k) == k}
-        seen: set[str] = set()
-        for key in list(good):
-            slug = good[key]["slug"]
-            if slug and slug in seen:
-                del good[key]
-            elif slug:
-                seen.add(slug)
+        self._refuse_twins(good)
         counts["quarantined"] += len(candidates) - len(good)
         for key, record in good.items():
             counts["updated" if key in self.rows else "inserted"] += 1
             counts["field_issues"] += record["config"] == "no json"
         self._write(good, counts)
         return +counts
+
+    def _refuse_twins(self, good: dict[str, Record]) -> None:
+        """Of one slug, keep the row that has it or else the first; a row may give its slug away, if it can change."""
+        holders: dict[str | None, str] = {
+            row.values["slug"]: key for key, row in self.rows.items() if row.values["slug"]
+        }
+        for slug in {record["slug"] for record in good.values() if record["slug"]}:
+            twins = [key for key, record in good.items() if record["slug"] == slug]
+            keeper = holders.get(slug) if holders.get(slug) in twins else twins[0]
+            for key in twins:
+                if key != keeper:
+                    del good[key]
+        refused: list[str] | None = None
+        while refused != []:
+            refused = [
+                key
+                for key, record in good.items()
+                if (holder := holders.get(record["slug"])) not in {None, key}
+                and (holder not in good or good[holder]["slug"] == record["slug"])
+            ]
+            for key in refused:
+                del good[key]
 
     def _settled(self, key: str, record: Record, counts: Counter[str]) -> bool:
         row = self.rows.get(key)

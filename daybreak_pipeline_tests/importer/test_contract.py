@@ -117,6 +117,65 @@ def test_rule_3_the_row_in_the_table_keeps_its_natural_key(export: Export) -> No
     assert export.rows("organizations", "name") == [("Renewed",)]
 
 
+def _slugs(export: Export) -> dict[str, str | None]:
+    names = {uuid(word): word for word in ("one", "two", "three")}
+    return {names[str(key)]: slug for key, slug in export.rows("organizations", "id", "slug")}
+
+
+def test_rule_3_two_rows_can_swap_their_natural_keys(export: Export) -> None:
+    export.load(
+        "organizations", record("organizations", "one", slug="a"), record("organizations", "two", slug="b")
+    )
+    counts = export.load(
+        "organizations", record("organizations", "one", slug="b"), record("organizations", "two", slug="a")
+    )
+    assert counts == {"status": "imported", "read": 2, "updated": 2}
+    assert _slugs(export) == {"one": "b", "two": "a"}
+
+
+def test_rule_3_a_new_record_can_take_the_key_that_a_row_gives_away(export: Export) -> None:
+    export.load("organizations", record("organizations", "one", slug="a"))
+    counts = export.load(
+        "organizations", record("organizations", "two", slug="a"), record("organizations", "one", slug="b")
+    )
+    assert counts == {"status": "imported", "read": 2, "inserted": 1, "updated": 1}
+    assert _slugs(export) == {"one": "b", "two": "a"}
+
+
+def test_rule_3_a_row_whose_record_is_refused_keeps_its_key_and_those_who_wait_for_it_wait(
+    export: Export,
+) -> None:
+    words = ("one", "two", "three")
+    export.load("organizations", *(record("organizations", word, slug=word) for word in words))
+    counts = export.load(
+        "organizations",
+        record("organizations", "one", slug="two"),
+        record("organizations", "two", slug="three"),
+        record("organizations", "three", slug="four", kind="9"),
+    )
+    assert counts == {"status": "imported", "read": 3, "quarantined": 3}
+    assert _slugs(export) == {word: word for word in words}
+
+
+def test_rule_3_a_junction_row_makes_place_for_a_new_one(export: Export) -> None:
+    export.add_parents()
+    export.load("memberships", record("memberships", "one", user_id="patient"))
+    counts = export.load(
+        "memberships",
+        record("memberships", "one", user_id="child"),
+        record("memberships", "two", user_id="patient"),
+    )
+    assert counts == {"status": "imported", "read": 2, "inserted": 1, "updated": 1}
+
+
+def test_rule_3_junction_rows_that_swap_keys_wait_in_quarantine(export: Export) -> None:
+    export.add_parents()
+    one, two = (record("memberships", w, user_id=u) for w, u in (("one", "patient"), ("two", "child")))
+    export.load("memberships", one, two)
+    swapped = [one | {"user_id": two["user_id"]}, two | {"user_id": one["user_id"]}]
+    assert export.load("memberships", *swapped) == {"status": "imported", "read": 2, "quarantined": 2}
+
+
 def test_rule_3_an_empty_natural_key_is_nobodys(export: Export) -> None:
     assert (
         export.load("organizations", *(record("organizations", word) for word in ("one", "two")))["inserted"]
