@@ -6,9 +6,9 @@ The order of the phases, the lock and the transaction stand here; what each phas
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -88,11 +88,8 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
         ImportFailedError: nothing was changed; the message says why and what to do.
     """
     found = sources.candidates(export_dir, TABLES[name])
-    uri = (found[0] if found else export_dir).as_uri()
-    with _accounted(_Import(connection, name, uri, run_id, progress)) as begun:
-        source = sources.find(export_dir, TABLES[name])
-        return _import_file(begun, source, full=full)
-    raise AssertionError  # the block returns or raises; this is for the type checker
+    begun = _Import(connection, name, (found[0] if found else export_dir).as_uri(), run_id, progress)
+    return _accounted(begun, lambda: _import_file(begun, sources.find(export_dir, TABLES[name]), full=full))
 
 
 def replay_table(
@@ -106,11 +103,8 @@ def replay_table(
 
     Args and errors as ``import_table``.
     """
-    with _accounted(_Import(connection, name, _quarantine_uri(name), run_id, progress)) as begun:
-        entry = begun.replay()
-        restored = heal.restore_references(connection, begun.catalog, to_others=True, to_itself=True)
-        return begun.result(entry, None, references_restored=restored)
-    raise AssertionError  # as above
+    begun = _Import(connection, name, _quarantine_uri(name), run_id, progress)
+    return _accounted(begun, lambda: _replay(begun))
 
 
 class _Import:
@@ -176,9 +170,8 @@ class _Import:
         )
 
 
-@contextmanager
-def _accounted(begun: _Import) -> Iterator[_Import]:
-    """Run the block in a transaction, alone on the table; when it fails, nothing was changed and the ledger says so."""
+def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
+    """Do the work in a transaction, alone on the table; when it fails, nothing was changed and the ledger says so."""
     connection = begun.connection
     try:
         with connection.transaction():
@@ -189,17 +182,21 @@ def _accounted(begun: _Import) -> Iterator[_Import]:
             # Triggers that touch what clients write stand aside for this very transaction.
             connection.execute("SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true)")
             connection.execute(_LOCAL_SETTINGS)
-            yield begun
+            return work()
     except SourceError as error:
         reason = str(error)
     except psycopg.Error as error:
         reason = f"{begun.table}: {_describe(error)}"
-    else:
-        return
     # Where the server itself is gone there is nobody to tell.
     with suppress(psycopg.Error), connection.transaction():
         ledger.write(connection, begun.entry("failed", error=reason))
     raise ImportFailedError(reason)
+
+
+def _replay(begun: _Import) -> Result:
+    entry = begun.replay()
+    restored = heal.restore_references(begun.connection, begun.catalog, to_others=True, to_itself=True)
+    return begun.result(entry, None, references_restored=restored)
 
 
 def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
