@@ -69,51 +69,31 @@ def _any(conditions: list[sql.Composable]) -> sql.Composable:
 def _fill_fates(work: Work, columns: list[Column]) -> bool:
     """Create ``fates``; returns False, with nothing done, where a value does not fit its type.
 
-    Into an empty table there is nothing to compare with, and the hash is left to the load. Else the typed
-    columns are made first and joined to the table then: in one statement each would be computed several times.
+    The hash is compared here and not kept: most records are unchanged, and PostgreSQL would compute an expression
+    that stands twice twice. Into an empty table there is nothing to compare with.
     """
-    if work.into_empty:
-        return _typed(work, columns, work.fates, sql.SQL("NULL::bytea"), _outcome(columns, compared=False))
-    if not _typed(work, columns, work.keyed, work.expressions.content_hash(), sql.SQL("NULL::text")):
-        return False
-    work.run(
-        """
-        ALTER TABLE {keyed} DROP COLUMN _outcome;
-        ANALYZE {keyed};
-        CREATE UNLOGGED TABLE {fates} AS
-        SELECT k.*, {outcome} AS _outcome FROM {keyed} k LEFT JOIN {target} t ON t.id = k.id;
-        DROP TABLE {keyed}
-        """,
-        keyed=work.keyed,
-        outcome=_outcome(columns, compared=True),
-    )
-    return True
-
-
-def _typed(
-    work: Work, columns: list[Column], table: sql.Identifier, content: sql.Composable, outcome: sql.Composable
-) -> bool:
-    """Create a table of the typed columns that rules look at, one narrow row for each record."""
+    join = sql.SQL("") if work.into_empty else call("LEFT JOIN {} t ON t.id = k.id", work.target)
     created = work.attempt(
         """
-        CREATE UNLOGGED TABLE {table} AS
-        SELECT k.*, {outcome} AS _outcome
+        CREATE UNLOGGED TABLE {fates} AS
+        SELECT k._record, k._lacks, k._long, {names}, {outcome} AS _outcome
         FROM (SELECT s._record, s._malformed IS NOT NULL AS _malformed, {id_text} IS NULL AS _keyless,
                      ROW({columns}) IS NULL AND s._malformed IS NULL AS _blank,
-                     {lacks} AS _lacks, {long} AS _long, {content} AS _hash, {typed}
-              FROM {stage} s) k
+                     {lacks} AS _lacks, {long} AS _long, {content} AS _content, {typed}
+              FROM {stage} s) k {join}
         """,
-        table=table,
-        outcome=outcome,
+        names=sql.SQL(", ").join(call("k.{}", sql.Identifier(column.name)) for column in columns),
+        outcome=_outcome(columns, compared=not work.into_empty),
         id_text=work.expressions.text("id"),
         columns=sql.SQL(", ").join(call("s.{}", column) for column in work.stage.columns),
         lacks=_any([call("{} IS NULL", work.expressions.text(c.name)) for c in required_columns(work)]),
         long=_any([too_long(work, column) for column in limited_columns(work)]),
-        content=content,
+        content=work.expressions.content_hash(),
         typed=sql.SQL(", ").join(
             call("{} AS {}", work.expressions.typed(column), sql.Identifier(column.name))
             for column in columns
         ),
+        join=join,
     )
     return created is not None
 
@@ -134,7 +114,7 @@ def _outcome(columns: list[Column], *, compared: bool) -> sql.Composable:
         new=sql.SQL("t.id IS NULL" if compared else "true"),
         deleted=sql.SQL("coalesce(k._fivetran_deleted, false)" if "_fivetran_deleted" in names else "false"),
         older=sql.SQL("k.updated_at < t.updated_at" if compared and "updated_at" in names else "false"),
-        same=sql.SQL("k._hash = t._source_hash" if compared else "false"),
+        same=sql.SQL("k._content = t._source_hash" if compared else "false"),
     )
 
 

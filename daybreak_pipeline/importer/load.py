@@ -23,6 +23,9 @@ from daybreak_pipeline.importer.work import Work
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
+_ENOUGH_TO_ANALYZE = 20
+"""Statistics are renewed when one record in so many was written; below that the server's own upkeep will do."""
+
 
 def load_file(
     connection: Connection, catalog: TableCatalog, source: Source, import_id: int, progress: Progress
@@ -88,5 +91,6 @@ def _validated_and_merged(work: Work, progress: Progress) -> bool:
 def _finish(work: Work) -> Accounting:
     accounting = ledger.count(work)
     work.drop()
-    work.run("ANALYZE {target}")
+    if (accounting.inserted + accounting.updated) * _ENOUGH_TO_ANALYZE > accounting.read:
+        work.run("ANALYZE {target}")
     return accounting

@@ -168,7 +168,7 @@ def _values(work: Work, dangling: set[str]) -> list[tuple[str, sql.Composable]]:
         result.append(("_export_columns_encrypted", sealed))
     return [
         *result,
-        ("_source_hash", expressions.content_hash() if work.into_empty else sql.SQL("f._hash")),
+        ("_source_hash", expressions.content_hash()),
         ("_import_id", call("{}::bigint", sql.Literal(work.import_id))),
         ("_record_number", sql.SQL("s._record")),
     ]

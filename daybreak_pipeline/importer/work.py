@@ -55,7 +55,7 @@ class Work:
 
     @property
     def fates(self) -> sql.Identifier:
-        """One row for each record: ``_record``, ``_outcome``, ``_hash``, and typed columns that rules look at.
+        """One row for each record: ``_record``, ``_outcome``, and typed columns that rules look at.
 
         ``_outcome`` is insert or update for what is to be loaded, and else a name of the ledger's.
         """
@@ -70,11 +70,6 @@ class Work:
     def issues(self) -> sql.Identifier:
         """(record, column_name, code, value): values that were repaired."""
         return self._table("issues")
-
-    @property
-    def keyed(self) -> sql.Identifier:
-        """The beginning of ``fates``, before it is compared with the table."""
-        return self._table("keyed")
 
     @property
     def finished(self) -> sql.Identifier:
