@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline.importer import parquet, tolerant
+from daybreak_pipeline.importer import tolerant
 from daybreak_pipeline.importer.sources import (
     BLOCK,
     DAMAGE,
@@ -114,6 +114,8 @@ def _fill_part(connection: Connection, stage: Stage, part: Path, first_record: i
     if not columns:
         return
     if suffix_of(part) == ".parquet":
+        from daybreak_pipeline.importer import parquet  # Arrow takes 100 MB, which CSV does not need
+
         yield from _copy(connection, stage, [MALFORMED, *columns], parquet.csv_blocks(part))
         return
     with opened(part) as file:
