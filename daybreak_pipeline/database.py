@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
 import psycopg
+from psycopg import sql
 from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
@@ -84,6 +85,18 @@ def connect(
         with connection.transaction():
             connection.execute("SELECT set_config('daybreak.encryption_key', %s, false)", [key])
     return connection
+
+
+def count_rows(connection: Connection, table: sql.Composable) -> int:
+    """Return how many rows a table has."""
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def has_rows(connection: Connection, table: sql.Composable) -> bool:
+    """Return whether a table has any row, without counting them."""
+    row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
+    return bool(row and row[0])
 
 
 def explain(database: DatabaseSettings, error: psycopg.OperationalError) -> str:

@@ -542,6 +542,7 @@ def test_a_home_that_is_deleted_meanwhile(home: Path) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGQUIT)
     shutil.rmtree(sockets, ignore_errors=True)
+    assert not home.exists()
 
 
 # --- What may be in the way ----------------------------------------------------------------------------

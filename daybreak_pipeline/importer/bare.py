@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from daybreak_pipeline import database
+
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
@@ -123,8 +125,4 @@ def _rows_point_at(connection: Connection, name: str) -> bool:
         "WHERE contype = 'f' AND confrelid = %s::regclass AND conrelid <> confrelid",
         [name],
     ).fetchall()
-    for (child,) in children:
-        row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.SQL(child))).fetchone()
-        if row and row[0]:
-            return True
-    return False
+    return any(database.has_rows(connection, sql.SQL(child)) for (child,) in children)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import classify, ledger, merge, quarantine, staging, validate
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import Expressions
 from daybreak_pipeline.importer.ledger import Accounting
 from daybreak_pipeline.importer.sources import Source
-from daybreak_pipeline.importer.staging import Progress, Stage
+from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.importer.work import Work
 
 if TYPE_CHECKING:
@@ -54,10 +55,8 @@ def load_quarantined(
 
 
 def _begin(connection: Connection, catalog: TableCatalog, header: tuple[str, ...], import_id: int) -> Work:
-    stage: Stage = staging.create(connection, catalog.table.name, header)
-    target = sql.Identifier("public", catalog.table.name)
-    row = connection.execute(sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target)).fetchone()
-    into_empty = bool(row and row[0])
+    stage = staging.create(connection, catalog.table.name, header)
+    into_empty = not database.has_rows(connection, sql.Identifier("public", catalog.table.name))
     work = Work(connection, catalog, stage, Expressions(catalog, stage), import_id, into_empty)
     work.create()
     return work

@@ -46,33 +46,36 @@ def _park(work: Work, columns: tuple[str, ...]) -> None:
     column = parking_column(work, columns)
     if column is None or not set(columns) <= {c.name for c in work.expressions.in_file}:
         return
+    # Not from a row that an application has just edited: it will not be updated, and would be left without.
     work.run(
         """
         UPDATE {target} t SET {column} = NULL FROM {fates} m
-        WHERE m.id = t.id AND m._outcome = 'update' AND EXISTS (
+        WHERE m.id = t.id AND m._outcome = 'update' AND {not_newer} AND EXISTS (
             SELECT FROM {fates} k WHERE k._outcome IN ('insert', 'update') AND k.id <> t.id AND {same})
         """,
         column=sql.Identifier(column),
+        not_newer=_not_newer(work, "m"),
         same=same_key("t", "k", columns),
     )
+
+
+def _not_newer(work: Work, record: str) -> sql.Composable:
+    """Return the condition that row ``t`` is not newer than its record, which an alias of ``fates`` has."""
+    if not any(column.name == "updated_at" for column in work.expressions.in_file):
+        return sql.SQL("true")
+    time = sql.Identifier(record, "updated_at")
+    return call("({time} IS NULL OR t.updated_at <= {time})", time=time)
 
 
 def _update(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:
     """Update rows while they are not newer than their record, also when an application writes right now."""
     assigned = _for_update(work, values)
-    in_file = {column.name for column in work.expressions.in_file}
-    not_newer = (
-        "(v.record_updated IS NULL OR t.updated_at <= v.record_updated)"
-        if "updated_at" in in_file
-        else "true"
-    )
     done = work.attempt(
         """
         WITH changed AS (
             UPDATE {target} t SET {assignments}
-            FROM (SELECT f.id AS record_id, {record_updated} AS record_updated, {aliased}
-                  {source} AND f._outcome = 'update') v
-            WHERE t.id = v.record_id AND {not_newer}
+            FROM {fates} m, (SELECT f._record, {aliased} {source} AND f._outcome = 'update') v
+            WHERE m._record = v._record AND t.id = m.id AND {not_newer}
             RETURNING t.id
         )
         UPDATE {fates} f SET _outcome = 'stale'
@@ -86,8 +89,7 @@ def _update(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Co
             call("{} AS {}", value, sql.Identifier(f"v{position}"))
             for position, (_, value) in enumerate(assigned)
         ),
-        record_updated=sql.SQL("f.updated_at" if "updated_at" in in_file else "NULL::timestamptz"),
-        not_newer=sql.SQL(not_newer),
+        not_newer=_not_newer(work, "m"),
         source=source,
     )
     return done is not None

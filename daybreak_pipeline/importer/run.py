@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import DaybreakError, SourceError
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer import heal, ledger, load, sources
@@ -145,7 +146,7 @@ class _Import:
 
     def replay(self, *, met_by: int | None = None) -> Entry:
         """Try again what is in quarantine, but for what the import ``met_by`` has just refused."""
-        entry = replace(self.entry("imported"), source_uri=_quarantine_uri(self.table), source_bytes=None)
+        entry = replace(self.entry("imported"), source_uri=_quarantine_uri(self.table))
         accounting = load.load_quarantined(
             self.connection, self.catalog, entry.id, self.progress, met_by=met_by
         )
@@ -156,6 +157,7 @@ class _Import:
     def result(self, entry: Entry, source: Source | None, **facts: Any) -> Result:
         """Say what was done."""
         known = set(self.catalog.by_name) | TRANSPORT_COLUMNS
+        target = sql.Identifier("public", self.table)
         return Result(
             table=self.table,
             status=entry.status,
@@ -164,7 +166,9 @@ class _Import:
             import_id=entry.id,
             source_uri=entry.source_uri,
             source_sha256=entry.source_sha256,
-            rows_in_table=_count_rows(self.connection, self.table) if entry.status == "imported" else None,
+            rows_in_table=database.count_rows(self.connection, target)
+            if entry.status == "imported"
+            else None,
             unknown_columns=tuple(name for name in (source.header if source else ()) if name not in known),
             **facts,
         )
@@ -222,8 +226,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     ledger.write(connection, entry)
     if hope.records:
         again = begun.replay(met_by=entry.id)
-        entry = replace(again, source_uri=entry.source_uri, accounting=entry.accounting + again.accounting)
-        entry = replace(entry, source_sha256=sha256)
+        entry = replace(entry, id=again.id, status="imported", accounting=entry.accounting + again.accounting)
     restored = heal.restore_references(
         connection, catalog, to_others=hope.references, to_itself=entry.accounting.inserted > 0
     )
@@ -232,13 +235,6 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
 
 def _quarantine_uri(table: str) -> str:
     return f"quarantine:{table}"
-
-
-def _count_rows(connection: Connection, table: str) -> int:
-    row = connection.execute(
-        sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier("public", table))
-    ).fetchone()
-    return int(row[0]) if row else 0
 
 
 def _require_columns(catalog: TableCatalog, source: Source) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.importer.catalog import Column, TableCatalog
 from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions
 from daybreak_pipeline.importer.staging import Stage
@@ -110,8 +111,7 @@ class Work:
 
     def count(self, table: sql.Composable) -> int:
         """Count the rows of a table."""
-        row = self.connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
-        return int(row[0]) if row else 0
+        return database.count_rows(self.connection, table)
 
     def create(self) -> None:
         """Create the tables for faults and issues."""

@@ -24,6 +24,7 @@ from alembic.script.revision import RevisionMap
 from psycopg import sql
 from sqlalchemy.pool import NullPool
 
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
 
@@ -157,11 +158,8 @@ def tables_with_rows(connection: Connection) -> list[str]:
     result = []
     for name in TABLES:
         exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"public.{name}"]).fetchone()
-        if exists and exists[0]:
-            table = sql.Identifier("public", name)
-            row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
-            if row and row[0]:
-                result.append(name)
+        if exists and exists[0] and database.has_rows(connection, sql.Identifier("public", name)):
+            result.append(name)
     return result
 
 
@@ -210,8 +208,6 @@ def _run(
 
 @contextmanager
 def _connected(settings: DatabaseSettings) -> Iterator[sqlalchemy.Connection]:
-    from daybreak_pipeline import database
-
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
         creator=lambda: database.connect(settings, application_name="daybreak migrate"),

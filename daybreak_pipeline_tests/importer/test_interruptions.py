@@ -134,6 +134,25 @@ def test_an_edit_by_the_application_during_the_import_is_not_lost(
     assert export.rows("documents", "label") == [("edited",)]
 
 
+def test_a_row_that_is_edited_while_it_gives_its_key_away_keeps_it(
+    export: Export, migrated: DatabaseSettings
+) -> None:
+    export.load("organizations", record("organizations", "one", slug="a"))
+    export.write(
+        "organizations", record("organizations", "one", slug="b"), record("organizations", "two", slug="a")
+    )
+
+    def edit(phase: str, _amount: int) -> None:
+        if phase == "merge":
+            with psycopg.connect(migrated.conninfo()) as application:
+                application.execute("UPDATE organizations SET name = 'edited'")
+
+    with pytest.raises(ImportFailedError, match="UniqueViolation"):
+        export.load("organizations", progress=edit)
+    assert export.rows("organizations", "name", "slug") == [("edited", "a")]
+    assert export.load("organizations") == {"status": "imported", "read": 2, "stale": 1, "quarantined": 1}
+
+
 @pytest.mark.parametrize("phase", ["stage", "merge", "quarantine"])
 def test_a_lost_connection_fails_the_import_and_the_next_one_succeeds(
     export: Export, migrated: DatabaseSettings, phase: str
