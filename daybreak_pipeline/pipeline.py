@@ -154,13 +154,8 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
             for event in result.get_asset_materialization_events()
             if event.asset_key
         }
-        for name in chosen:
-            if name in done:
-                outcome.tables[name] = _imported(done[name])
-            elif name in reasons:
-                outcome.tables[name] = TableOutcome("failed", Accounting(), 0.0, reasons[name])
-            else:
-                outcome.tables[name] = TableOutcome("skipped", Accounting(), 0.0, _NOT_TRIED)
+        loaded = {name: _imported(done[name]) for name in chosen if name in done}
+        outcome.tables = _tables(chosen, loaded, reasons)
         outcome.checks = _checks(result)
         return outcome
 
@@ -189,14 +184,11 @@ def rehearse_import(
             listener=lambda name: lambda phase, _amount: tell(f"{name}: {phase}"),
         )
     outcome = Outcome(None)
-    for name in chosen:
-        if name in found.results:
-            result = found.results[name]
-            outcome.tables[name] = TableOutcome(result.status, result.accounting, result.seconds)
-        elif name in found.failures:
-            outcome.tables[name] = TableOutcome("failed", Accounting(), 0.0, found.failures[name])
-        else:
-            outcome.tables[name] = TableOutcome("skipped", Accounting(), 0.0, _NOT_TRIED)
+    loaded = {
+        name: TableOutcome(result.status, result.accounting, result.seconds)
+        for name, result in found.results.items()
+    }
+    outcome.tables = _tables(chosen, loaded, found.failures)
     blocking = {rule.name for rule in RULES if rule.blocking}
     outcome.checks = {
         name: {
@@ -269,6 +261,21 @@ def _interruptible() -> Iterator[None]:
         with suppress(BlockingIOError):
             if {signal.SIGINT, signal.SIGTERM} & set(reader.recv(4096)):
                 raise KeyboardInterrupt
+
+
+def _tables(
+    chosen: Sequence[str], loaded: dict[str, TableOutcome], reasons: dict[str, str]
+) -> dict[str, TableOutcome]:
+    """Return what became of every chosen table: loaded, failed for a reason, or else not tried."""
+
+    def outcome(name: str) -> TableOutcome:
+        if name in loaded:
+            return loaded[name]
+        if name in reasons:
+            return TableOutcome("failed", Accounting(), 0.0, reasons[name])
+        return TableOutcome("skipped", Accounting(), 0.0, _NOT_TRIED)
+
+    return {name: outcome(name) for name in chosen}
 
 
 def _imported(metadata: Any) -> TableOutcome:

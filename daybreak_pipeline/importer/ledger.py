@@ -33,20 +33,6 @@ class Accounting:
         """Return the sum of two loads of one table."""
         return Accounting(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
 
-    @property
-    def unaccounted(self) -> int:
-        """Records that were read and ended nowhere, or twice: always 0, and checked."""
-        return self.read - (
-            self.inserted
-            + self.updated
-            + self.unchanged
-            + self.stale
-            + self.duplicate
-            + self.skipped_deleted
-            + self.blank
-            + self.quarantined
-        )
-
 
 COUNTS = tuple(field.name for field in fields(Accounting))
 
