@@ -164,7 +164,9 @@ class Expressions:
         """Return the keyed hash of all that a record can change in the row.
 
         Columns are taken in the order of their names, so that a file with its columns rearranged holds
-        the same records. ``record_send`` writes lengths and NULLs, so no two contents look alike.
+        the same records. ``record_send`` writes lengths and NULLs, so no two contents look alike. Encrypting
+        the digest (two blocks that look random: no mode hides more than ECB) keys it so that nobody without the key
+        can test a guess, and so that a new key can take the place of the old one without the file.
         """
         kept = {column.name for column in self.in_file} | {"op"}
         if self.keeps_unknown:
@@ -173,7 +175,7 @@ class Expressions:
         row = sql.SQL(", ").join(
             call("s.{}", column) for name in columns if (column := self.stage.column(name))
         )
-        return call("hmac(record_send(ROW({})), {}, 'sha256')", row, HASH_KEY)
+        return call("encrypt(sha256(record_send(ROW({}))), {}, 'aes-ecb/pad:none')", row, HASH_KEY)
 
     def _if_present(self, name: str) -> sql.Composable:
         column = self.catalog.by_name.get(name)
