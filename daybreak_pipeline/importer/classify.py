@@ -15,7 +15,6 @@ from daybreak_pipeline.importer.work import Work
 
 BAD_KEYS = frozenset({"malformed", "missing_key", "invalid_key"})
 _ORDERED_BY = ("updated_at", "tx_commit_time", "_fivetran_synced")
-_DECIDING = frozenset({"id", "_fivetran_deleted", *_ORDERED_BY})
 
 
 def classify(work: Work) -> None:
@@ -40,7 +39,7 @@ def classify(work: Work) -> None:
 def narrow_columns(work: Work) -> list[Column]:
     """Return the columns that keys, order, references, CHECKs and natural keys are made of."""
     catalog = work.catalog
-    names = set(_DECIDING)
+    names = {"id", "_fivetran_deleted", *_ORDERED_BY}
     names |= {key.column for key in catalog.foreign_keys}
     names |= {name for check in catalog.checks for name in check.columns}
     names |= {name for key in catalog.unique_keys for name in key}
@@ -63,77 +62,59 @@ def too_long(work: Work, column: Column) -> sql.Composable:
     return call("(octet_length({text}) > {limit} AND char_length({text}) > {limit})", text=text, limit=limit)
 
 
-def _any(conditions: list[sql.Composable], *, unless: sql.Composable) -> sql.Composable:
-    if not conditions:
-        return sql.SQL("false")
-    return call("({}) IS NOT TRUE AND coalesce({}, false)", unless, sql.SQL(" OR ").join(conditions))
+def _any(conditions: list[sql.Composable]) -> sql.Composable:
+    return call("coalesce({}, false)", sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("false")
 
 
 def _fill_fates(work: Work, columns: list[Column]) -> bool:
     """Create ``fates``; returns False, with nothing done, where a value does not fit its type.
 
-    Most records of a later import are unchanged, and no rule looks at those: for them only what decides that is
-    computed. The content hash is compared here and not kept. OFFSET 0 keeps PostgreSQL from computing it
-    again in every place that looks at it.
+    The hash is compared here and not kept: most records are unchanged, and PostgreSQL would compute an expression
+    that stands twice twice. Into an empty table there is nothing to compare with.
     """
-    compared = not work.into_empty
-    same = sql.SQL("s._content = t._source_hash" if compared else "false")
-    expressions = work.expressions
+    join = sql.SQL("") if work.into_empty else call("LEFT JOIN {} t ON t.id = k.id", work.target)
     created = work.attempt(
         """
         CREATE UNLOGGED TABLE {fates} AS
-        SELECT s._record, {lacks} AS _lacks, {long} AS _long, {names}, {outcome} AS _outcome
-        FROM (SELECT s.*, {content} AS _content, ROW({columns}) IS NULL AND s._malformed IS NULL AS _blank, {deciding}
-              FROM {stage} s OFFSET 0) s {join}
+        SELECT k._record, k._lacks, k._long, {names}, {outcome} AS _outcome
+        FROM (SELECT s._record, s._malformed IS NOT NULL AS _malformed, {id_text} IS NULL AS _keyless,
+                     ROW({columns}) IS NULL AND s._malformed IS NULL AS _blank,
+                     {lacks} AS _lacks, {long} AS _long, {content} AS _content, {typed}
+              FROM {stage} s) k {join}
         """,
-        names=sql.SQL(", ").join(
-            call("s.{}", sql.Identifier(column.name))
-            if column.name in _DECIDING
-            else call(
-                "CASE WHEN {} THEN NULL ELSE {} END AS {}",
-                same,
-                expressions.typed(column),
-                sql.Identifier(column.name),
-            )
-            for column in columns
-        ),
-        outcome=_outcome(work, columns, same),
+        names=sql.SQL(", ").join(call("k.{}", sql.Identifier(column.name)) for column in columns),
+        outcome=_outcome(columns, compared=not work.into_empty),
+        id_text=work.expressions.text("id"),
         columns=sql.SQL(", ").join(call("s.{}", column) for column in work.stage.columns),
-        lacks=_any(
-            [call("{} IS NULL", expressions.text(c.name)) for c in required_columns(work)], unless=same
-        ),
-        long=_any([too_long(work, column) for column in limited_columns(work)], unless=same),
-        content=expressions.content_hash() if compared else sql.SQL("NULL"),
-        deciding=sql.SQL(", ").join(
-            call("{} AS {}", expressions.typed(column), sql.Identifier(column.name))
+        lacks=_any([call("{} IS NULL", work.expressions.text(c.name)) for c in required_columns(work)]),
+        long=_any([too_long(work, column) for column in limited_columns(work)]),
+        content=work.expressions.content_hash(),
+        typed=sql.SQL(", ").join(
+            call("{} AS {}", work.expressions.typed(column), sql.Identifier(column.name))
             for column in columns
-            if column.name in _DECIDING
         ),
-        join=call("LEFT JOIN {} t ON t.id = s.id", work.target) if compared else sql.SQL(""),
+        join=join,
     )
     return created is not None
 
 
-def _outcome(work: Work, columns: list[Column], same: sql.Composable) -> sql.Composable:
-    """Return what becomes of a record, so far as its key tells, and the row that has its id.
+def _outcome(columns: list[Column], *, compared: bool) -> sql.Composable:
+    """Return what becomes of a record, so far as its key tells; ``compared`` with the row that has its id.
 
     Both sides of the staleness test are the source's own times: the row's is the application's if that
     has edited it since, and then the row is newer.
     """
     names = {column.name for column in columns}
-    compared = not work.into_empty
     return call(
         """
-        CASE WHEN s._blank THEN 'blank' WHEN s._malformed IS NOT NULL THEN 'malformed'
-             WHEN {id_text} IS NULL THEN 'missing_key' WHEN s.id IS NULL THEN 'invalid_key'
-             WHEN {new} AND {deleted} THEN 'skipped_deleted' WHEN {new} THEN 'insert'
-             WHEN {older} THEN 'stale' WHEN {same} THEN 'unchanged' ELSE 'update' END
+        CASE WHEN k._blank THEN 'blank' WHEN k._malformed THEN 'malformed' WHEN k._keyless THEN 'missing_key'
+             WHEN k.id IS NULL THEN 'invalid_key' WHEN {new} AND {deleted} THEN 'skipped_deleted'
+             WHEN {new} THEN 'insert' WHEN {older} THEN 'stale' WHEN {same} THEN 'unchanged' ELSE 'update' END
         """,
-        id_text=work.expressions.text("id"),
         new=sql.SQL("t.id IS NULL" if compared else "true"),
-        deleted=sql.SQL("coalesce(s._fivetran_deleted, false)" if "_fivetran_deleted" in names else "false"),
-        older=sql.SQL("s.updated_at < t.updated_at" if compared and "updated_at" in names else "false"),
-        same=same,
+        deleted=sql.SQL("coalesce(k._fivetran_deleted, false)" if "_fivetran_deleted" in names else "false"),
+        older=sql.SQL("k.updated_at < t.updated_at" if compared and "updated_at" in names else "false"),
+        same=sql.SQL("k._content = t._source_hash" if compared else "false"),
     )
 
 
