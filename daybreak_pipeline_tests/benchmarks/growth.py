@@ -19,8 +19,8 @@ from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.benchmarks.cases import KEY, Bench, Case, Take, generate
 
 STEPS = (0.1, 1, 10)
-DISK_FOR_A_RECORD = 3500
-"""Bytes: staging, finished rows, table, indexes, WAL and the file itself, at the worst moment; measured."""
+DISK_FOR_A_RECORD = {"questionnaires": 2900, "referrals": 4600}
+"""Bytes at the worst moment, measured: file, staging, finished rows, WAL, the table and those it refers to."""
 
 # ru_maxrss would also count the process that this one was started from: an exec hands its peak on.
 _PROGRAM = """
@@ -67,15 +67,11 @@ class Growth:
 
 
 def measure(bench: Bench, growth: Growth, take: Take) -> None:
-    """Import every size of every table, and leave nothing behind.
-
-    Raises:
-        click.ClickException: the disk is too small.
-    """
-    _require_disk(bench.scratch, growth)
+    """Import every size of every table that the disk has room for, and leave nothing behind."""
     for records in growth.sizes:
         for case in growth.cases:
-            _measure_one(bench, growth, case, records, take)
+            if _has_room(bench.scratch, case, records):
+                _measure_one(bench, growth, case, records, take)
         bench.clear(*(name for case in growth.cases for name in (case.table, *case.parents)))
 
 
@@ -117,12 +113,13 @@ def _name(case: Case, records: int) -> str:
     return f"growth: {case.table}, {records:,} records"
 
 
-def _require_disk(scratch: Path, growth: Growth) -> None:
-    needed = growth.sizes[-1] * DISK_FOR_A_RECORD
+def _has_room(scratch: Path, case: Case, records: int) -> bool:
+    """Whether the disk holds so many records; says so where it does not."""
+    needed = records * DISK_FOR_A_RECORD[case.table]
     free = shutil.disk_usage(scratch).free
     if free < needed:
-        msg = (
-            f"growth to {growth.sizes[-1]:,} records needs {needed / 1e9:.0f} GB below {scratch}, {free / 1e9:.0f} GB are "
-            "free: name another directory in DAYBREAK_BENCH_DIR, or fewer --records"
+        click.echo(
+            f"  {_name(case, records)}: left out, it needs {needed / 1e9:.0f} GB below {scratch.parent} and "
+            f"{free / 1e9:.0f} GB are free: name another directory in DAYBREAK_BENCH_DIR, or fewer --records"
         )
-        raise click.ClickException(msg)
+    return free >= needed
