@@ -6,11 +6,13 @@ migration reaches the import without touching Python.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.tables import TABLES, Table
+from daybreak_pipeline.importer.sources import repeats
+from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS, Table
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -111,6 +113,12 @@ class TableCatalog:
     def required_in_file(self) -> tuple[str, ...]:
         """Columns without which a file cannot be imported: the id and what has no default."""
         return tuple(c.name for c in self.columns if c.name == "id" or c.needs_value)
+
+    def unknown(self, header: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns of a source that the schema does not know, without those of the transport."""
+        known = set(self.by_name) | TRANSPORT_COLUMNS
+        first = repeats(header)
+        return tuple(name for name in header if first.get(name, name) not in known)
 
 
 _TECHNICAL = frozenset(

@@ -27,7 +27,7 @@ from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.schema import runner
-from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS
+from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -156,7 +156,6 @@ class _Import:
 
     def result(self, entry: Entry, source: Source | None, **facts: Any) -> Result:
         """Say what was done."""
-        known = set(self.catalog.by_name) | TRANSPORT_COLUMNS
         target = sql.Identifier("public", self.table)
         return Result(
             table=self.table,
@@ -169,7 +168,7 @@ class _Import:
             rows_in_table=database.count_rows(self.connection, target)
             if entry.status == "imported"
             else None,
-            unknown_columns=tuple(name for name in (source.header if source else ()) if name not in known),
+            unknown_columns=self.catalog.unknown(source.header if source else ()),
             **facts,
         )
 
