@@ -253,7 +253,15 @@ def _describe(error: psycopg.Error) -> str:
     """Say what the server refused without repeating a value: its messages may quote one."""
     diagnosis = error.diag
     if diagnosis.sqlstate is None or diagnosis.sqlstate.startswith("57P"):
-        return "the connection to the server was lost; nothing was changed, run the import again"
+        return (
+            "the connection to the server was lost (its log says why: a full disk, for one); nothing was changed, "
+            "run the import again"
+        )
+    if isinstance(error, psycopg.errors.DiskFull):
+        return (
+            "the server's disk is full; nothing was changed. Make room, since an import needs about five times the "
+            "size of its file (unpacked) while it runs, and run it again"
+        )
     parts = [f"the server reports {type(error).__name__} ({diagnosis.sqlstate})"]
     if diagnosis.constraint_name:
         parts.append(f"constraint {diagnosis.constraint_name}")
