@@ -294,7 +294,7 @@ def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
         """,
         same=same_key("t", "k", columns),
         stays=call("coalesce({}, false)", same_key("m", "t", columns)),
-        parkable=sql.Literal(parking_column(work, columns) is not None),
+        parkable=sql.Literal(parking(work, columns) is not None),
         **parts,
     ):
         _refuse(work)
@@ -307,6 +307,17 @@ def same_key(one: str, other: str, columns: tuple[str, ...]) -> sql.Composed:
     )
 
 
-def parking_column(work: Work, columns: tuple[str, ...]) -> str | None:
-    """Return a column of a natural key that can be NULL for the moment in which rows exchange keys."""
-    return next((name for name in columns if not work.catalog.by_name[name].required), None)
+def parking(work: Work, columns: tuple[str, ...]) -> tuple[str, sql.SQL] | None:
+    """Return a column of a natural key, and its value for the moment in which rows exchange keys.
+
+    NULL where it may be, or else an id that nobody has, where no foreign key asks for a row with it. None if all
+    columns are required references: PostgreSQL then lets no row have a key that is nobody's.
+    """
+    bound = {key.column for key in work.catalog.foreign_keys}
+    places = [
+        (name, sql.SQL("gen_random_uuid()" if column.required else "NULL"))
+        for name in columns
+        if not (column := work.catalog.by_name[name]).required
+        or (column.type == "uuid" and name not in bound)
+    ]
+    return places[0] if places else None
