@@ -154,8 +154,15 @@ def trace(table: str, row_id: str) -> None:
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed writes the same bytes.")
 @click.option("--faults", is_flag=True, help="Plant faults of every kind, and write expected.json.")
-def generate(patients: int, out: Path, seed: int, faults: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Write a synthetic export of 16 files; nobody in it exists."""
+@only_option
+def generate(
+    patients: int,
+    out: Path,
+    seed: int,
+    faults: bool,  # noqa: FBT001 - click passes flags so
+    only: tuple[str, ...],
+) -> None:
+    """Write a synthetic export of 16 files, or of some tables; nobody in it exists."""
     from daybreak_pipeline.generator import generate_export
 
     begun = time.monotonic()
@@ -165,6 +172,7 @@ def generate(patients: int, out: Path, seed: int, faults: bool) -> None:  # noqa
             patients=patients,
             seed=seed,
             faults=faults,
+            only=only,
             progress=lambda table, records: tell(f"{table}: {records:,} records"),
         )
     click.echo(f"wrote {out} in {time.monotonic() - begun:.1f} s")

@@ -60,8 +60,11 @@ def migrated(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[D
     """A migrated database of the test's own."""
     settings = replace(server, name=next(_NAMES))
     _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
-    yield settings
-    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
+    try:
+        yield settings
+        _check_imports(settings)
+    finally:
+        _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
 
 
 @pytest.fixture
@@ -101,6 +104,28 @@ def export(tmp_path: Path, session: Connection) -> Export:
     directory = tmp_path / "export"
     directory.mkdir()
     return Export(directory, session)
+
+
+def _check_imports(settings: DatabaseSettings) -> None:
+    """Whatever a test did: every record of every import is accounted for, and no working table is left."""
+    with psycopg.connect(settings.conninfo()) as reader:
+        if reader.execute("SELECT to_regclass('ingest.imports')").fetchone() == (None,):
+            return  # a test of the migrations took the ledger away
+        unaccounted = reader.execute(
+            """
+            SELECT id, table_name, status FROM ingest.imports
+            WHERE rows_read <> rows_inserted + rows_updated + rows_unchanged + rows_stale + rows_duplicate
+                               + rows_skipped_deleted + rows_blank + rows_quarantined
+               OR status <> 'imported' AND rows_read + field_issues > 0
+            """
+        ).fetchall()
+        left = reader.execute(
+            """
+            SELECT relname::text FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relkind IN ('r', 'v')
+            AND relname ~ '^(stage|fates|faults|issues|finished|candidates)_'
+            """
+        ).fetchall()
+    assert (unaccounted, left) == ([], [])
 
 
 def _administer(server: DatabaseSettings, statement: str, *names: str) -> None:

@@ -496,6 +496,12 @@ def test_generate_writes_what_must_come_of_its_faults(tmp_path: Path) -> None:
     assert set(json.loads((tmp_path / "expected.json").read_text())["tables"]) == set(TABLES)
 
 
+def test_generate_writes_the_tables_that_it_is_told(tmp_path: Path) -> None:
+    only = ("--only", "documents", "--only", "organizations")
+    assert daybreak({}, "generate", "--patients", "5", "--out", tmp_path, *only).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["documents.csv", "orgs.csv", "synthetic.txt"]
+
+
 def test_generate_cannot_write_into_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in one_line(

@@ -54,4 +54,5 @@ SOURCES = (
 
 SOURCE_OF = {source.table: source for source in SOURCES}
 EXPECTATIONS_FILE = "expected.json"
-FILE_NAMES = frozenset({*(source.file for source in SOURCES), EXPECTATIONS_FILE})
+MARK_FILE = "synthetic.txt"
+FILE_NAMES = frozenset({*(source.file for source in SOURCES), EXPECTATIONS_FILE, MARK_FILE})

@@ -6,7 +6,7 @@ Holds at most one chunk of one table, whatever the size of the export.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from daybreak_pipeline.generator.expectations import expected_accounting
 from daybreak_pipeline.generator.ids import bits
 from daybreak_pipeline.generator.plantings import PLANTINGS
 from daybreak_pipeline.generator.world import Batch, World, numbers
-from daybreak_pipeline.generator.writer import CsvFile, ParquetFile, prepare_directory
+from daybreak_pipeline.generator.writer import CsvFile, ParquetFile, mark_directory, prepare_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,17 +32,19 @@ CHUNK = 50_000
 Progress = Callable[[str, int], None]
 
 
-def generate_export(
+def generate_export(  # noqa: PLR0913 - what an export is made of, each by name
     out: Path,
     *,
     patients: int,
     seed: int = 0,
     faults: bool = False,
+    only: Collection[str] = (),
     progress: Progress | None = None,
 ) -> None:
-    """Write a synthetic export of 16 files into ``out``.
+    """Write a synthetic export of 16 files into ``out``, or those of the tables ``only`` names.
 
-    The same arguments give the same bytes (of the parquet file with the same version of pyarrow).
+    The same arguments give the same bytes (of the parquet file with the same version of pyarrow), and a
+    table's file is the same whether the others are written or not.
 
     ``patients`` counts patients and guardians. With ``faults``, faults of every kind are planted, and
     ``expected.json`` says what a first import into an empty database must make of them; the people
@@ -50,14 +52,20 @@ def generate_export(
     how many of its records are written so far.
 
     Raises:
-        UsageError: fewer than one patient, or a directory that holds other files.
+        UsageError: fewer than one patient, faults without all tables, or a directory that holds other files.
     """
     if patients < 1:
         msg = f"cannot generate {patients} patients: the smallest export has 1"
         raise UsageError(msg)
+    if faults and only:
+        # Whether a reference leads nowhere depends on what else is imported.
+        msg = "what must come of planted faults is known of a whole export: generate faults, or only some tables"
+        raise UsageError(msg)
     world = _world(seed, patients, planted=faults)
+    sources = [source for source in SOURCES if not only or source.table in only]
     prepare_directory(out)
-    for source in SOURCES:
+    mark_directory(out, sources)
+    for source in sources:
         write = _write_parquet if source.file.endswith(".parquet") else _write_csv
         write(out / source.file, world, source, progress or _no_progress)
     if faults:

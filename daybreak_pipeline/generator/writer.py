@@ -13,12 +13,14 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.generator.catalog import FILE_NAMES, SOURCES
+from daybreak_pipeline.generator.catalog import FILE_NAMES, MARK_FILE, SOURCES, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
-_MARK_FILE = SOURCES[0].file
+_MARKED_FILE = SOURCES[0].file
+_MARKS = (_MARKED_FILE, MARK_FILE)
 _MARK = {b"daybreak.origin": b"synthetic"}
 _NO_HEADER = pa_csv.WriteOptions(include_header=False)
 
@@ -69,8 +71,8 @@ class ParquetFile:
 def prepare_directory(out: Path) -> None:
     """Create the directory, or empty it when it holds an earlier synthetic export.
 
-    A real export has files of the same names. So files are replaced only where the mark in the
-    parquet file says that all of this was generated.
+    A real export has files of the same names. So files are replaced only where a mark says that all of
+    this was generated: in the parquet file, or, where that is not among them, a file of its own.
 
     Raises:
         UsageError: the directory holds anything else, or cannot be made. Nothing was changed.
@@ -85,17 +87,25 @@ def prepare_directory(out: Path) -> None:
     if foreign is not None:
         msg = f"{out} holds {foreign.name}, which is no generated file; name an empty or a new directory"
         raise UsageError(msg)
-    if present and not _is_marked(out / _MARK_FILE):
+    if present and not _is_marked(out):
         msg = f"{out} holds files that may be a real export; name an empty or a new directory"
         raise UsageError(msg)
     # The mark goes last: when this is interrupted, the next try still finds it.
-    for path in sorted(present, key=lambda path: path.name == _MARK_FILE):
+    for path in sorted(present, key=lambda path: path.name in _MARKS):
         path.unlink()
 
 
-def _is_marked(path: Path) -> bool:
+def mark_directory(out: Path, sources: Collection[Source]) -> None:
+    """Say in a file of its own that the directory is synthetic, where no parquet file is to say so."""
+    if not any(source.file == _MARKED_FILE for source in sources):
+        (out / MARK_FILE).write_text("daybreak generate wrote these files: nobody in them exists.\n")
+
+
+def _is_marked(out: Path) -> bool:
+    if (out / MARK_FILE).exists():
+        return True
     try:
-        metadata = pq.read_schema(str(path)).metadata or {}
+        metadata = pq.read_schema(str(out / _MARKED_FILE)).metadata or {}
     except (OSError, pa.ArrowException):
         return False
     return _MARK.items() <= metadata.items()

@@ -6,11 +6,13 @@ migration reaches the import without touching Python.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.tables import TABLES, Table
+from daybreak_pipeline.importer.sources import repeats
+from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS, Table
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -35,6 +37,36 @@ _CONSTRAINTS = """
     FROM pg_constraint c LEFT JOIN pg_class f ON f.oid = c.confrelid
     WHERE c.conrelid = to_regclass(%s) AND c.contype IN ('c', 'f', 'p', 'u')
     ORDER BY c.conname
+"""
+
+# What an index holds of a text has a limit, in bytes, where a column of text has none. PostgreSQL compresses long
+# texts, so that some longer ones would fit; what would not must never reach the index, which fails the whole import.
+GIN_ELEMENT_BYTES = 2696
+"""The longest element of an array that fits into a GIN index, of one column or of several."""
+BTREE_ROW_BYTES = 2696
+"""What the columns of a row may need together in a B-tree: a text 4 more than it has, and up to 7 to be aligned."""
+
+_INDEX_LIMITS = """
+    WITH part AS (
+        SELECT i.indexrelid, m.amname, a.attname, a.atttypid, greatest(a.attlen + 7, 0) AS fixed,
+               a.atttypid IN ('text'::regtype, 'varchar'::regtype) AS is_text,
+               CASE WHEN a.attlen > 0 THEN a.attlen + 7
+                    WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 0 THEN 4 * (a.atttypmod - 4) + 4 + 7
+                    ELSE %(btree)s + 1 END AS most
+        FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+        WHERE i.indrelid = to_regclass(%(table)s)
+    ), shared AS (
+        SELECT *, sum(most) OVER whole AS most_of_all, sum(fixed) OVER whole AS fixed_of_all,
+               count(*) FILTER (WHERE is_text) OVER whole AS texts, count(*) OVER whole AS columns
+        FROM part WHERE amname = 'btree' WINDOW whole AS (PARTITION BY indexrelid)
+    ), bounds AS (
+        SELECT attname, %(gin)s AS bytes FROM part WHERE amname = 'gin' AND atttypid = 'text[]'::regtype
+        UNION ALL
+        SELECT attname, (%(btree)s - fixed_of_all) / texts - CASE columns WHEN 1 THEN 4 ELSE 4 + 7 END
+        FROM shared WHERE is_text AND most_of_all > %(btree)s
+    )
+    SELECT attname, min(bytes)::int FROM bounds GROUP BY attname
 """
 
 
@@ -86,7 +118,8 @@ class TableCatalog:
     """All that the import needs to know of one table.
 
     ``columns`` are those that a source can fill: without the importer's own (``_source_hash`` …) and
-    the encrypted twins.
+    the encrypted twins. ``index_limits`` are the columns with an index that longer texts, or longer elements of an
+    array, do not fit into, and how many bytes do.
     """
 
     table: Table
@@ -96,6 +129,7 @@ class TableCatalog:
     checks: tuple[Check, ...]
     unique_keys: tuple[tuple[str, ...], ...]
     foreign_keys: tuple[ForeignKey, ...]
+    index_limits: Mapping[str, int]
 
     @cached_property
     def by_name(self) -> dict[str, Column]:
@@ -111,6 +145,12 @@ class TableCatalog:
     def required_in_file(self) -> tuple[str, ...]:
         """Columns without which a file cannot be imported: the id and what has no default."""
         return tuple(c.name for c in self.columns if c.name == "id" or c.needs_value)
+
+    def unknown(self, header: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns of a source that the schema does not know, without those of the transport."""
+        known = set(self.by_name) | TRANSPORT_COLUMNS
+        first = repeats(header)
+        return tuple(name for name in header if first.get(name, name) not in known)
 
 
 _TECHNICAL = frozenset(
@@ -144,4 +184,10 @@ def read(connection: Connection, name: str) -> TableCatalog:
         checks=tuple(checks),
         unique_keys=tuple(unique_keys),
         foreign_keys=tuple(foreign_keys),
+        index_limits=dict(
+            connection.execute(
+                _INDEX_LIMITS,
+                {"table": f"public.{name}", "gin": GIN_ELEMENT_BYTES, "btree": BTREE_ROW_BYTES},
+            ).fetchall()
+        ),
     )

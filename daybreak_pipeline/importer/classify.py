@@ -62,6 +62,17 @@ def too_long(work: Work, column: Column) -> sql.Composable:
     return call("(octet_length({text}) > {limit} AND char_length({text}) > {limit})", text=text, limit=limit)
 
 
+def indexed_columns(work: Work) -> list[Column]:
+    """Return the columns whose text can be too long for an index."""
+    return [column for column in work.expressions.in_file if column.name in work.catalog.index_limits]
+
+
+def too_long_to_index(work: Work, column: Column) -> sql.Composable:
+    """Return the condition that a text has more bytes than an index holds; an array then may have such an element."""
+    limit = sql.Literal(work.catalog.index_limits[column.name])
+    return call("octet_length({}) > {}", work.expressions.text(column.name), limit)
+
+
 def _any(conditions: list[sql.Composable]) -> sql.Composable:
     return call("coalesce({}, false)", sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("false")
 
@@ -87,7 +98,10 @@ def _fill_fates(work: Work, columns: list[Column]) -> bool:
         id_text=work.expressions.text("id"),
         columns=sql.SQL(", ").join(call("s.{}", column) for column in work.stage.columns),
         lacks=_any([call("{} IS NULL", work.expressions.text(c.name)) for c in required_columns(work)]),
-        long=_any([too_long(work, column) for column in limited_columns(work)]),
+        long=_any(
+            [too_long(work, column) for column in limited_columns(work)]
+            + [too_long_to_index(work, column) for column in indexed_columns(work)]
+        ),
         content=work.expressions.content_hash(),
         typed=sql.SQL(", ").join(
             call("{} AS {}", work.expressions.typed(column), sql.Identifier(column.name))

@@ -12,8 +12,8 @@ from functools import cached_property
 from psycopg import sql
 
 from daybreak_pipeline.importer.catalog import Column, TableCatalog
+from daybreak_pipeline.importer.sources import UNNAMED, named_like
 from daybreak_pipeline.importer.staging import Stage
-from daybreak_pipeline.tables import TRANSPORT_COLUMNS
 
 TEXT_TYPES = frozenset({"text", "character varying"})
 # JSON arrays of strings without escapes, which are nearly all: the same text in braces is an array literal.
@@ -50,8 +50,7 @@ class Expressions:
     @cached_property
     def unknown(self) -> list[str]:
         """Columns of the file that the table does not have, without those of the transport."""
-        known = {column.name for column in self.catalog.columns} | TRANSPORT_COLUMNS
-        return [name for name in self.stage.header if name not in known]
+        return list(self.catalog.unknown(self.stage.header))
 
     @cached_property
     def keeps_unknown(self) -> bool:
@@ -61,12 +60,19 @@ class Expressions:
     @cached_property
     def personal_unknown(self) -> list[str]:
         """Unknown columns that are personal, and so never kept in plain JSON."""
-        return [name for name in self.unknown if name in self.catalog.table.personal_export_columns]
+        return [name for name in self.unknown if self._is_personal(name)]
 
     @cached_property
     def plain_unknown(self) -> list[str]:
         """Unknown columns that are kept as they are."""
-        return [name for name in self.unknown if name not in self.catalog.table.personal_export_columns]
+        return [name for name in self.unknown if not self._is_personal(name)]
+
+    def _is_personal(self, name: str) -> bool:
+        """Whether an unknown column is declared personal, is called like one, or has no name to tell by."""
+        declared = set(self.catalog.table.personal_export_columns)
+        if "_export_columns_encrypted" in self.catalog.technical:
+            declared |= {UNNAMED, *self.catalog.sealed}
+        return named_like(name) in declared
 
     @cached_property
     def derived(self) -> set[str]:

@@ -13,9 +13,9 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import classify, ledger, merge, quarantine, staging, validate
+from daybreak_pipeline.importer import classify, ledger, merge, quarantine, sources, staging, validate
 from daybreak_pipeline.importer.catalog import TableCatalog
-from daybreak_pipeline.importer.expressions import Expressions
+from daybreak_pipeline.importer.expressions import Expressions, call
 from daybreak_pipeline.importer.ledger import Accounting
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.importer.staging import Progress
@@ -63,6 +63,7 @@ def _begin(connection: Connection, catalog: TableCatalog, header: tuple[str, ...
 
 
 def _process(work: Work, progress: Progress) -> None:
+    _refuse_contradictions(work)
     progress("classify", 0)
     classify.classify(work)
     if not _validated_and_merged(work, progress):
@@ -73,6 +74,37 @@ def _process(work: Work, progress: Progress) -> None:
             raise SourceError(msg)
     progress("quarantine", 0)
     quarantine.keep(work)
+
+
+def _refuse_contradictions(work: Work) -> None:
+    """Where the file has a column several times, the first counts: mark the records in which another differs.
+
+    Such a record is malformed: nobody knows which of its values is meant. An empty repeat contradicts nothing.
+    """
+    read = {column.name for column in work.expressions.in_file}
+    if "deleted_at" in work.expressions.derived:
+        read.add("op")
+    several = {again: first for again, first in sources.repeats(work.stage.header).items() if first in read}
+    if not several:
+        return
+    differ = {
+        again: call(
+            "({again} IS NOT NULL AND {again} IS DISTINCT FROM {first})",
+            again=work.stage.column(again) or sql.NULL,
+            first=work.stage.column(first) or sql.NULL,
+        )
+        for again, first in several.items()
+    }
+    reasons = [
+        call("CASE WHEN {} THEN {} END", differ[again], sql.Literal(f"{first} and {again} differ"))
+        for again, first in several.items()
+    ]
+    work.run(
+        "UPDATE {stage} SET {malformed} = concat_ws('; ', {reasons}) WHERE {malformed} IS NULL AND ({any})",
+        malformed=staging.MALFORMED,
+        reasons=sql.SQL(", ").join(reasons),
+        any=sql.SQL(" OR ").join(differ.values()),
+    )
 
 
 def _validated_and_merged(work: Work, progress: Progress) -> bool:

@@ -12,7 +12,7 @@ from psycopg import sql
 from daybreak_pipeline.importer import bare
 from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
-from daybreak_pipeline.importer.validate import parents, parking_column, same_key
+from daybreak_pipeline.importer.validate import parents, parking, same_key
 from daybreak_pipeline.importer.work import Work
 
 
@@ -43,17 +43,18 @@ def _park(work: Work, columns: tuple[str, ...]) -> None:
 
     PostgreSQL looks at a key row by row, so two rows that swap theirs would be in each other's way.
     """
-    column = parking_column(work, columns)
-    if column is None or not set(columns) <= {c.name for c in work.expressions.in_file}:
+    place = parking(work, columns)
+    if place is None or not set(columns) <= {c.name for c in work.expressions.in_file}:
         return
     # Not from a row that an application has just edited: it will not be updated, and would be left without.
     work.run(
         """
-        UPDATE {target} t SET {column} = NULL FROM {fates} m
+        UPDATE {target} t SET {column} = {value} FROM {fates} m
         WHERE m.id = t.id AND m._outcome = 'update' AND {not_newer} AND EXISTS (
             SELECT FROM {fates} k WHERE k._outcome IN ('insert', 'update') AND k.id <> t.id AND {same})
         """,
-        column=sql.Identifier(column),
+        column=sql.Identifier(place[0]),
+        value=place[1],
         not_newer=_not_newer(work, "m"),
         same=same_key("t", "k", columns),
     )

@@ -146,6 +146,7 @@ def _keep_records(work: Work, parameters: dict[str, object]) -> None:
                hmac(convert_to(coalesce('id ' || n.row_id, 'content ' || n.occurrence || ' ' || n.content), 'UTF8'),
                     {hash_key}, 'sha256')
         FROM numbered n JOIN reasons r ON r.record = n.record
+        ORDER BY n.record -- when they are tried again, that is their order: the first of two with one key wins
         ON CONFLICT (table_name, record_key) WHERE resolved_at IS NULL DO UPDATE
         SET import_id = CASE WHEN %(again)s THEN q.import_id ELSE excluded.import_id END,
             record_number = CASE WHEN %(again)s THEN q.record_number ELSE excluded.record_number END,

@@ -27,7 +27,7 @@ from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.schema import runner
-from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS
+from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -156,7 +156,6 @@ class _Import:
 
     def result(self, entry: Entry, source: Source | None, **facts: Any) -> Result:
         """Say what was done."""
-        known = set(self.catalog.by_name) | TRANSPORT_COLUMNS
         target = sql.Identifier("public", self.table)
         return Result(
             table=self.table,
@@ -169,7 +168,7 @@ class _Import:
             rows_in_table=database.count_rows(self.connection, target)
             if entry.status == "imported"
             else None,
-            unknown_columns=tuple(name for name in (source.header if source else ()) if name not in known),
+            unknown_columns=self.catalog.unknown(source.header if source else ()),
             **facts,
         )
 
@@ -254,7 +253,15 @@ def _describe(error: psycopg.Error) -> str:
     """Say what the server refused without repeating a value: its messages may quote one."""
     diagnosis = error.diag
     if diagnosis.sqlstate is None or diagnosis.sqlstate.startswith("57P"):
-        return "the connection to the server was lost; nothing was changed, run the import again"
+        return (
+            "the connection to the server was lost (its log says why: a full disk, for one); nothing was changed, "
+            "run the import again"
+        )
+    if isinstance(error, psycopg.errors.DiskFull):
+        return (
+            "the server's disk is full; nothing was changed. Make room, since an import needs about five times the "
+            "size of its file (unpacked) while it runs, and run it again"
+        )
     parts = [f"the server reports {type(error).__name__} ({diagnosis.sqlstate})"]
     if diagnosis.constraint_name:
         parts.append(f"constraint {diagnosis.constraint_name}")

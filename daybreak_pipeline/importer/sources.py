@@ -9,8 +9,9 @@ import csv
 import gzip
 import hashlib
 import io
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,10 @@ SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 BLOCK = 1 << 20
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError)
 """What reading a file raises that is not what its name says, or is cut off."""
+UNNAMED = "unnamed"
+"""What a column is called whose name is empty, such as after a trailing comma."""
 _HEADER_BYTES = 1 << 20
+_REPEAT = re.compile(r"(.+) \(\d+\)")
 
 
 @dataclass(frozen=True)
@@ -130,13 +134,27 @@ def suffix_of(path: Path) -> str | None:
 def read_header(path: Path) -> tuple[str, ...]:
     """Return the column names of a source, trimmed, in lower case; of a directory, those of all its parts.
 
+    No name stands twice: the second column ``label`` is called ``label (2)``, as spreadsheets do.
+
     Raises:
-        SourceError: the file cannot be read, or a name occurs twice in it.
+        SourceError: the file cannot be read.
     """
     if path.is_dir():
         headers = [read_header(part) for part in Source(path, ()).parts]
         return tuple(dict.fromkeys(name for header in headers for name in header))
     return _file_header(path)
+
+
+def named_like(name: str) -> str:
+    """Return the name that a column has in the file, if it is (or is called like) the repeat of another."""
+    repeat = _REPEAT.fullmatch(name)
+    return repeat[1] if repeat else name
+
+
+def repeats(header: Iterable[str]) -> dict[str, str]:
+    """Return, for each column that repeats another of the header, the name of that one."""
+    names = set(header)
+    return {name: first for name in header if (first := named_like(name)) != name and first in names}
 
 
 def _file_header(part: Path) -> tuple[str, ...]:
@@ -149,12 +167,19 @@ def _file_header(part: Path) -> tuple[str, ...]:
             names = _csv_header(part)
     except DAMAGE as error:
         raise unreadable(part, error) from None
-    header = tuple(name.strip().lower() for name in names)
-    twice = {name for name in header if name and header.count(name) > 1}
-    if twice:
-        msg = f"{part.name}: the header has {', '.join(sorted(twice))} twice"
-        raise SourceError(msg)
-    return header
+    return tuple(_each_once([name.strip().lower() or UNNAMED for name in names]))
+
+
+def _each_once(names: list[str]) -> Iterator[str]:
+    """Yield the names, those that have come before with a number that makes them another name."""
+    taken: set[str] = set()
+    for name in names:
+        numbered, number = name, 1
+        while numbered in taken or (number > 1 and numbered in names):
+            number += 1
+            numbered = f"{name} ({number})"
+        taken.add(numbered)
+        yield numbered
 
 
 def unreadable(part: Path, error: Exception) -> SourceError:

@@ -13,7 +13,14 @@ from collections.abc import Callable
 from psycopg import sql
 
 from daybreak_pipeline.importer.catalog import Column, ForeignKey
-from daybreak_pipeline.importer.classify import limited_columns, narrow_columns, required_columns, too_long
+from daybreak_pipeline.importer.classify import (
+    indexed_columns,
+    limited_columns,
+    narrow_columns,
+    required_columns,
+    too_long,
+    too_long_to_index,
+)
 from daybreak_pipeline.importer.expressions import TEXT_TYPES, call
 from daybreak_pipeline.importer.work import Work
 
@@ -124,7 +131,7 @@ def _other_types(work: Work) -> None:
 
 
 def _lengths(work: Work) -> None:
-    """Rule 4: text too long, counted in characters as PostgreSQL does."""
+    """Rule 4: text too long, counted in characters as PostgreSQL does, or in bytes where an index has the limit."""
     _note_each(
         work,
         limited_columns(work),
@@ -132,6 +139,30 @@ def _lengths(work: Work) -> None:
         code="invalid_value",
         bad=lambda column: too_long(work, column),
         detail=lambda column: f"longer than {column.max_length} characters",
+    )
+    _note_each(
+        work,
+        indexed_columns(work),
+        flag="_long",
+        code="invalid_value",
+        bad=lambda column: _not_indexable(work, column),
+        detail=lambda column: (
+            f"too long to be indexed ({work.catalog.index_limits[column.name]} bytes at most)"
+        ),
+    )
+
+
+def _not_indexable(work: Work, column: Column) -> sql.Composable:
+    """Return the condition that a text, or an element of an array, does not fit into an index."""
+    condition = too_long_to_index(work, column)
+    if column.type != "text[]":
+        return condition
+    return call(
+        "({condition} AND EXISTS (SELECT FROM unnest(ingest.try_cast({text}, NULL::text[])) e "
+        "WHERE octet_length(e) > {limit}))",
+        condition=condition,
+        text=work.expressions.text(column.name),
+        limit=sql.Literal(work.catalog.index_limits[column.name]),
     )
 
 
@@ -263,7 +294,7 @@ def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
         """,
         same=same_key("t", "k", columns),
         stays=call("coalesce({}, false)", same_key("m", "t", columns)),
-        parkable=sql.Literal(parking_column(work, columns) is not None),
+        parkable=sql.Literal(parking(work, columns) is not None),
         **parts,
     ):
         _refuse(work)
@@ -276,6 +307,17 @@ def same_key(one: str, other: str, columns: tuple[str, ...]) -> sql.Composed:
     )
 
 
-def parking_column(work: Work, columns: tuple[str, ...]) -> str | None:
-    """Return a column of a natural key that can be NULL for the moment in which rows exchange keys."""
-    return next((name for name in columns if not work.catalog.by_name[name].required), None)
+def parking(work: Work, columns: tuple[str, ...]) -> tuple[str, sql.SQL] | None:
+    """Return a column of a natural key, and its value for the moment in which rows exchange keys.
+
+    NULL where it may be, or else an id that nobody has, where no foreign key asks for a row with it. None if all
+    columns are required references: PostgreSQL then lets no row have a key that is nobody's.
+    """
+    bound = {key.column for key in work.catalog.foreign_keys}
+    places = [
+        (name, sql.SQL("gen_random_uuid()" if column.required else "NULL"))
+        for name in columns
+        if not (column := work.catalog.by_name[name]).required
+        or (column.type == "uuid" and name not in bound)
+    ]
+    return places[0] if places else None

@@ -1,11 +1,11 @@
-"""What is measured: first import, re-import, growth and memory, and the same load by others."""
+"""What is measured of each table: first import, re-import, and the same load by others."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,19 +47,26 @@ class Take(Protocol):
 
 @dataclass
 class Bench:
-    """A server of the benchmark's own, and the exports made so far, by number of records."""
+    """A server of the benchmark's own, and the number of records that the cases have, about."""
 
     scratch: Path
     settings: DatabaseSettings
     connection: Connection
     records: int
 
-    def export(self, records: int) -> Path:
-        """Return an export with about so many questionnaires and referrals, made on first use."""
-        directory = self.scratch / f"export-{records}"
+    def export(self) -> Path:
+        """Return an export with what the cases need, made on first use."""
+        directory = self.scratch / "export"
         if not directory.exists():
-            generate_export(directory, patients=int(records * PATIENTS_FOR_A_RECORD), seed=1)
+            generate(
+                directory, self.records, [name for case in CASES for name in (case.table, *case.parents)]
+            )
         return directory
+
+    def drop_export(self) -> None:
+        """Give back what the cases needed: the export's files, and the rows made of them."""
+        shutil.rmtree(self.export())
+        self.clear(*{name for case in CASES for name in (case.table, *case.parents)})
 
     def load(self, table: str, directory: Path, *, full: bool = False) -> Result:
         """Import one table."""
@@ -73,9 +80,14 @@ class Bench:
         self.connection.execute("CHECKPOINT")
 
 
+def generate(directory: Path, records: int, tables: Sequence[str]) -> None:
+    """Write an export of some tables, with about so many questionnaires and referrals."""
+    generate_export(directory, patients=int(records * PATIENTS_FOR_A_RECORD), seed=1, only=tables)
+
+
 def measure(bench: Bench, case: Case, take: Take, *, runs: int, peers: bool) -> None:
     """Measure one table in every way."""
-    directory = bench.export(bench.records)
+    directory = bench.export()
     for parent in case.parents:
         bench.load(parent, directory)
 
@@ -128,38 +140,6 @@ def _change_one_percent(bench: Bench, table: str, directory: Path, number: int) 
     with (changed / name).open("wb") as output:
         subprocess.run(["awk", "-v", f"k={number}", script, str(directory / name)], stdout=output, check=True)
     return changed
-
-
-def measure_growth(bench: Bench, take: Take) -> None:
-    """Import a tenth and ten times the questionnaires, once each."""
-    for records in (bench.records // 10, bench.records * 10):
-        directory = bench.export(records)
-
-        def first_import(directory: Path = directory) -> float:
-            bench.clear("questionnaires")
-            return bench.load("questionnaires", directory).seconds
-
-        take(f"growth: {records:,} questionnaires", 1, first_import)
-
-
-def peak_memory(bench: Bench) -> int:
-    """Return the peak memory, in bytes, of a process that imports questionnaires from nothing."""
-    bench.clear("questionnaires")
-    program = (
-        "import resource, sys; from pathlib import Path; from daybreak_pipeline import database, settings;"
-        "from daybreak_pipeline.importer.run import import_table;"
-        "import_table(database.connect(settings.given_database(), key=sys.argv[2]), 'questionnaires', Path(sys.argv[1]));"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    directory = bench.export(bench.records)
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(directory), KEY],
-        env=bench.settings.environment() | {"PATH": ""},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return int(done.stdout) * 1024
 
 
 def ratios() -> list[tuple[str, str, str, str]]:

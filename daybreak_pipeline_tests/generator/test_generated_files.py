@@ -112,6 +112,21 @@ def test_progress_counts_the_records_written(tmp_path: Path, monkeypatch: pytest
     assert all(counts == sorted(counts) for counts in seen.values())
 
 
+def test_some_tables_have_the_same_bytes_as_in_a_whole_export(tmp_path: Path) -> None:
+    some = ["questionnaires", "clinicians"]
+    generate_export(tmp_path / "whole", patients=120, seed=3)
+    generate_export(tmp_path / "some", patients=120, seed=3, only=some)
+    whole, written = _digests(tmp_path / "whole"), _digests(tmp_path / "some")
+    assert written.pop("synthetic.txt")
+    assert written == {SOURCE_OF[table].file: whole[SOURCE_OF[table].file] for table in some}
+
+
+def test_refuses_faults_in_some_tables_only(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="known of a whole export"):
+        generate_export(tmp_path / "none", patients=1, faults=True, only=["documents"])
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("patients", [0, -5])
 def test_refuses_exports_without_patients(tmp_path: Path, patients: int) -> None:
     with pytest.raises(UsageError, match="the smallest export has 1"):
@@ -148,6 +163,7 @@ def test_refuses_a_path_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_replaces_what_it_generated_before(tmp_path: Path) -> None:
+    generate_export(tmp_path / "used", patients=20, only=["documents"])
     generate_export(tmp_path / "used", patients=40, faults=True)
     generate_export(tmp_path / "used", patients=30)
     generate_export(tmp_path / "deep" / "fresh", patients=30)

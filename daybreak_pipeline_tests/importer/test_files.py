@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import json
 from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from psycopg import sql
 
 from daybreak_pipeline.errors import SourceError, UsageError
 from daybreak_pipeline.importer import sources
-from daybreak_pipeline.importer.run import ImportFailedError
+from daybreak_pipeline.importer.run import ImportFailedError, replay_table
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.exports import NOON, Export, record, uuid
 
@@ -123,14 +125,12 @@ def test_a_file_without_a_required_column_fails_its_table_by_name(export: Export
     assert ledger == [("failed", "documents: documents.csv lacks the required column label")]
 
 
-def test_a_header_with_a_name_twice_fails_its_table(export: Export) -> None:
-    export.write_bytes("documents", b"id,label,label\n")
-    with pytest.raises(ImportFailedError, match="label twice"):
-        export.load("documents")
-
-
 def csv_text(*lines: str) -> bytes:
-    return "\n".join(("id,label,updated_at", *lines, "")).encode()
+    return csv_text_of("id,label,updated_at", *lines)
+
+
+def csv_text_of(*lines: str) -> bytes:
+    return "\n".join((*lines, "")).encode()
 
 
 @pytest.mark.parametrize(
@@ -289,3 +289,99 @@ def test_a_directory_without_any_export_file_is_refused(export: Export) -> None:
     (export.directory / "holiday.jpg").write_bytes(b"")
     with pytest.raises(UsageError, match="holds no file of an export"):
         sources.check_export(export.directory)
+
+
+def sealed_columns(export: Export, table: str) -> list[tuple[str | None]]:
+    """Return the personal columns that are kept beside the schema, opened."""
+    return export.connection.execute(
+        sql.SQL("SELECT privacy.unseal(_export_columns_encrypted, privacy.key('seal')) FROM {}").format(
+            sql.Identifier(table)
+        )
+    ).fetchall()
+
+
+def test_a_column_that_stands_twice_counts_once_where_both_say_the_same(export: Export) -> None:
+    export.write_bytes("documents", csv_text_of("id,label, Label ,updated_at", f"{ID},a,a,{NOON}"))
+    assert export.load("documents") == {"status": "imported", "read": 1, "inserted": 1}
+    assert export.rows("documents", "label") == [("a",)]
+    export.write_bytes("documents", csv_text_of("id,label,updated_at", f"{ID},a,{NOON}"))
+    assert export.load("documents") == {"status": "imported", "read": 1, "unchanged": 1}
+
+
+def test_records_in_which_columns_of_one_name_differ_are_quarantined(export: Export) -> None:
+    export.write_bytes(
+        "documents",
+        csv_text_of(
+            "id,label,label,version,updated_at,version,label",
+            f"{uuid('same')},a,a,1,{NOON},1,a",
+            f"{uuid('other')},a,b,1,{NOON},2,c",
+            f"{uuid('second is empty')},a,,1,{NOON},,",
+            f"{uuid('first is empty')},a,,,{NOON},1,",
+            ",,,,,,",
+        ),
+    )
+    counts = {"status": "imported", "read": 5, "inserted": 2, "blank": 1, "quarantined": 2}
+    assert export.load("documents") == counts
+    assert export.refused("documents") == [
+        (2, [("malformed_record", None)]),
+        (4, [("malformed_record", None)]),
+    ]
+    told = export.connection.execute("SELECT reasons -> 0 ->> 'detail' FROM ingest.quarantine ORDER BY id")
+    assert told.fetchall() == [
+        ("label and label (2) differ; version and version (2) differ; label and label (3) differ",),
+        ("version and version (2) differ",),
+    ]
+    again = replay_table(export.connection, "documents").accounting
+    assert (again.read, again.quarantined) == (2, 2)
+    export.write_bytes("documents", csv_text_of("id,label,updated_at", f"{uuid('other')},b,{NOON}"))
+    assert export.load("documents")["inserted"] == 1
+    assert [number for number, _ in export.refused("documents")] == [4]
+
+
+def test_a_column_that_stands_twice_in_one_part_only_contradicts_nothing_elsewhere(export: Export) -> None:
+    parts = export.directory / "documents"
+    parts.mkdir()
+    (parts / "a.csv").write_bytes(csv_text_of("id,label,label,updated_at", f"{uuid('a')},x,x,{NOON}"))
+    (parts / "b.csv").write_bytes(csv_text_of("id,label,updated_at", f"{uuid('b')},y,{NOON}"))
+    assert export.load("documents")["inserted"] == 2
+
+
+def test_unknown_columns_that_stand_twice_are_both_kept(export: Export) -> None:
+    header = "id,role,club,club (2),club,full_name,full_name,first_name,first_name,updated_at"
+    record = f"{ID},1,chess,go,judo,A B,A C,Ann,Ann,{NOON}"
+    export.write_bytes("patients_and_guardians", csv_text_of(header, record))
+    assert export.load("patients_and_guardians") == {"status": "imported", "read": 1, "inserted": 1}
+    kept = {"export_columns": {"club": "chess", "club (2)": "go", "club (3)": "judo"}}
+    assert export.rows("patients_and_guardians", "profile_data") == [(kept,)]
+    ((sealed,),) = sealed_columns(export, "patients_and_guardians")
+    assert sealed is not None
+    assert json.loads(sealed) == {"full_name": "A B", "full_name (2)": "A C"}
+
+
+def test_columns_without_a_name_are_unknown_columns(export: Export) -> None:
+    with_values = csv_text_of("id,,role,updated_at,", f"{ID},Ann,1,{NOON},", f"{uuid('b')},,1,{NOON},")
+    export.write_bytes("patients_and_guardians", with_values)
+    assert export.load("patients_and_guardians") == {"status": "imported", "read": 2, "inserted": 2}
+    # What they hold nobody can tell, so it is never kept in plain JSON.
+    assert export.rows("patients_and_guardians", "profile_data") == [({},), ({},)]
+    sealed = {
+        json.loads(text)["unnamed"] if text else None
+        for (text,) in sealed_columns(export, "patients_and_guardians")
+    }
+    assert sealed == {"Ann", None}
+
+
+@pytest.mark.parametrize("header", ["id,label,updated_at,", "id,,label,updated_at", "id,label,updated_at,,"])
+def test_empty_columns_without_a_name_do_no_harm(export: Export, header: str) -> None:
+    record = {"id": ID, "label": "x", "updated_at": NOON}
+    export.write_bytes(
+        "documents", csv_text_of(header, ",".join(record.get(name, "") for name in header.split(",")))
+    )
+    assert export.load("documents") == {"status": "imported", "read": 1, "inserted": 1}
+
+
+def test_parquet_columns_that_stand_twice_are_compared_too(export: Export) -> None:
+    columns = [pa.array([ID, uuid("b")]), pa.array(["x", "y"]), pa.array(["x", "z"]), pa.array([NOON, NOON])]
+    table = pa.Table.from_arrays(columns, names=["id", "label", "label", "updated_at"])
+    pq.write_table(table, export.directory / "documents.parquet")
+    assert export.load("documents") == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}

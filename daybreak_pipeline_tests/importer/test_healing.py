@@ -118,3 +118,14 @@ def test_replay_restores_references_too(export: Export) -> None:
     export.load("clinicians", record("clinicians", "clinician"))
     assert replay_table(export.connection, "patients_and_guardians").references_restored == 1
     assert export.issues("patients_and_guardians") == []
+
+
+def test_of_two_waiting_records_with_one_key_the_first_of_the_file_loads(export: Export) -> None:
+    export.add_parents()
+    words = [f"member {number}" for number in range(20)]
+    late = [record("referral_members", word, referral_id="late") for word in words]
+    assert export.load("referral_members", *late)["quarantined"] == len(late)
+    export.load("referrals", record("referrals", "late"))
+    counts = export.load("referral_members")
+    assert (counts["inserted"], counts["quarantined"]) == (1, len(late) - 1)
+    assert [str(key) for (key,) in export.rows("referral_members", "id")] == [uuid(words[0])]
