@@ -210,10 +210,6 @@ BEGIN
         RAISE EXCEPTION 'this session has no encryption key, so people cannot be searched'
             USING ERRCODE = 'invalid_authorization_specification',
                   HINT = 'SELECT set_config(''daybreak.encryption_key'', $1, true), with the key as a bound parameter.';
-    ELSIF EXISTS (SELECT FROM privacy.key_check WHERE check_value <> privacy.key('check')) THEN
-        RAISE EXCEPTION 'this session has another key than the names are sealed with, so people cannot be searched'
-            USING ERRCODE = 'invalid_authorization_specification',
-                  HINT = 'Set daybreak.encryption_key to the key that this database was first used with.';
     ELSIF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION 'max_rows is not from 1 to 1000' USING ERRCODE = 'invalid_parameter_value';
     END IF;
