@@ -140,7 +140,8 @@ CREATE FUNCTION privacy.find_people(
     tokens BYTEA[], seen BYTEA[], pattern TEXT, words TEXT[], beginnings TEXT[], decided_by_name BOOLEAN, max_rows INTEGER
 ) RETURNS TABLE (
     id UUID, user_type INTEGER, email TEXT, first_name TEXT, preferred_name TEXT, middle_name TEXT, last_name TEXT
-) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
+) LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = on SET max_parallel_workers_per_gather = 0 AS $$ -- starting workers takes longer than a search
 DECLARE
     branch CONSTANT TEXT := '
         (SELECT t.id, %s AS user_type, t.email::text AS email, t.first_name_encrypted, t.preferred_name_encrypted,
