@@ -22,10 +22,11 @@ def migrate() -> None:
 def up(to: str | None) -> None:
     """Apply the migrations that the database lacks."""
     from daybreak_pipeline import database
+    from daybreak_pipeline.privacy import keys
     from daybreak_pipeline.schema import runner
 
     with database.serving() as health:
-        applied = runner.upgrade(health, to)
+        applied = runner.upgrade(health, to, key=keys.held())
     for migration in applied:
         click.echo(f"applied {migration.revision} {migration.name}")
     if not applied:
@@ -38,6 +39,7 @@ def up(to: str | None) -> None:
 def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Take migrations back, newest first. Asks first when tables hold rows."""
     from daybreak_pipeline import database
+    from daybreak_pipeline.privacy import keys
     from daybreak_pipeline.schema import runner
 
     if to is not None and not to.isdecimal():
@@ -52,7 +54,7 @@ def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flag
             return
         if filled and not yes:
             _ask_before_loss(filled)
-        for migration in runner.downgrade(health, to or str(int(current) - 1)):
+        for migration in runner.downgrade(health, to or str(int(current) - 1), key=keys.held()):
             click.echo(f"took back {migration.revision} {migration.name}")
 
 

@@ -109,7 +109,7 @@ def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str,
             if applied and settings.given_database() and not migrate:
                 runner.require_newest(connection)
         if applied != runner.newest_revision():
-            runner.upgrade(health)
+            runner.upgrade(health, key=key)
         with database.connect(health, key=key) as connection:
             keys.verify(connection)
         environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)

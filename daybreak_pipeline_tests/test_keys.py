@@ -40,6 +40,22 @@ def test_every_form_of_a_key_is_the_same_key(monkeypatch: pytest.MonkeyPatch, te
     assert keys.load() == RAW.hex()
 
 
+def test_a_command_that_may_need_the_key_takes_what_there_is_and_makes_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAYBREAK_HOME", str(tmp_path))
+    assert keys.held() is None
+    assert not list(tmp_path.iterdir())
+    kept = keys.load()
+    assert keys.held() == kept
+    monkeypatch.setenv("DB_HOST", "127.0.0.1")
+    monkeypatch.setenv("DB_NAME", "any")
+    monkeypatch.setenv("DB_USER", "any")
+    assert keys.held() is None  # the file belongs to the embedded server
+    monkeypatch.setenv("ENCRYPTION_KEY", RAW.hex())
+    assert keys.held() == RAW.hex()
+
+
 def test_the_two_base64_forms_differ() -> None:
     plain, urlsafe = base64.b64encode(RAW).decode(), base64.urlsafe_b64encode(RAW).decode()
     assert set("+/") & set(plain)

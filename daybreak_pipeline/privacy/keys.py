@@ -40,6 +40,19 @@ def load() -> str:
     return _kept(key_file())
 
 
+def held() -> str | None:
+    """Return the encryption key in hex if there is one: none is made, and none is demanded.
+
+    Raises:
+        UsageError: there is one, and it is damaged or weak.
+    """
+    given = os.environ.get("ENCRYPTION_KEY", "").strip()
+    if given:
+        return parse(given)
+    path = key_file()
+    return _read(path) if not settings.given_database() and path.exists() else None
+
+
 def key_file() -> Path:
     """Return where the embedded server's key is kept."""
     return settings.home() / "encryption.key"

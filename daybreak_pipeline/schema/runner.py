@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -116,15 +117,25 @@ def require_newest(connection: Connection) -> None:
 
 
 def upgrade(
-    settings: DatabaseSettings, to: str | None = None, *, directory: Path = MIGRATIONS
+    settings: DatabaseSettings,
+    to: str | None = None,
+    *,
+    directory: Path = MIGRATIONS,
+    key: str | None = None,
 ) -> list[Migration]:
     """Apply every migration that the database lacks, up to and including ``to``.
+
+    Args:
+        settings: the database.
+        to: the last migration to apply, None for the newest.
+        directory: where the migrations are.
+        key: the encryption key, which a migration needs that changes sealed data where there is some.
 
     Returns:
         The migrations that were applied, in order.
 
     Raises:
-        UsageError: there is no such migration, or the database is newer than this program.
+        UsageError: there is no such migration, it needs the key, or the database is newer than this program.
     """
     known = migrations(directory)
 
@@ -132,17 +143,19 @@ def upgrade(
         target = _revision(known, to) if to is not None else known[-1].revision
         return script._upgrade_revs(target, current)  # noqa: SLF001 - Alembic's own commands do the same
 
-    return _run(settings, known, steps)
+    return _run(settings, known, steps, key)
 
 
-def downgrade(settings: DatabaseSettings, to: str, *, directory: Path = MIGRATIONS) -> list[Migration]:
-    """Take back every migration after ``to``; ``"0"`` takes back all.
+def downgrade(
+    settings: DatabaseSettings, to: str, *, directory: Path = MIGRATIONS, key: str | None = None
+) -> list[Migration]:
+    """Take back every migration after ``to``; ``"0"`` takes back all. ``key`` as in ``upgrade``.
 
     Returns:
         The migrations that were taken back, newest first.
 
     Raises:
-        UsageError: there is no such migration, or it is not applied.
+        UsageError: there is no such migration, it is not applied, or it needs the key.
     """
     known = migrations(directory)
 
@@ -150,7 +163,7 @@ def downgrade(settings: DatabaseSettings, to: str, *, directory: Path = MIGRATIO
         target = "base" if int(to) == 0 else _revision(known, to)
         return script._downgrade_revs(target, current)  # noqa: SLF001 - as above
 
-    return _run(settings, known, steps)
+    return _run(settings, known, steps, key)
 
 
 def tables_with_rows(connection: Connection) -> list[str]:
@@ -172,13 +185,16 @@ def _revision(known: list[Migration], wanted: str) -> str:
 
 
 def _run(
-    settings: DatabaseSettings, known: list[Migration], steps: Callable[[ScriptDirectory, Any], Any]
+    settings: DatabaseSettings,
+    known: list[Migration],
+    steps: Callable[[ScriptDirectory, Any], Any],
+    key: str | None,
 ) -> list[Migration]:
     """Run the steps that ``steps`` derives from the database's present revision."""
     applied: list[Migration] = []
     script = _script_directory(known, applied)
     environment = EnvironmentContext(Config(), script)
-    with _connected(settings) as connection:
+    with _connected(settings, key) as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK})")
         connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {VERSION_SCHEMA}")
         connection.commit()
@@ -207,10 +223,10 @@ def _run(
 
 
 @contextmanager
-def _connected(settings: DatabaseSettings) -> Iterator[sqlalchemy.Connection]:
+def _connected(settings: DatabaseSettings, key: str | None) -> Iterator[sqlalchemy.Connection]:
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: database.connect(settings, application_name="daybreak migrate"),
+        creator=lambda: database.connect(settings, key=key, application_name="daybreak migrate"),
         poolclass=NullPool,
     )
     with engine.connect() as connection:
@@ -243,5 +259,12 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
     from alembic import op
 
     connection = cast("Connection", op.get_bind().connection.driver_connection)
-    connection.execute(path.read_bytes())
+    try:
+        connection.execute(path.read_bytes())
+    except psycopg.errors.InvalidAuthorizationSpecification as error:
+        msg = (
+            f"migration {migration.revision} changes sealed data, and {error.diag.message_primary}: "
+            "set ENCRYPTION_KEY to the key of this database"
+        )
+        raise UsageError(msg) from None
     applied.append(migration)
