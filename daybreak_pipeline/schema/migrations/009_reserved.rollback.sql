@@ -1,0 +1,3 @@
+-- Takes back 009_reserved.
+
+DROP SCHEMA reserved_009;
