@@ -107,7 +107,46 @@ def explain(database: DatabaseSettings, error: psycopg.OperationalError) -> str:
         return f"the server at {where} refuses user {database.user}: check DB_USER and DB_PASSWORD"
     if "does not exist" in text and "database" in text:
         return f"the server at {where} has no database {database.name}: create it, or set DB_NAME"
-    if "certificate" in text or "SSL" in text:
-        return f"no TLS connection to {where}: check DB_SSLMODE and the server's certificate"
+    if "is not permitted to log in" in text:
+        return f"user {database.user} cannot log in at {where}: set its password with daybreak roles apply"
+    if "too many connections" in text or "too many clients" in text:
+        return f"the server at {where} has no connection left for user {database.user}: end some, or raise its limit"
+    problem = _explain_tls(database, text)
+    if problem:
+        return f"no TLS connection to {where}: {problem}"
     reason = text.strip().splitlines()[-1].strip() if text.strip() else "no answer"
     return f"cannot connect to the PostgreSQL server at {where} ({reason}): check DB_HOST and DB_PORT"
+
+
+def _explain_tls(database: DatabaseSettings, text: str) -> str:
+    """Return what is wrong with the server's certificate or ours, empty when it is something else."""
+    root = database.sslrootcert or "~/.postgresql/root.crt"
+    mode = f"DB_SSLMODE={database.sslmode}"
+    if "server does not support SSL" in text:
+        return f"{mode} asks for it and the server has none; turn on ssl in the server's configuration"
+    if "root certificate file" in text and "does not exist" in text:
+        return (
+            f"{mode} needs the certificate of the authority that signed the server's, and {root} does not exist: set "
+            "DB_SSLROOTCERT to its file"
+        )
+    if "root certificate" in text:
+        return (
+            f"{root} holds no certificate that can be read: set DB_SSLROOTCERT to the authority's certificate"
+        )
+    if "does not match host name" in text:
+        return (
+            f"the server's certificate is for another host name than {database.host}: set DB_HOST to a name that is in "
+            "the certificate"
+        )
+    if "certificate verify failed" in text:
+        return (
+            f"the server's certificate has expired, or no authority in {root} signed it: check DB_SSLROOTCERT"
+        )
+    if "no encryption" in text and "pg_hba.conf" in text:
+        return (
+            f"{mode} went without, and the server lets nobody in so (or not user {database.user}): set "
+            "DB_SSLMODE=verify-full"
+        )
+    if "certificate" in text or "SSL" in text or "sslmode" in text:
+        return "check DB_SSLMODE, DB_SSLROOTCERT and the server's certificate"
+    return ""
