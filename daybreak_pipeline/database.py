@@ -122,31 +122,35 @@ def _explain_tls(database: DatabaseSettings, text: str) -> str:
     """Return what is wrong with the server's certificate or ours, empty when it is something else."""
     root = database.sslrootcert or "~/.postgresql/root.crt"
     mode = f"DB_SSLMODE={database.sslmode}"
-    if "server does not support SSL" in text:
-        return f"{mode} asks for it and the server has none; turn on ssl in the server's configuration"
-    if "root certificate file" in text and "does not exist" in text:
-        return (
-            f"{mode} needs the certificate of the authority that signed the server's, and {root} does not exist: set "
-            "DB_SSLROOTCERT to its file"
-        )
-    if "root certificate" in text:
-        return (
-            f"{root} holds no certificate that can be read: set DB_SSLROOTCERT to the authority's certificate"
-        )
-    if "does not match host name" in text:
-        return (
-            f"the server's certificate is for another host name than {database.host}: set DB_HOST to a name that is in "
-            "the certificate"
-        )
-    if "certificate verify failed" in text:
-        return (
-            f"the server's certificate has expired, or no authority in {root} signed it: check DB_SSLROOTCERT"
-        )
-    if "no encryption" in text and "pg_hba.conf" in text:
-        return (
-            f"{mode} went without, and the server lets nobody in so (or not user {database.user}): set "
-            "DB_SSLMODE=verify-full"
-        )
-    if "certificate" in text or "SSL" in text or "sslmode" in text:
-        return "check DB_SSLMODE, DB_SSLROOTCERT and the server's certificate"
-    return ""
+    # What libpq says (all of it must occur), and what that means here.
+    meanings = (
+        (
+            ("server does not support SSL",),
+            f"{mode} asks for it and the server has none; turn on ssl in the server's configuration",
+        ),
+        (
+            ("root certificate file", "does not exist"),
+            f"{mode} needs the certificate of the server's authority, and {root} does not exist: set DB_SSLROOTCERT",
+        ),
+        (
+            ("root certificate",),
+            f"{root} holds no certificate that can be read: set DB_SSLROOTCERT to the authority's certificate",
+        ),
+        (
+            ("does not match host name",),
+            f"the server's certificate is for another host name than {database.host}: set DB_HOST to a name that is in it",
+        ),
+        (
+            ("certificate verify failed",),
+            f"the server's certificate has expired, or no authority in {root} signed it: check DB_SSLROOTCERT",
+        ),
+        (
+            ("pg_hba.conf", "no encryption"),
+            f"{mode} went without, and so the server does not let user {database.user} in: set DB_SSLMODE=verify-full",
+        ),
+        *(
+            ((sign,), "check DB_SSLMODE, DB_SSLROOTCERT and the server's certificate")
+            for sign in ("certificate", "SSL", "sslmode")
+        ),
+    )
+    return next((meaning for signs, meaning in meanings if all(sign in text for sign in signs)), "")

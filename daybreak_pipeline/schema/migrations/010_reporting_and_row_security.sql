@@ -77,6 +77,8 @@ BEGIN
                       n.nspname, c.relname, ' WHERE ' || reporting.live_rows(c.oid)) AS query
         FROM reporting.columns() AS shown
         JOIN pg_class c ON c.oid = shown.target JOIN pg_namespace n ON n.oid = c.relnamespace
+        -- A column that its owner may not read yet would break the whole view.
+        WHERE has_column_privilege(c.oid, shown.place, 'SELECT')
         GROUP BY n.nspname, c.relname, c.oid ORDER BY c.relname
     LOOP
         BEGIN
