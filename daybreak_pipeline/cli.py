@@ -20,6 +20,7 @@ import click
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli_migrate import migrate
 from daybreak_pipeline.cli_quarantine import quarantine
+from daybreak_pipeline.cli_roles import roles
 from daybreak_pipeline.cli_shared import (
     USAGE_EXIT,
     Group,
@@ -52,6 +53,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 main.add_command(migrate)
 main.add_command(quarantine)
+main.add_command(roles)
 
 
 @main.command()
@@ -192,6 +194,7 @@ def psql(arguments: tuple[str, ...]) -> None:
             "PGUSER": health.user,
             "PGPASSWORD": health.password,
             "PGSSLMODE": health.sslmode,
+            **({"PGSSLROOTCERT": health.sslrootcert} if health.sslrootcert else {}),
         }
         sys.exit(_run([server_programs.client("psql"), *arguments], variables))
 

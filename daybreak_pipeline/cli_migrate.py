@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from daybreak_pipeline.cli_roles import tell_applied
 from daybreak_pipeline.cli_shared import Group
 from daybreak_pipeline.errors import UsageError
 
@@ -22,15 +23,20 @@ def migrate() -> None:
 def up(to: str | None) -> None:
     """Apply the migrations that the database lacks."""
     from daybreak_pipeline import database
-    from daybreak_pipeline.privacy import keys
+    from daybreak_pipeline.privacy import keys, roles
     from daybreak_pipeline.schema import runner
 
     with database.serving() as health:
+        roles.require_importer(health)
         applied = runner.upgrade(health, to, key=keys.held())
-    for migration in applied:
-        click.echo(f"applied {migration.revision} {migration.name}")
-    if not applied:
-        click.echo("nothing to apply")
+        for migration in applied:
+            click.echo(f"applied {migration.revision} {migration.name}")
+        if not applied:
+            click.echo("nothing to apply")
+        with database.connect(health) as connection:
+            newest = runner.current_revision(connection) == runner.newest_revision()
+        if newest:  # the grants are written for the newest schema
+            tell_applied(roles.ensure(health))
 
 
 @migrate.command("down")
@@ -39,13 +45,14 @@ def up(to: str | None) -> None:
 def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Take migrations back, newest first. Asks first when tables hold rows."""
     from daybreak_pipeline import database
-    from daybreak_pipeline.privacy import keys
+    from daybreak_pipeline.privacy import keys, roles
     from daybreak_pipeline.schema import runner
 
     if to is not None and not to.isdecimal():
         msg = f"--to {to} is not the number of a migration"
         raise UsageError(msg)
     with database.serving() as health:
+        roles.require_importer(health)
         with database.connect(health) as connection:
             current = runner.current_revision(connection)
             filled = runner.tables_with_rows(connection)

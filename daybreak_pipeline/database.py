@@ -107,7 +107,50 @@ def explain(database: DatabaseSettings, error: psycopg.OperationalError) -> str:
         return f"the server at {where} refuses user {database.user}: check DB_USER and DB_PASSWORD"
     if "does not exist" in text and "database" in text:
         return f"the server at {where} has no database {database.name}: create it, or set DB_NAME"
-    if "certificate" in text or "SSL" in text:
-        return f"no TLS connection to {where}: check DB_SSLMODE and the server's certificate"
+    if "is not permitted to log in" in text:
+        return f"user {database.user} cannot log in at {where}: set its password with daybreak roles apply"
+    if "too many connections" in text or "too many clients" in text:
+        return f"the server at {where} has no connection left for user {database.user}: end some, or raise its limit"
+    problem = _explain_tls(database, text)
+    if problem:
+        return f"no TLS connection to {where}: {problem}"
     reason = text.strip().splitlines()[-1].strip() if text.strip() else "no answer"
     return f"cannot connect to the PostgreSQL server at {where} ({reason}): check DB_HOST and DB_PORT"
+
+
+def _explain_tls(database: DatabaseSettings, text: str) -> str:
+    """Return what is wrong with the server's certificate or ours, empty when it is something else."""
+    root = database.sslrootcert or "~/.postgresql/root.crt"
+    mode = f"DB_SSLMODE={database.sslmode}"
+    # What libpq says (all of it must occur), and what that means here.
+    meanings = (
+        (
+            ("server does not support SSL",),
+            f"{mode} asks for it and the server has none; turn on ssl in the server's configuration",
+        ),
+        (
+            ("root certificate file", "does not exist"),
+            f"{mode} needs the certificate of the server's authority, and {root} does not exist: set DB_SSLROOTCERT",
+        ),
+        (
+            ("root certificate",),
+            f"{root} holds no certificate that can be read: set DB_SSLROOTCERT to the authority's certificate",
+        ),
+        (
+            ("does not match host name",),
+            f"the server's certificate is for another host name than {database.host}: set DB_HOST to a name that is in it",
+        ),
+        (
+            ("certificate verify failed",),
+            f"the server's certificate has expired, or no authority in {root} signed it: check DB_SSLROOTCERT",
+        ),
+        (
+            ("pg_hba.conf", "no encryption"),
+            f"{mode} went without, and so the server does not let user {database.user} in: set DB_SSLMODE=verify-full",
+        ),
+        *(
+            ((sign,), "check DB_SSLMODE, DB_SSLROOTCERT and the server's certificate")
+            for sign in ("certificate", "SSL", "sslmode")
+        ),
+    )
+    return next((meaning for signs, meaning in meanings if all(sign in text for sign in signs)), "")

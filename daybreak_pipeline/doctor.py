@@ -10,7 +10,7 @@ from pathlib import Path
 from daybreak_pipeline import database, settings, web
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import sources
-from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.privacy import keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
@@ -53,15 +53,43 @@ def _server() -> list[Finding]:
                         text=f"PostgreSQL {row[0] if row else '?'} at {health.host}:{health.port}",
                     )
                 )
+                findings.append(_tls(health, encrypted=bool(connection.pgconn.ssl_in_use)))
                 applied = runner.current_revision(connection)
             newest = runner.newest_revision()
             hint = "" if applied == newest else f", newest is {newest}: run daybreak migrate up"
             findings.append(Finding("schema", applied == newest, f"migration {applied or 'none'}{hint}"))
+            findings.append(_tried("importer", lambda: _importer(health)))
+            if applied == newest:
+                with database.connect(health) as connection:
+                    findings.append(_roles(connection))
             if applied == newest and findings[0].good:
                 findings.append(_tried("key fits the database", lambda: _key_fits(health)))
             return findings
     except DaybreakError as error:
         return [Finding("server", good=False, text=str(error))]
+
+
+def _tls(health: settings.DatabaseSettings, *, encrypted: bool) -> Finding:
+    """Say whether others could listen, or stand in for the server. On this machine there is nobody between."""
+    if health.is_local:
+        return Finding("tls", good=True, text="on" if encrypted else "off; the server is on this machine")
+    if not encrypted:
+        return Finding("tls", good=False, text="off: set DB_SSLMODE=verify-full and DB_SSLROOTCERT")
+    if health.sslmode != "verify-full":
+        text = f"on, but DB_SSLMODE={health.sslmode} trusts whoever answers: set DB_SSLMODE=verify-full"
+        return Finding("tls", good=False, text=text)
+    return Finding("tls", good=True, text="on, the server's certificate is verified")
+
+
+def _importer(health: settings.DatabaseSettings) -> str:
+    roles.require_importer(health)
+    return health.user
+
+
+def _roles(connection: database.Connection) -> Finding:
+    current = roles.is_current(connection)
+    missing = "missing, or not as they should be: run daybreak roles apply"
+    return Finding("roles", current, "all there, grants complete" if current else missing)
 
 
 def _key_fits(health: settings.DatabaseSettings) -> str:

@@ -83,7 +83,13 @@ def storage_url(storage: DatabaseSettings) -> str:
     SQLAlchemy 2.1 takes a bare ``postgresql://`` for psycopg 3, which dagster-postgres does not support.
     """
     login = f"{quote(storage.user, safe='')}:{quote(storage.password, safe='')}"
-    options = urlencode({"sslmode": storage.sslmode, "application_name": "dagster"})
+    options = urlencode(
+        {
+            "sslmode": storage.sslmode,
+            **({"sslrootcert": storage.sslrootcert} if storage.sslrootcert else {}),
+            "application_name": "dagster",
+        }
+    )
     return f"postgresql+psycopg2://{login}@{storage.host}:{storage.port}/{quote(storage.name)}?{options}"
 
 

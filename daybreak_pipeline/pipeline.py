@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from daybreak_pipeline import database, instance
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
-from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.privacy import keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES, import_order
 
@@ -90,12 +91,19 @@ class Outcome:
         }
 
 
+def _warn(text: str) -> None:
+    sys.stderr.write(f"daybreak: warning: {text}\n")
+
+
 @contextmanager
-def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str, str]]]:
+def ready(
+    *, migrate: bool = True, warn: Callable[[str], None] = _warn
+) -> Iterator[tuple[DatabaseSettings, dict[str, str]]]:
     """Yield a running server with the schema in place, and the environment for Dagster.
 
     A database without any schema gets it; one on an older migration is migrated when it is the embedded
-    one, and is the administrator's to migrate otherwise.
+    one, and is the administrator's to migrate otherwise. Roles and grants are applied where they are missing;
+    ``warn`` hears of what cannot be granted, which keeps nobody from importing.
 
     Raises:
         UsageError: the server, the login, the key or the schema is not as it must be.
@@ -103,6 +111,7 @@ def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str,
     from daybreak_pipeline import settings
 
     with database.serving() as health:
+        roles.require_importer(health)
         key = keys.load()
         with database.connect(health) as connection:
             applied = runner.current_revision(connection)
@@ -112,6 +121,8 @@ def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str,
             runner.upgrade(health, key=key)
         with database.connect(health, key=key) as connection:
             keys.verify(connection)
+        for warning in roles.ensure(health).warnings:
+            warn(warning)
         environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)
         yield health, environment
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from psycopg.conninfo import make_conninfo
@@ -19,13 +19,19 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 5432
 DEFAULT_DATABASE = "daybreak_health"
 DAGSTER_DATABASE = "dagster"
+DEFAULT_USER = "daybreak_importer"
+MOST_CONNECTIONS = 262143  # PostgreSQL's own bound
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 ENVIRONMENTS = ("development", "staging", "production")
 
 
 @dataclass(frozen=True)
 class DatabaseSettings:
-    """One PostgreSQL database and how to log in to it."""
+    """One PostgreSQL database and how to log in to it.
+
+    ``sslrootcert`` is the file with the certificates that the server's is checked against; empty for libpq's own
+    default, ``~/.postgresql/root.crt``.
+    """
 
     host: str
     port: int
@@ -33,6 +39,12 @@ class DatabaseSettings:
     user: str
     password: str
     sslmode: str = "prefer"
+    sslrootcert: str = ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server is on this machine, as far as its name tells: a socket, or a loopback address."""
+        return self.host.startswith(("/", "@", "127.")) or self.host in {"localhost", "::1"}
 
     def conninfo(self, **overrides: str | int) -> str:
         """Return a libpq connection string; keyword arguments are further libpq parameters."""
@@ -46,6 +58,8 @@ class DatabaseSettings:
             "application_name": "daybreak",
             "connect_timeout": 10,
         }
+        if self.sslrootcert:
+            parameters["sslrootcert"] = self.sslrootcert
         return make_conninfo("", **(parameters | overrides))
 
     def environment(self) -> dict[str, str]:
@@ -57,6 +71,7 @@ class DatabaseSettings:
             "DB_USER": self.user,
             "DB_PASSWORD": self.password,
             "DB_SSLMODE": self.sslmode,
+            "DB_SSLROOTCERT": self.sslrootcert,
         }
 
     def __repr__(self) -> str:
@@ -77,7 +92,9 @@ def given_database() -> DatabaseSettings | None:
     if not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004 - the range of TCP ports
         msg = "DB_PORT is not a port number: set it to a number from 1 to 65535"
         raise UsageError(msg)
-    sslmode = os.environ.get("DB_SSLMODE", "") or "prefer"
+    root = os.environ.get("DB_SSLROOTCERT", "")
+    # Who names a root certificate wants it to be used, which only the verify modes do.
+    sslmode = os.environ.get("DB_SSLMODE", "") or ("verify-full" if root else "prefer")
     if sslmode not in SSL_MODES:
         msg = f"DB_SSLMODE is not one of {', '.join(SSL_MODES)}"
         raise UsageError(msg)
@@ -85,10 +102,43 @@ def given_database() -> DatabaseSettings | None:
         host=host,
         port=int(port),
         name=os.environ.get("DB_NAME", "") or DEFAULT_DATABASE,
-        user=os.environ.get("DB_USER", "") or "daybreak_app",
+        user=os.environ.get("DB_USER", "") or DEFAULT_USER,
         password=os.environ.get("DB_PASSWORD", ""),
         sslmode=sslmode,
+        sslrootcert=_absolute(root or os.environ.get("PGSSLROOTCERT", "")),
     )
+
+
+def _absolute(certificate: str) -> str:
+    """Return a path that child processes understand as well; ``system`` is libpq's word for the system's own."""
+    return certificate if certificate in {"", "system"} else str(Path(certificate).expanduser().absolute())
+
+
+@dataclass(frozen=True)
+class RoleLogin:
+    """What the environment says of a database role: its password, and how many connections it may have."""
+
+    password: str = field(repr=False)
+    connections: int | None
+
+
+def role_login(role: str) -> RoleLogin:
+    """Return password and connection limit of a role; empty and None where the environment has none.
+
+    Raises:
+        UsageError: the limit is no number of connections.
+    """
+    variable = role_variable(role, "CONNECTION_LIMIT")
+    limit = os.environ.get(variable, "")
+    if limit and not (limit.isascii() and limit.isdecimal() and 0 < int(limit) <= MOST_CONNECTIONS):
+        msg = f"{variable} is not a number of connections: set it to a number from 1 to {MOST_CONNECTIONS}"
+        raise UsageError(msg)
+    return RoleLogin(os.environ.get(role_variable(role, "PASSWORD"), ""), int(limit) if limit else None)
+
+
+def role_variable(role: str, what: str) -> str:
+    """Return the name of the variable that holds what belongs to a role, such as ``DAYBREAK_APP_PASSWORD``."""
+    return f"{role.upper()}_{what}"
 
 
 def home() -> Path:

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from daybreak_pipeline import database, server_programs
-from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.privacy import keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
@@ -189,6 +189,7 @@ def keyed(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[Data
     _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
     with database.connect(settings, key=KEY) as connection:
         keys.verify(connection)
+    roles.apply(settings)
     yield settings
     _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
 
@@ -576,6 +577,19 @@ def test_doctor_names_what_is_wrong(keyed: DatabaseSettings, tmp_path: Path, sub
     assert line.startswith(f"missing {subject}: ")
     assert message in line
     assert done.stderr == ""
+
+
+def test_doctor_says_that_roles_are_missing_and_applies_none(
+    given: Environment, migrated: DatabaseSettings
+) -> None:
+    with database.connect(migrated, key=KEY) as connection:
+        keys.verify(connection)
+    done = daybreak(given, "doctor")
+    assert done.returncode == 2
+    (line,) = [line for line in done.stdout.splitlines() if not line.startswith("ok ")]
+    assert line.startswith("missing roles: ")
+    assert "daybreak roles apply" in line
+    assert query(migrated, "SELECT count(*) FROM privacy.roles_applied") == [(0,)]
 
 
 def test_doctor_says_that_migrations_are_missing_and_applies_none(

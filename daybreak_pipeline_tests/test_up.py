@@ -79,6 +79,22 @@ def left_behind(home: Path) -> list[str]:
     return found
 
 
+def listening(home: Path) -> set[str]:
+    """Return the addresses, in hex as the kernel tells them, on which the home's processes listen."""
+    sockets = set()
+    for process in left_behind(home):
+        for descriptor in Path("/proc", process.split()[0], "fd").glob("*"):
+            with contextlib.suppress(OSError):
+                sockets.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+    found = set()
+    for table in Path("/proc/net").glob("tcp*"):
+        for line in table.read_text(encoding="ascii").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in sockets:
+                found.add(fields[1])
+    return found
+
+
 def until(condition: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -156,6 +172,11 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
         assert "The sample has planted faults" in said
         assert all(name in said for name in TABLES)
         assert running.get("/server_info")["dagster_version"].startswith("1.")
+
+        # The web UI has no login, so nobody else may reach it, nor anything else that runs.
+        addresses = listening(home)
+        assert f"0100007F:{port:04X}" in addresses
+        assert {address.split(":")[0] for address in addresses} == {"0100007F"}
 
         nodes = running.ask(ASSETS)["assetNodes"]
         materialised = {

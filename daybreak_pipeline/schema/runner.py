@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 import psycopg
 import sqlalchemy
@@ -255,10 +255,15 @@ def _script_directory(known: list[Migration], applied: list[Migration]) -> Scrip
 
 
 def _execute(migration: Migration, path: Path, applied: list[Migration], **_: object) -> None:
-    """Run one SQL file as it stands, in the transaction that Alembic opened."""
+    """Run one SQL file as it stands, in the transaction that Alembic opened.
+
+    The reporting views show whatever columns there are. They step aside meanwhile, since a column that a view
+    shows can be neither dropped nor changed, and come back as the tables are then.
+    """
     from alembic import op
 
     connection = cast("Connection", op.get_bind().connection.driver_connection)
+    _tend_reporting(connection, "SELECT reporting.clear()")
     try:
         connection.execute(path.read_bytes())
     except psycopg.errors.InvalidAuthorizationSpecification as error:
@@ -267,4 +272,12 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
             "set ENCRYPTION_KEY to the key of this database"
         )
         raise UsageError(msg) from None
+    _tend_reporting(connection, "SELECT reporting.refresh()")
     applied.append(migration)
+
+
+def _tend_reporting(connection: Connection, statement: LiteralString) -> None:
+    """Run a statement on the reporting views, where the database has them."""
+    found = connection.execute("SELECT to_regprocedure('reporting.refresh()') IS NOT NULL").fetchone()
+    if found and found[0]:
+        connection.execute(statement)

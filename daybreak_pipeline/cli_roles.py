@@ -1,0 +1,51 @@
+"""``daybreak roles``: the database roles and what they are granted. What they are, ``privacy.roles`` knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from daybreak_pipeline.cli_shared import Group
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.privacy.roles import Applied
+
+
+@click.group(cls=Group)
+def roles() -> None:
+    """Make the database roles and grant them what they may do."""
+
+
+@roles.command("apply")
+def apply() -> None:
+    """Make the roles, set the passwords that the environment holds (DAYBREAK_APP_PASSWORD, DAYBREAK_READONLY_PASSWORD,
+    DAYBREAK_ADMIN_PASSWORD), and grant everything anew.
+    """
+    from daybreak_pipeline import database
+    from daybreak_pipeline.privacy import roles as known
+
+    with database.serving() as health:
+        done = known.apply(health)
+    for line in done.lines:
+        click.echo(line)
+    tell_applied(known.Applied(warnings=done.warnings))
+
+
+@roles.command("show")
+def show() -> None:
+    """Show the roles as they are, and whether the grants are complete."""
+    from daybreak_pipeline import database
+    from daybreak_pipeline.privacy import roles as known
+
+    with database.serving() as health, database.connect(health) as connection:
+        for line in known.show(connection):
+            click.echo(line)
+
+
+def tell_applied(done: Applied) -> None:
+    """Say on stderr what was applied on the way, and what could not be."""
+    for line in done.lines:
+        click.echo(line, err=True)
+    for warning in done.warnings:
+        click.echo(f"daybreak: warning: {warning}", err=True)

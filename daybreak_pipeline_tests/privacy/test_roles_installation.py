@@ -1,0 +1,515 @@
+# ruff: noqa: S608 - what is put into statements here are this file's own names
+"""Making the roles: by a superuser, by an ordinary owner, by two at once, and on a server with several databases.
+
+On a server of its own, because roles belong to the server: each test begins without any.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from daybreak_pipeline import database, local_data, local_postgres, pipeline, server_programs, settings
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.privacy import roles
+from daybreak_pipeline.schema import runner
+from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
+from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.conftest import KEY, _administer
+from daybreak_pipeline_tests.test_cli import Done, daybreak, dump, environment_of, one_line
+
+SAMPLE = PROJECT_ROOT / "data" / "sample"
+SECRET = "correct horse battery staple"
+ROLES = tuple(role.name for role in roles.ROLES)
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="daybreak-roles-"))
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def own_server(home: Path) -> Iterator[DatabaseSettings]:
+    """A server whose roles the tests make and drop."""
+    with local_postgres.serve(home) as given:
+        yield given
+
+
+@pytest.fixture
+def health(own_server: DatabaseSettings) -> Iterator[DatabaseSettings]:
+    """An empty database on a server without roles, as the server's superuser sees it."""
+    given = replace(own_server, name="health")
+    _administer(own_server, "CREATE DATABASE {}", given.name)
+    yield given
+    _administer(own_server, "DROP DATABASE {} WITH (FORCE)", given.name)
+    for role in (*ROLES, "daybreak_importer"):
+        _administer(own_server, "DROP ROLE IF EXISTS {}", role)
+
+
+def owned(health: DatabaseSettings, *privileges: str) -> DatabaseSettings:
+    """Give the database to an ordinary importer, with such privileges as it may have on a managed server."""
+    login = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} ").format(
+        sql.Identifier("daybreak_importer"), sql.Literal(SECRET)
+    )
+    with psycopg.connect(health.conninfo(dbname="postgres"), autocommit=True) as administrator:
+        administrator.execute(login + sql.SQL(" ").join(map(sql.SQL, privileges)))
+    _administer(health, "ALTER DATABASE {} OWNER TO {}", health.name, "daybreak_importer")
+    return replace(health, user="daybreak_importer", password=SECRET)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What else the command needs: a home, and an instance whose storage is a file."""
+    directory = tmp_path / "dagster"
+    directory.mkdir()
+    (directory / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
+    return {"DAGSTER_HOME": str(directory), "DAYBREAK_HOME": str(tmp_path / "home")}
+
+
+def run(given: DatabaseSettings, environment: dict[str, str], *arguments: str | Path, **more: str) -> Done:
+    home = Path(environment["DAYBREAK_HOME"])
+    return daybreak(environment_of(given, home) | environment | more, *arguments)
+
+
+def present(health: DatabaseSettings) -> set[str]:
+    with psycopg.connect(health.conninfo()) as administrator:
+        rows = administrator.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(ROLES)])
+        return {row[0] for row in rows}
+
+
+def apply(given: DatabaseSettings, **variables: str) -> roles.Applied:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        return roles.apply(given)
+
+
+def reads(given: DatabaseSettings, role: str, query: str) -> int:
+    with database.connect(replace(given, user=role, password=SECRET)) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    return int(row[0]) if row else 0
+
+
+# --- By whom ---------------------------------------------------------------------------------------------
+
+
+def test_an_ordinary_owner_imports_without_roles_and_is_told(
+    health: DatabaseSettings, environment: dict[str, str]
+) -> None:
+    importer = owned(health)
+    up = run(importer, environment, "migrate", "up")
+    assert up.returncode == 0
+    (warning,) = up.stderr.splitlines()
+    assert re.search(r"warning: .*daybreak_importer may not make roles \(CREATEROLE\).*roles apply", warning)
+    done = run(importer, environment, "import", "--data-dir", SAMPLE, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "warning: role daybreak_app is missing" in done.stderr
+    assert present(health) == set()
+    assert "may not make roles" in one_line(run(importer, environment, "roles", "apply"))
+    shown = run(importer, environment, "roles", "show")
+    assert (shown.returncode, shown.stdout.count("missing")) == (0, 4)
+    assert run(importer, environment, "import", "--data-dir", SAMPLE, "--full").returncode == 0
+
+
+def test_an_owner_who_may_make_roles_makes_all_and_says_what_administrators_lack(
+    health: DatabaseSettings, environment: dict[str, str]
+) -> None:
+    importer = owned(health, "CREATEROLE", "CREATEDB")
+    up = run(importer, environment, "migrate", "up", DAYBREAK_READONLY_PASSWORD=SECRET)
+    assert up.returncode == 0
+    assert present(health) == set(ROLES)
+    (line,) = [line for line in up.stderr.splitlines() if line.startswith("daybreak_admin")]
+    assert "CREATEROLE, CREATEDB" in line
+    assert "may not give it SUPERUSER, BYPASSRLS" in line
+    assert "set DAYBREAK_ADMIN_PASSWORD" in line
+    done = run(importer, environment, "import", "--data-dir", SAMPLE)
+    assert (done.returncode, "warning" in done.stderr) == (0, False)
+    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM questionnaires") > 0
+    with psycopg.connect(health.conninfo()) as administrator:
+        rows = administrator.execute(
+            "SELECT DISTINCT relowner::regrole::text FROM pg_class"
+            " WHERE relnamespace = 'reporting'::regnamespace AND relkind = 'v'"
+        ).fetchall()
+        assert rows == [("daybreak_reporting",)]
+        # A member would see what the views' owner sees: no soft-deleted row.
+        members = administrator.execute(
+            "SELECT FROM pg_auth_members WHERE roleid = 'daybreak_reporting'::regrole"
+            " AND member = 'daybreak_importer'::regrole AND NOT admin_option"
+        ).fetchall()
+        assert members == []
+
+
+def test_an_administrator_who_is_no_superuser_may_still_do_everything_with_the_data(
+    health: DatabaseSettings,
+) -> None:
+    importer = owned(health, "CREATEROLE")
+    runner.upgrade(importer)
+    apply(importer, DAYBREAK_ADMIN_PASSWORD=SECRET)
+    administrator = replace(health, user="daybreak_admin", password=SECRET)
+    with database.connect(administrator, key=KEY) as connection:
+        for name in [*TABLES, "ingest.imports", "ingest.quarantine", "privacy.key_check", "users"]:
+            connection.execute(f"SELECT * FROM {name}".encode())
+        for name in TABLES:
+            connection.execute(f"SELECT * FROM reporting.{name}".encode())
+            connection.execute(f"TRUNCATE {name} CASCADE".encode())
+        connection.execute(
+            "SELECT nextval('ingest.imports_id_seq'), ingest.text_array('a'), privacy.key('seal')"
+        )
+        connection.execute("CREATE TABLE public.mine (id int)")
+
+
+def test_what_an_administrator_applied_keeps_working_for_an_ordinary_owner(
+    health: DatabaseSettings, environment: dict[str, str]
+) -> None:
+    """On a managed server: roles by the administrator, migrations and imports by the owner."""
+    importer = owned(health)
+    runner.upgrade(importer)
+    apply(health, DAYBREAK_READONLY_PASSWORD=SECRET, DAYBREAK_APP_PASSWORD=SECRET)
+    with psycopg.connect(health.conninfo()) as administrator:
+        owner = administrator.execute(
+            "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        ).fetchall()
+    assert owner == [("daybreak_importer",)]
+    runner.downgrade(importer, "9")
+    up = run(importer, environment, "migrate", "up")
+    assert up.returncode == 0
+    assert (
+        "may not give the reporting views" in up.stderr
+    )  # made anew, so the administrator is needed once more
+    apply(health)
+    runner.upgrade(importer)
+    done = run(importer, environment, "import", "--data-dir", SAMPLE)
+    assert (done.returncode, "warning" in done.stderr) == (0, False)
+    with psycopg.connect(importer.conninfo()) as connection:
+        # As a later migration does, without any privilege on the views.
+        connection.execute("SELECT reporting.clear(), reporting.refresh()")
+    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM kinships") > 0
+    assert reads(health, "daybreak_app", "SELECT count(*) FROM kinships") > 0
+
+
+def test_an_importer_sees_and_keeps_soft_deleted_rows_and_keeps_foreign_keys_cheap(
+    health: DatabaseSettings, environment: dict[str, str]
+) -> None:
+    importer = owned(health, "CREATEROLE")
+    runner.upgrade(importer)
+    apply(importer)
+    run(importer, environment, "import", "--data-dir", SAMPLE)
+    with database.connect(importer, key=KEY) as connection:
+        connection.execute("UPDATE contracts SET _fivetran_deleted = true")
+        row = connection.execute("SELECT count(*) FROM contracts").fetchone()
+        assert row
+        assert row[0] > 0
+        connection.execute("ALTER TABLE org_contracts DROP CONSTRAINT org_contracts_contract_id_fkey")
+        connection.commit()
+        connection.execute(
+            "ALTER TABLE org_contracts ADD CONSTRAINT org_contracts_contract_id_fkey"
+            " FOREIGN KEY (contract_id) REFERENCES contracts (id)"
+        )
+        # Validated by one query. The slow way, row by row, locks each parent row, which shows in its xmax.
+        locked = connection.execute("SELECT count(*) FROM contracts WHERE xmax = pg_current_xact_id()::xid")
+        assert locked.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("role", ["daybreak_app", "daybreak_readonly", "daybreak_admin"])
+@pytest.mark.parametrize("command", [("migrate", "up"), ("migrate", "down"), ("import",), ("check",)])
+def test_people_and_applications_do_not_import(
+    own_server: DatabaseSettings, environment: dict[str, str], role: str, command: tuple[str, ...]
+) -> None:
+    line = one_line(run(replace(own_server, user=role), environment, *command))
+    assert f"DB_USER is {role}" in line
+    assert "daybreak_importer" in line
+
+
+def test_tables_that_belong_to_the_application_are_refused(health: DatabaseSettings) -> None:
+    _administer(health, "CREATE ROLE {} LOGIN", "daybreak_app")
+    runner.upgrade(health)
+    with psycopg.connect(health.conninfo()) as administrator:
+        administrator.execute("ALTER SCHEMA ingest OWNER TO daybreak_app")
+    with pytest.raises(UsageError, match=r"belong to daybreak_app.*REASSIGN OWNED"):
+        apply(health)
+    assert present(health) == {"daybreak_app"}  # all or nothing
+
+
+# --- Logging in --------------------------------------------------------------------------------------------
+
+
+def test_without_a_password_a_role_is_there_and_cannot_log_in(health: DatabaseSettings) -> None:
+    runner.upgrade(health)
+    done = apply(health)
+    assert any(
+        "daybreak_app: cannot log in" in line and "DAYBREAK_APP_PASSWORD" in line for line in done.lines
+    )
+    with pytest.raises(UsageError, match=r"refuses user|cannot log in"):
+        reads(health, "daybreak_app", "SELECT 1")
+
+
+def test_a_password_stays_when_the_environment_no_longer_has_it(health: DatabaseSettings) -> None:
+    runner.upgrade(health)
+    apply(health, DAYBREAK_APP_PASSWORD="first", DAYBREAK_APP_CONNECTION_LIMIT="7")
+    apply(health, DAYBREAK_APP_PASSWORD=SECRET)
+    done = apply(health)
+    assert "daybreak_app: can log in, at most 7 connections" in done.lines
+    assert reads(health, "daybreak_app", "SELECT count(*) FROM documents") == 0
+    with pytest.raises(UsageError, match="refuses user"):
+        database.connect(replace(health, user="daybreak_app", password="first"))
+
+
+def test_an_import_lets_a_role_in_whose_password_came_later(
+    health: DatabaseSettings, environment: dict[str, str]
+) -> None:
+    assert run(health, environment, "migrate", "up").returncode == 0
+    assert (
+        "nothing to apply" in run(health, environment, "migrate", "up", DAYBREAK_APP_PASSWORD=SECRET).stdout
+    )
+    assert reads(health, "daybreak_app", "SELECT count(*) FROM documents") == 0
+
+
+@pytest.mark.parametrize("password", [SECRET, 'it\'s \\ "quoted" %s $1', "пароль 密码", "x" * 500])
+def test_any_password_works(health: DatabaseSettings, password: str) -> None:
+    apply(health, DAYBREAK_APP_PASSWORD=password)
+    with database.connect(replace(health, user="daybreak_app", password=password)) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("daybreak_app",)
+
+
+def test_no_password_reaches_the_servers_log(health: DatabaseSettings, home: Path) -> None:
+    data = local_data.existing_data(home)
+    assert data
+    with psycopg.connect(health.conninfo(), autocommit=True) as administrator:
+        for setting in (
+            "log_statement = 'all'",
+            "log_min_error_statement = 'error'",
+            "log_min_messages = 'debug1'",
+        ):
+            administrator.execute(f"ALTER SYSTEM SET {setting}".encode())
+        administrator.execute("SELECT pg_reload_conf()")
+        try:
+            apply(health, DAYBREAK_APP_PASSWORD=SECRET)
+            # One that fails, too: the server logs the statement with its context.
+            administrator.execute("CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'maker'")
+            administrator.execute("ALTER ROLE daybreak_app SUPERUSER")
+            with pytest.raises(UsageError, match="may not apply"):
+                apply(replace(health, user="maker", password="maker"), DAYBREAK_APP_PASSWORD=SECRET)
+        finally:
+            administrator.execute("ALTER SYSTEM RESET ALL")
+            administrator.execute("SELECT pg_reload_conf()")
+            administrator.execute("DROP ROLE IF EXISTS maker")
+    logged = "".join(path.read_text(errors="replace") for path in (data / "log").iterdir())
+    assert "CREATE ROLE" in logged
+    assert SECRET not in logged
+    assert "SCRAM-SHA-256$" not in logged
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many", "1.5", "9999999", "²"])
+def test_a_limit_that_is_none_is_wrong_usage(
+    own_server: DatabaseSettings, environment: dict[str, str], limit: str
+) -> None:
+    line = one_line(run(own_server, environment, "roles", "apply", DAYBREAK_READONLY_CONNECTION_LIMIT=limit))
+    assert "DAYBREAK_READONLY_CONNECTION_LIMIT" in line
+    assert present(own_server) == set()
+
+
+# --- Again, elsewhere, at once -------------------------------------------------------------------------------
+
+
+def test_applying_again_changes_nothing(health: DatabaseSettings) -> None:
+    runner.upgrade(health)
+    first = apply(health)
+    before = dump(health)
+    assert apply(health) == first
+    assert dump(health) == before
+
+
+def test_what_was_granted_by_hand_to_the_roles_is_taken_back(health: DatabaseSettings) -> None:
+    runner.upgrade(health)
+    apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
+    with psycopg.connect(health.conninfo()) as administrator:
+        administrator.execute("GRANT USAGE ON SCHEMA public TO daybreak_readonly")
+        administrator.execute("GRANT SELECT ON clinicians TO daybreak_readonly")
+        administrator.execute("GRANT SELECT (email) ON clinicians TO daybreak_reporting")
+        administrator.execute("GRANT ALL ON SCHEMA ingest TO PUBLIC")
+        administrator.execute("ALTER ROLE daybreak_readonly BYPASSRLS CREATEDB")
+    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM public.clinicians") == 0
+    apply(health)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reads(health, "daybreak_readonly", "SELECT count(*) FROM public.clinicians")
+    with psycopg.connect(health.conninfo()) as administrator:
+        row = administrator.execute(
+            "SELECT has_column_privilege('daybreak_reporting', 'clinicians', 'email', 'SELECT'),"
+            " has_schema_privilege('daybreak_readonly', 'ingest', 'USAGE'),"
+            " (SELECT rolbypassrls OR rolcreatedb FROM pg_roles WHERE rolname = 'daybreak_readonly')"
+        ).fetchone()
+    assert row == (False, False, False)
+
+
+def test_an_ordinary_import_looks_once_and_applies_nothing(
+    health: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name, value in (health.environment() | environment | {"ENCRYPTION_KEY": KEY}).items():
+        monkeypatch.setenv(name, value)
+    applied: list[str] = []
+    honest = roles.apply
+
+    def counted(given: DatabaseSettings) -> roles.Applied:
+        applied.append(given.name)
+        return honest(given)
+
+    monkeypatch.setattr(roles, "apply", counted)
+    for _ in range(3):
+        with pipeline.ready():
+            pass
+    assert applied == ["health"]
+    _administer(health, "ALTER ROLE {} RENAME TO {}", "daybreak_app", "daybreak_importer")
+    with pipeline.ready():
+        pass
+    assert applied == ["health"] * 2
+    assert present(health) == set(ROLES)
+
+
+def test_migrations_go_down_and_up_under_the_grants(health: DatabaseSettings) -> None:
+    runner.upgrade(health)
+    apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
+    first = dump(health)
+    for to in ("9", "5", "0"):
+        runner.downgrade(health, to)
+        runner.upgrade(health)
+        apply(health)
+        assert dump(health) == first
+        assert reads(health, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
+
+
+def test_a_column_that_a_view_shows_can_be_taken_back(health: DatabaseSettings, tmp_path: Path) -> None:
+    for migration in runner.migrations():
+        for file in (migration.upgrade_file, migration.rollback_file):
+            shutil.copy(file, tmp_path)
+    (tmp_path / "900_x.sql").write_text("ALTER TABLE documents ADD COLUMN audience text;")
+    (tmp_path / "900_x.rollback.sql").write_text("ALTER TABLE documents DROP COLUMN audience;")
+    number = len(runner.migrations()) + 1
+    for suffix in ("sql", "rollback.sql"):
+        (tmp_path / f"900_x.{suffix}").rename(tmp_path / f"{number:03d}_x.{suffix}")
+    runner.upgrade(health)
+    apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
+    runner.upgrade(health, directory=tmp_path)
+    # Between a migration and its grants the view goes on without the column that its owner may not read.
+    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
+    with psycopg.connect(health.conninfo()) as administrator:
+        administrator.execute("GRANT SELECT (audience) ON documents TO daybreak_reporting")
+        administrator.execute("SELECT reporting.refresh()")
+    assert reads(health, "daybreak_readonly", "SELECT count(audience) FROM documents") == 0
+    runner.downgrade(health, str(number - 1), directory=tmp_path)
+    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
+
+
+def test_a_second_database_of_the_server_gets_its_own_grants(health: DatabaseSettings) -> None:
+    second = replace(health, name="second")
+    _administer(health, "CREATE DATABASE {}", second.name)
+    try:
+        for given in (health, second):
+            runner.upgrade(given)
+        apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
+        with database.connect(second) as connection:
+            assert not roles.is_current(connection)
+        apply(second)
+        for given in (health, second):
+            assert reads(given, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
+            with database.connect(given) as connection:
+                assert roles.is_current(connection)
+    finally:
+        _administer(health, "DROP DATABASE {} WITH (FORCE)", second.name)
+
+
+def test_many_at_once_on_two_databases_all_succeed(health: DatabaseSettings) -> None:
+    second = replace(health, name="second")
+    _administer(health, "CREATE DATABASE {}", second.name)
+    try:
+        for given in (health, second):
+            runner.upgrade(given)
+        failures: list[UsageError] = []
+
+        def attempt(given: DatabaseSettings) -> None:
+            try:
+                roles.apply(given)
+            except UsageError as error:
+                failures.append(error)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DAYBREAK_APP_PASSWORD", SECRET)
+            threads = [threading.Thread(target=attempt, args=[given]) for given in (health, second) * 4]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert failures == []
+        assert present(health) == set(ROLES)
+    finally:
+        _administer(health, "DROP DATABASE {} WITH (FORCE)", second.name)
+
+
+def test_roles_can_be_made_before_a_backup_is_restored(health: DatabaseSettings) -> None:
+    done = apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
+    assert present(health) == set(ROLES)
+    assert any("migrate up" in warning for warning in done.warnings)
+
+
+def test_an_ordinary_owners_dump_has_every_row_and_comes_back(
+    health: DatabaseSettings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Row-level security is forced: pg_dump then wants to be told that it may filter, and no policy filters the owner."""
+    importer = owned(health, "CREATEROLE", "CREATEDB")
+    runner.upgrade(importer)
+    apply(importer)
+    run(importer, environment, "import", "--data-dir", SAMPLE)
+    with psycopg.connect(health.conninfo()) as administrator:
+        administrator.execute("UPDATE documents SET _fivetran_deleted = true")
+        rows = administrator.execute("SELECT id, label FROM documents ORDER BY id").fetchall()
+    assert rows
+    file = tmp_path / "dump"
+    programs = server_programs.find()
+    password = os.environ | {"PGPASSWORD": SECRET}
+    subprocess.run(
+        [
+            programs / "pg_dump",
+            "-Fc",
+            "--enable-row-security",
+            f"--file={file}",
+            f"--dbname={importer.conninfo()}",
+        ],
+        check=True,
+    )
+    second = replace(importer, name="second")
+    _administer(health, "CREATE DATABASE {} OWNER {}", second.name, importer.user)
+    try:
+        with psycopg.connect(replace(health, name="second").conninfo()) as administrator:
+            for extension in ("pgcrypto", "pg_trgm", "btree_gin"):
+                administrator.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
+        subprocess.run(
+            [programs / "pg_restore", "--no-owner", "--no-acl", f"--dbname={second.conninfo()}", file],
+            env=password,
+            check=False,  # comments on extensions belong to their owner
+            capture_output=True,
+        )
+        with database.connect(second) as connection:
+            assert connection.execute("SELECT id, label FROM documents ORDER BY id").fetchall() == rows
+            assert not roles.is_current(connection)
+        assert apply(second, DAYBREAK_READONLY_PASSWORD=SECRET).warnings == []
+        assert reads(second, "daybreak_readonly", "SELECT count(*) FROM reporting.documents") == 0
+        assert reads(second, "daybreak_readonly", "SELECT count(*) FROM reporting.kinships") > 0
+    finally:
+        _administer(health, "DROP DATABASE {} WITH (FORCE)", second.name)
+
+
+def test_the_variables_are_named_after_the_roles() -> None:
+    assert settings.role_variable("daybreak_app", "PASSWORD") == "DAYBREAK_APP_PASSWORD"
