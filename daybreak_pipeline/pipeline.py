@@ -18,7 +18,7 @@ from daybreak_pipeline import database, instance
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
-from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.privacy import audit, keys
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES, import_order
 
@@ -112,6 +112,7 @@ def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str,
             runner.upgrade(health)
         with database.connect(health, key=key) as connection:
             keys.verify(connection)
+            audit.keep_ahead(connection)
         environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)
         yield health, environment
 
