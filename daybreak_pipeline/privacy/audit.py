@@ -34,6 +34,21 @@ _CHANGES = """
 """
 
 
+# By name, not by regproc: that would need a right on schema audit.
+_NOT_RECORDED = """
+    SELECT c.relname::text FROM pg_class c
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND 4 <> (
+        SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND (n.nspname, p.proname) = ('audit', 'record_change'))
+    UNION ALL
+    SELECT 'audit.' || c.relname FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+    WHERE s.nspname = 'audit' AND c.relkind IN ('r', 'p') AND 2 <> (
+        SELECT count(*) FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+        WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND p.pronamespace = s.oid AND p.proname = 'refuse_change')
+    ORDER BY 1
+"""
+
+
 @dataclass(frozen=True)
 class Change:
     """One line of the trail. ``before`` holds old values, personal ones among them, where they were asked for.
@@ -105,6 +120,9 @@ def changes(  # noqa: PLR0913 - each narrows the search
         role: by sessions that logged in, or acted, as this role.
         limit: how many at the most; all where None.
         values: unseal the old values: personal data.
+
+    Raises:
+        UsageError: the role may not read the trail.
     """
     if since is not None and since.tzinfo is None:
         since = since.replace(tzinfo=UTC)
@@ -116,8 +134,12 @@ def changes(  # noqa: PLR0913 - each narrows the search
         "limit": limit,
         "values": values,
     }
-    with connection.cursor(row_factory=class_row(Change)) as cursor:
-        return cursor.execute(_CHANGES, parameters).fetchall()
+    try:
+        with connection.cursor(row_factory=class_row(Change)) as cursor:
+            return cursor.execute(_CHANGES, parameters).fetchall()
+    except psycopg.errors.InsufficientPrivilege:
+        msg = f"role {connection.info.user} may not read the audit trail: log in as one that may"
+        raise UsageError(msg) from None
 
 
 def record_import(
@@ -135,12 +157,27 @@ def record_import(
         )
 
 
+def require_whole(connection: Connection) -> None:
+    """Make sure that every table's changes are recorded, and that no line can be changed.
+
+    Raises:
+        UsageError: somebody has disabled or dropped a trigger.
+    """
+    tables = [name for (name,) in connection.execute(_NOT_RECORDED)]
+    if tables:
+        msg = (
+            f"triggers of the audit trail are missing or disabled on {', '.join(tables)}: find out who did that, then "
+            "ALTER TABLE … ENABLE ALWAYS TRIGGER …, or SELECT audit.watch('…') where they are gone"
+        )
+        raise UsageError(msg)
+
+
 def keep_ahead(connection: Connection) -> None:
     """Make the trail's partitions for the coming months, where this session's role owns it.
 
     Never inside a long transaction: a new partition is locked until the end of it.
     """
-    owned = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('audit.changes')"
+    owned = "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'audit'"
     # Somebody else holds the table: three months are made ahead, and meanwhile there is a default partition.
     with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
         row = connection.execute(owned).fetchone()

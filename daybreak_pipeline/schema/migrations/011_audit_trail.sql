@@ -94,8 +94,8 @@ SELECT i.inhrelid::regclass AS partition, bounds.range[1]::timestamptz AS starts
 FROM pg_inherits i
 JOIN pg_class c ON c.oid = i.inhrelid,
 LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), $$FROM \('([^']+)'\) TO \('([^']+)'\)$$) AS bounds (range)
-WHERE i.inhparent = 'audit.changes'::regclass;
-COMMENT ON VIEW audit.partitions IS 'The partitions of audit.changes and their times; the default partition, which takes what no other does, has none.';
+WHERE i.inhparent = 'audit.changes'::regclass AND bounds.range IS NOT NULL;
+COMMENT ON VIEW audit.partitions IS 'The partitions of audit.changes and their times, without the default partition, which takes what no other does.';
 
 CREATE FUNCTION audit.add_partition(name TEXT, bounds TEXT) RETURNS VOID
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -108,12 +108,11 @@ BEGIN
     EXECUTE format('CREATE TRIGGER append_only_truncate BEFORE TRUNCATE ON audit.%I '
                    'FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change()', name);
     EXECUTE format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER append_only_truncate', name);
-    EXECUTE format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER append_only', name);
 END $$;
-COMMENT ON FUNCTION audit.add_partition(TEXT, TEXT) IS 'Adds a partition with its guards, which are not all inherited.';
+COMMENT ON FUNCTION audit.add_partition(TEXT, TEXT) IS 'Adds a partition with its guards: that of the rows is inherited as it is, that of TRUNCATE is not.';
 
 CREATE FUNCTION audit.ensure_partitions(months_ahead INTEGER DEFAULT 3) RETURNS INTEGER
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s' AS $$
 DECLARE
     this_month TIMESTAMPTZ := date_trunc('month', clock_timestamp());
     month TIMESTAMPTZ;
@@ -122,10 +121,7 @@ DECLARE
     name TEXT;
     made INTEGER := 0;
 BEGIN
-    IF NOT EXISTS (SELECT FROM audit.changes_default)
-       AND (SELECT count(*) FROM audit.partitions p WHERE p.starts >= this_month) > months_ahead THEN
-        RETURN 0;
-    END IF;
+    -- Before any look at a table: who has looked and waits then would keep out the one who is at work.
     PERFORM pg_advisory_xact_lock(hashtext('daybreak.audit'));
 
     -- Lines that came when their month had no partition yet: the default partition becomes that of their months.
@@ -142,7 +138,6 @@ BEGIN
         EXECUTE format('ALTER INDEX audit.changes_default_table_name_row_id_changed_at_idx RENAME TO %I',
                        name || '_table_name_row_id_changed_at_idx');
         EXECUTE format('ALTER TABLE audit.changes ATTACH PARTITION audit.%I FOR VALUES FROM (%L) TO (%L)', name, first, last);
-        EXECUTE format('ALTER TABLE audit.%I ENABLE ALWAYS TRIGGER append_only', name);
         EXECUTE format('COMMENT ON TABLE audit.%I IS %L', name, format('Lines of the audit trail, FOR VALUES FROM (%L) TO (%L).', first, last));
         PERFORM audit.add_partition('changes_default', 'DEFAULT');
         made := 1;
@@ -168,7 +163,7 @@ SELECT audit.add_partition('changes_default', 'DEFAULT');
 SELECT audit.ensure_partitions();
 
 CREATE FUNCTION audit.retain(months INTEGER) RETURNS TABLE (dropped TEXT, lines BIGINT)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s' AS $$
 DECLARE
     old RECORD;
 BEGIN
@@ -222,6 +217,7 @@ RETURNS TABLE (changed_columns TEXT[], old_values JSONB) LANGUAGE sql STABLE AS 
                 LATERAL (SELECT CASE WHEN e.key LIKE '%\_encrypted' THEN left(e.key, -10) END AS plain) s
                 WHERE e.value IS DISTINCT FROM after -> e.key
                   AND e.key NOT IN ('name_tokens', '_source_hash', '_import_id', '_record_number')
+                OFFSET 0 -- or each value would be opened again wherever it is named
             ) d
         ) opened
         -- The same value sealed again is no change, and one that its plain column tells as well is told once.
@@ -234,7 +230,7 @@ COMMENT ON FUNCTION audit.differences(JSONB, JSONB, BYTEA) IS
     'What an UPDATE changed of a row, given as JSON, and the values before; with no row after, all of a deleted row. Sealed values are opened, so that the one seal around all is the only one that a key rotation has to renew.';
 
 CREATE FUNCTION audit.record_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET bytea_output = 'hex' AS $$
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' SET bytea_output = 'hex' SET jit = off AS $$
 DECLARE
     seal_key BYTEA;
     lost BIGINT;
