@@ -18,6 +18,8 @@ from daybreak_pipeline.tables import TABLES
 if TYPE_CHECKING:
     from daybreak_pipeline.privacy.audit import Change
 
+_NAMED = 3
+
 
 @click.group(cls=Group)
 def audit() -> None:
@@ -115,11 +117,12 @@ def prune(months: int | None, yes: bool) -> None:  # noqa: FBT001 - click passes
         if not yes:
             _ask_before_loss(old, kept)
         for name, lines in trail.retain(connection, kept):
-            click.echo(f"dropped {name}, {lines:,} lines")
+            click.echo(f"dropped {name}, lines: {lines:,}")
 
 
 def _ask_before_loss(old: list[str], kept: int) -> None:
-    question = f"{len(old)} parts of the audit trail are older than {kept} months ({old[0]} to {old[-1]})"
+    more = f" and {len(old) - _NAMED} more" if len(old) > _NAMED else ""
+    question = f"in the audit trail older than {kept} months: {', '.join(old[:_NAMED])}{more}"
     if not sys.stdin.isatty():
         msg = f"{question}: repeat with --yes to drop them for good"
         raise UsageError(msg)

@@ -81,7 +81,7 @@ class Change:
             return ", ".join(self.changed_columns)
         if self.import_id is not None:
             return f"import {self.import_id}: {self.rows_inserted} inserted, {self.rows_updated} updated"
-        return f"{self.rows_deleted} rows" if self.rows_deleted is not None else ""
+        return f"rows: {self.rows_deleted}" if self.rows_deleted is not None else ""
 
     @property
     def who(self) -> str:

@@ -58,7 +58,7 @@ def test_who_changed_a_row_since_is_told_without_values(export: Export) -> None:
 def test_a_row_that_a_truncate_took_has_a_story_too(export: Export) -> None:
     export.load("documents", record("documents", "x"))
     export.connection.execute("TRUNCATE documents")
-    assert " UTC TRUNCATE 1 rows by daybreak from " in _story(export, "documents", "x")
+    assert " UTC TRUNCATE rows: 1 by daybreak from " in _story(export, "documents", "x")
 
 
 def test_a_record_that_never_loaded_has_a_story_too(export: Export) -> None:
