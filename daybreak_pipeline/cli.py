@@ -18,6 +18,7 @@ from types import FrameType
 import click
 
 from daybreak_pipeline import settings
+from daybreak_pipeline.cli_audit import audit
 from daybreak_pipeline.cli_migrate import migrate
 from daybreak_pipeline.cli_quarantine import quarantine
 from daybreak_pipeline.cli_roles import roles
@@ -51,6 +52,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+main.add_command(audit)
 main.add_command(migrate)
 main.add_command(quarantine)
 main.add_command(roles)
@@ -138,7 +140,7 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 @click.argument("table", type=click.Choice(list(TABLES)), metavar="TABLE")
 @click.argument("row_id", metavar="ID")
 def trace(table: str, row_id: str) -> None:
-    """Tell the story of one row: files, hashes, record numbers, what was wrong and what was repaired."""
+    """Tell the story of one row: files, hashes, record numbers, what was wrong, repaired and changed by whom."""
     from daybreak_pipeline import database, pipeline
     from daybreak_pipeline.importer.trace import trace as story
 

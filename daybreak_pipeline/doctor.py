@@ -10,7 +10,7 @@ from pathlib import Path
 from daybreak_pipeline import database, settings, web
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import sources
-from daybreak_pipeline.privacy import keys, roles
+from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
@@ -64,6 +64,8 @@ def _server() -> list[Finding]:
                     findings.append(_roles(connection))
             if applied == newest and findings[0].good:
                 findings.append(_tried("key fits the database", lambda: _key_fits(health)))
+            if applied == newest:
+                findings.append(_tried("audit trail", lambda: _recorded(health)))
             return findings
     except DaybreakError as error:
         return [Finding("server", good=False, text=str(error))]
@@ -96,6 +98,12 @@ def _key_fits(health: settings.DatabaseSettings) -> str:
     with database.connect(health, key=keys.load()) as connection:
         keys.verify(connection)
     return "yes"
+
+
+def _recorded(health: settings.DatabaseSettings) -> str:
+    with database.connect(health) as connection:
+        audit.require_whole(connection)
+    return "changes of every table are recorded"
 
 
 def _export(export: Path) -> Finding:

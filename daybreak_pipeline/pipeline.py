@@ -19,7 +19,7 @@ from daybreak_pipeline import database, instance
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
-from daybreak_pipeline.privacy import keys, roles
+from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES, import_order
 
@@ -121,6 +121,7 @@ def ready(
             runner.upgrade(health, key=key)
         with database.connect(health, key=key) as connection:
             keys.verify(connection)
+            audit.keep_ahead(connection)
         for warning in roles.ensure(health).warnings:
             warn(warning)
         environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)

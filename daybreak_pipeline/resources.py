@@ -16,7 +16,7 @@ from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.staging import Progress
-from daybreak_pipeline.privacy import keys, roles
+from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 
@@ -53,6 +53,7 @@ class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
         with database.connect(self._settings, key=keys.load(), autocommit=True) as connection:
             runner.require_newest(connection)
             keys.verify(connection)
+            audit.keep_ahead(connection)
             yield connection
 
 

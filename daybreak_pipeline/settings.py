@@ -22,6 +22,8 @@ DAGSTER_DATABASE = "dagster"
 DEFAULT_USER = "daybreak_importer"
 MOST_CONNECTIONS = 262143  # PostgreSQL's own bound
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+AUDIT_MONTHS = 72
+"""Six years: 45 CFR 164.316(b)(2)(i)."""
 ENVIRONMENTS = ("development", "staging", "production")
 
 
@@ -171,3 +173,16 @@ def environment() -> str:
         msg = f"DAYBREAK_ENV is not one of {', '.join(ENVIRONMENTS)}"
         raise UsageError(msg)
     return name
+
+
+def audit_months() -> int:
+    """Return for how many months the audit trail is kept: ``DAYBREAK_AUDIT_MONTHS``, six years by default.
+
+    Raises:
+        UsageError: the variable is not a number of months.
+    """
+    text = os.environ.get("DAYBREAK_AUDIT_MONTHS", "") or str(AUDIT_MONTHS)
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        msg = "DAYBREAK_AUDIT_MONTHS is not a number of months: set it to 1 or more, or leave it out for 72"
+        raise UsageError(msg)
+    return int(text)

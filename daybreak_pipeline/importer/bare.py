@@ -45,13 +45,22 @@ _PARTS = """
            obj_description(i.indexrelid, 'pg_class'), 3
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     WHERE i.indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM own WHERE own.conindid = i.indexrelid)
+    UNION ALL
+    -- Triggers of the audit trail would have every row copied for them; an import is recorded as a whole.
+    SELECT 'trigger', t.tgrelid::regclass::text, t.tgname, CASE t.tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
+           NULL, 5
+    FROM pg_trigger t
+    WHERE t.tgrelid = %(table)s::regclass AND t.tgenabled IN ('A', 'O') AND t.tgfoid = to_regproc('audit.record_change')
     ORDER BY place, 3
 """
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A constraint or index, as the catalog defines it. ``place`` orders building: keys, indexes, references."""
+    """A constraint, index or audit trigger, as the catalog defines it.
+
+    ``place`` orders building: keys, indexes, references, triggers.
+    """
 
     kind: str
     owner: str
@@ -63,6 +72,10 @@ class _Part:
     def drop(self) -> sql.Composed:
         if self.kind == "index":
             return sql.SQL("DROP INDEX {}").format(sql.SQL(self.owner))
+        if self.kind == "trigger":
+            return sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}").format(
+                sql.SQL(self.owner), sql.Identifier(self.name)
+            )
         return sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
             sql.SQL(self.owner), sql.Identifier(self.name)
         )
@@ -70,6 +83,10 @@ class _Part:
     def build(self) -> sql.SQL | sql.Composed:
         if self.kind == "index":
             return sql.SQL(self.definition)
+        if self.kind == "trigger":
+            return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(
+                sql.SQL(self.owner), sql.SQL(self.definition), sql.Identifier(self.name)
+            )
         return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
             sql.SQL(self.owner), sql.Identifier(self.name), sql.SQL(self.definition)
         )

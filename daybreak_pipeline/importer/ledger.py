@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.privacy import audit
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -79,7 +80,10 @@ def count(work: Work) -> Accounting:
 
 
 def write(connection: Connection, entry: Entry) -> None:
-    """Add a row to the ledger. The database refuses one whose records are not all accounted for."""
+    """Add a row to the ledger, and one to the audit trail where rows were changed.
+
+    The database refuses one whose records are not all accounted for.
+    """
     values = {f"rows_{name}": value for name, value in asdict(entry.accounting).items()}
     values["field_issues"] = values.pop("rows_field_issues")
     values |= {
@@ -106,6 +110,13 @@ def write(connection: Connection, entry: Entry) -> None:
                 %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s)
         """,
         values,
+    )
+    audit.record_import(
+        connection,
+        entry.table_name,
+        entry.id,
+        inserted=entry.accounting.inserted,
+        updated=entry.accounting.updated,
     )
 
 

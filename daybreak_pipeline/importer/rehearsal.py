@@ -1,6 +1,6 @@
 """A rehearsal: the whole import in one transaction that is rolled back, with its checks.
 
-The same code as the real one, table by table; afterwards nothing of it is left, not even a used number.
+The same code as the real one, table by table; afterwards nothing of it is left, not even a used number of the ledger's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from daybreak_pipeline.tables import TABLES
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-# Numbers are not given back by a rollback; a restarted sequence is.
+# Numbers are not given back by a rollback; a restarted sequence is. Not so the audit trail's: restarting it would
+# hold up everybody who writes until the rehearsal ends, and its numbers may have gaps.
 _KEEP_SEQUENCES = """
     DO $$
     DECLARE

@@ -26,6 +26,7 @@ from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.privacy import audit
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
@@ -199,6 +200,7 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
 def _replay(begun: _Import) -> Result:
     entry = begun.replay()
     restored = heal.restore_references(begun.connection, begun.catalog, to_others=True, to_itself=True)
+    audit.record_import(begun.connection, begun.table, entry.id, updated=restored)
     return begun.result(entry, None, references_restored=restored)
 
 
@@ -229,6 +231,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     restored = heal.restore_references(
         connection, catalog, to_others=hope.references, to_itself=entry.accounting.inserted > 0
     )
+    audit.record_import(connection, begun.table, entry.id, updated=restored)
     return begun.result(entry, source, references_restored=restored)
 
 

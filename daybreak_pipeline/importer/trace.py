@@ -1,4 +1,4 @@
-"""The story of one row: which file and record it came from, what was wrong with it, what was repaired."""
+"""The story of one row: which file and record it came from, what was wrong with it, what was repaired, who changed it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
+
+from daybreak_pipeline.privacy import audit
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -24,6 +26,8 @@ def trace(connection: Connection, table: str, row_id: str) -> Iterator[str]:
     yield from _row(connection, table, row_id)
     yield from _quarantined(connection, table, row_id)
     yield from _issues(connection, table, row_id)
+    for change in reversed(audit.changes(connection, table=table, row_id=row_id)):
+        yield f"audit: {change.describe()}"
 
 
 def _row(connection: Connection, table: str, row_id: str) -> Iterator[str]:

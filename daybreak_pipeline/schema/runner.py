@@ -167,12 +167,12 @@ def downgrade(
 
 
 def tables_with_rows(connection: Connection) -> list[str]:
-    """Return which of the plan's tables exist and hold rows."""
+    """Return which of the plan's tables exist and hold rows, and the audit trail where it does."""
     result = []
-    for name in TABLES:
-        exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"public.{name}"]).fetchone()
-        if exists and exists[0] and database.has_rows(connection, sql.Identifier("public", name)):
-            result.append(name)
+    for schema, name in [*(("public", name) for name in TABLES), ("audit", "changes")]:
+        exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.{name}"]).fetchone()
+        if exists and exists[0] and database.has_rows(connection, sql.Identifier(schema, name)):
+            result.append(name if schema == "public" else f"{schema}.{name}")
     return result
 
 

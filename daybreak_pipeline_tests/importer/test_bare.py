@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from daybreak_pipeline.importer import bare
 from daybreak_pipeline.settings import DatabaseSettings
@@ -16,6 +17,10 @@ _SCHEMA = """
     SELECT i.indrelid::regclass::text, i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid),
            obj_description(i.indexrelid, 'pg_class')
     FROM pg_index i WHERE i.indrelid::regclass::text !~ '\\.'
+    UNION ALL
+    SELECT t.tgrelid::regclass::text, t.tgname, pg_get_triggerdef(t.oid) || t.tgenabled::text,
+           obj_description(t.oid, 'pg_trigger')
+    FROM pg_trigger t WHERE NOT t.tgisinternal
     ORDER BY 1, 2, 3
 """
 
@@ -64,6 +69,20 @@ def test_indexes_of_an_empty_table_are_built_once_after_the_load(export: Export,
     assert rebuilt == []
     export.load("questionnaires", record("questionnaires"))
     assert {"public.idx_questionnaires_subject", "public.questionnaires"} <= built(export)
+
+
+def test_the_audit_triggers_are_off_while_the_table_is_bare_and_on_again_afterwards(export: Export) -> None:
+    """Left on, they would have every row copied for them, although they record none of an import's."""
+
+    def states() -> list[tuple[str]]:
+        return export.connection.execute(
+            "SELECT DISTINCT tgenabled::text FROM pg_trigger "
+            "WHERE tgfoid = 'audit.record_change'::regproc AND tgrelid = 'questionnaires'::regclass"
+        ).fetchall()
+
+    with bare.loaded(export.connection, sql.Identifier("public", "questionnaires"), records=1):
+        assert states() == [("D",)]
+    assert states() == [("A",)]
 
 
 def test_a_table_with_rows_is_left_as_it_is(export: Export, rebuilt: list[str]) -> None:

@@ -24,11 +24,18 @@ def _rehearse(export: Export, *names: str) -> Rehearsal:
 
 
 def _dump(database: DatabaseSettings) -> list[str]:
-    """Return the whole database as text: schema, rows and the numbers of its sequences."""
+    """Return the whole database as text: schema, rows and the numbers of its sequences.
+
+    But for the audit trail's, whose numbers have gaps in any case: every rolled-back transaction leaves one.
+    """
     done = subprocess.run(
         [client("pg_dump"), database.conninfo()], check=True, capture_output=True, text=True
     )
-    return [line for line in done.stdout.splitlines() if not line.startswith("\\")]
+    return [
+        line
+        for line in done.stdout.splitlines()
+        if not line.startswith("\\") and "setval('audit.changes_id_seq'" not in line
+    ]
 
 
 def test_it_says_what_the_import_then_does(export: Export) -> None:

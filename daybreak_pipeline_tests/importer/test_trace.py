@@ -41,6 +41,26 @@ def test_a_row_of_an_application_says_so(export: Export) -> None:
     assert "written by an application" in _story(export, "documents", "own")
 
 
+def test_who_changed_a_row_since_is_told_without_values(export: Export) -> None:
+    export.load("clinicians", record("clinicians", "x", first_name="Geheimnis"), record("clinicians", "y"))
+    export.connection.execute("UPDATE clinicians SET first_name = 'Neu', care_provider_status = 1")
+    export.connection.execute("DELETE FROM clinicians")
+    story = _story(export, "clinicians", "x")
+    assert (
+        " UTC UPDATE care_provider_status, first_name by daybreak from 127.0.0.1 (daybreak)\naudit: " in story
+    )
+    assert " UTC DELETE by daybreak from 127.0.0.1 (daybreak)" in story
+    assert "has no row" in story
+    assert story.count("audit: ") == 2
+    assert "Geheimnis" not in story
+
+
+def test_a_row_that_a_truncate_took_has_a_story_too(export: Export) -> None:
+    export.load("documents", record("documents", "x"))
+    export.connection.execute("TRUNCATE documents")
+    assert " UTC TRUNCATE rows: 1 by daybreak from " in _story(export, "documents", "x")
+
+
 def test_a_record_that_never_loaded_has_a_story_too(export: Export) -> None:
     export.load("documents", record("documents", "bad", version="many"))
     story = _story(export, "documents", "bad")

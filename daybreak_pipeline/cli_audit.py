@@ -1,0 +1,131 @@
+"""``daybreak audit``: who changed what, and for how long that is kept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.cli_shared import Group, console, json_option
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.privacy.audit import Change
+
+_NAMED = 3
+
+
+@click.group(cls=Group)
+def audit() -> None:
+    """See who changed which row, when and from where; drop what is older than must be kept."""
+
+
+@audit.command("show")
+@click.option("--table", type=click.Choice(list(TABLES)), metavar="TABLE", help="Of this table only.")
+@click.option("--id", "row_id", metavar="ID", help="Of this row only, and TRUNCATEs.")
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]),
+    help="From this time on, UTC.",
+)
+@click.option("--role", help="By this role only.")
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(min=1), help="How many at the most."
+)
+@click.option("--values", is_flag=True, help="Unseal the old values: personal data.")
+@json_option
+def show(  # noqa: PLR0913, PLR0917 - click passes each option
+    table: str | None,
+    row_id: str | None,
+    since: datetime | None,
+    role: str | None,
+    limit: int,
+    values: bool,  # noqa: FBT001 - click passes flags so
+    as_json: bool,  # noqa: FBT001 - as above
+) -> None:
+    """List changes, newest first; without --values no value of any row."""
+    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline.privacy import audit as trail
+    from daybreak_pipeline.privacy import keys
+
+    with (
+        pipeline.ready(migrate=False) as (health, _),
+        database.connect(health, key=keys.load() if values else None) as connection,
+    ):
+        found = trail.changes(
+            connection, table=table, row_id=row_id, since=since, role=role, limit=limit, values=values
+        )
+    if as_json:
+        hidden = set() if values else {"before"}
+        lines = [{k: v for k, v in asdict(change).items() if k not in hidden} for change in found]
+        click.echo(json.dumps(lines, default=str))
+    elif not found:
+        click.echo("no such change is on record")
+    else:
+        _show(found, values=values)
+        if len(found) == limit:
+            click.echo(f"the newest {limit}: --limit shows more, --table, --id, --since and --role choose")
+
+
+def _show(found: list[Change], *, values: bool) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("when (UTC)", "action", "table", "row", "what", "who", "from"):
+        table.add_column(heading, overflow="fold")
+    if values:
+        table.add_column("before", overflow="fold")
+    for change in found:
+        cells = [f"{change.changed_at:%Y-%m-%d %H:%M:%S}", change.action, change.table_name]
+        cells += [change.row_id or "", change.what, change.who, change.origin]
+        table.add_row(*cells, *([_before(change)] if values else []))
+    console().print(table, highlight=False, markup=False)
+
+
+def _before(change: Change) -> str:
+    if change.before is not None:
+        return json.dumps(change.before, ensure_ascii=False)
+    if change.sealed:
+        return "(sealed with another key)"
+    return "(not kept: the session had no key)" if change.action in {"UPDATE", "DELETE"} else ""
+
+
+@audit.command("prune")
+@click.option(
+    "--months",
+    type=click.IntRange(min=1),
+    help="Keep so many months (default: DAYBREAK_AUDIT_MONTHS, or 72: six years).",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def prune(months: int | None, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Drop the months of the trail that are older than must be kept. The trail says so afterwards."""
+    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline.privacy import audit as trail
+
+    kept = months or settings.audit_months()
+    with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
+        old = trail.older_partitions(connection, kept)
+        if not old:
+            click.echo(f"nothing is older than {kept} months")
+            return
+        if not yes:
+            _ask_before_loss(old, kept)
+        for name, lines in trail.retain(connection, kept):
+            click.echo(f"dropped {name}, lines: {lines:,}")
+
+
+def _ask_before_loss(old: list[str], kept: int) -> None:
+    more = f" and {len(old) - _NAMED} more" if len(old) > _NAMED else ""
+    question = f"in the audit trail older than {kept} months: {', '.join(old[:_NAMED])}{more}"
+    if not sys.stdin.isatty():
+        msg = f"{question}: repeat with --yes to drop them for good"
+        raise UsageError(msg)
+    if not click.confirm(f"{question}. Drop them for good?"):
+        msg = "nothing was changed"
+        raise UsageError(msg)
