@@ -18,6 +18,7 @@ from types import FrameType
 import click
 
 from daybreak_pipeline import settings
+from daybreak_pipeline.cli_keys import keys
 from daybreak_pipeline.cli_migrate import migrate
 from daybreak_pipeline.cli_quarantine import quarantine
 from daybreak_pipeline.cli_shared import (
@@ -50,6 +51,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+main.add_command(keys)
 main.add_command(migrate)
 main.add_command(quarantine)
 

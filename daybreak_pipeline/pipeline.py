@@ -90,26 +90,35 @@ class Outcome:
         }
 
 
+def provide_schema(health: DatabaseSettings, *, migrate: bool = True) -> None:
+    """Bring the schema into a database that has none, or migrate an older one.
+
+    One on an older migration is migrated when it is the embedded one or ``migrate`` says so, and is the
+    administrator's to migrate otherwise.
+
+    Raises:
+        UsageError: the login or the schema is not as it must be.
+    """
+    from daybreak_pipeline import settings
+
+    with database.connect(health) as connection:
+        applied = runner.current_revision(connection)
+        if applied and settings.given_database() and not migrate:
+            runner.require_newest(connection)
+    if applied != runner.newest_revision():
+        runner.upgrade(health)
+
+
 @contextmanager
 def ready(*, migrate: bool = True) -> Iterator[tuple[DatabaseSettings, dict[str, str]]]:
-    """Yield a running server with the schema in place, and the environment for Dagster.
-
-    A database without any schema gets it; one on an older migration is migrated when it is the embedded
-    one, and is the administrator's to migrate otherwise.
+    """Yield a running server with the schema in place (``provide_schema``), and the environment for Dagster.
 
     Raises:
         UsageError: the server, the login, the key or the schema is not as it must be.
     """
-    from daybreak_pipeline import settings
-
     with database.serving() as health:
         key = keys.load()
-        with database.connect(health) as connection:
-            applied = runner.current_revision(connection)
-            if applied and settings.given_database() and not migrate:
-                runner.require_newest(connection)
-        if applied != runner.newest_revision():
-            runner.upgrade(health)
+        provide_schema(health, migrate=migrate)
         with database.connect(health, key=key) as connection:
             keys.verify(connection)
         environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)

@@ -161,7 +161,9 @@ class Expressions:
         return call("jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[])", keys, values)
 
     def content_hash(self) -> sql.Composable:
-        """Return the keyed hash of all that a record can change in the row.
+        """Return the keyed hash of all that a record can change in the row: its digest, permuted by AES-256.
+
+        Unlike an HMAC it can be carried over to another key without the record (ADR 0007).
 
         Columns are taken in the order of their names, so that a file with its columns rearranged holds
         the same records. ``record_send`` writes lengths and NULLs, so no two contents look alike.
@@ -173,7 +175,7 @@ class Expressions:
         row = sql.SQL(", ").join(
             call("s.{}", column) for name in columns if (column := self.stage.column(name))
         )
-        return call("hmac(record_send(ROW({})), {}, 'sha256')", row, HASH_KEY)
+        return call("encrypt(sha256(record_send(ROW({}))), {}, 'aes-ecb/pad:none')", row, HASH_KEY)
 
     def _if_present(self, name: str) -> sql.Composable:
         column = self.catalog.by_name.get(name)

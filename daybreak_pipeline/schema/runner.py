@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -243,5 +244,9 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
     from alembic import op
 
     connection = cast("Connection", op.get_bind().connection.driver_connection)
-    connection.execute(path.read_bytes())
+    try:
+        connection.execute(path.read_bytes())
+    except psycopg.errors.RaiseException as error:  # what a migration has to tell people
+        msg = f"migration {migration.revision}: {error.diag.message_primary}"
+        raise UsageError(msg) from None
     applied.append(migration)
