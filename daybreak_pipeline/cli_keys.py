@@ -37,7 +37,11 @@ def rotate() -> None:
         pipeline.provide_schema(health, migrate=False)
         exchange = key_files.exchange()
         with database.connect(health, autocommit=True) as connection, progress_line() as tell:
-            outcome = rotation.rotate(connection, exchange, tell)
+            try:
+                outcome = rotation.rotate(connection, exchange, tell)
+            except KeyboardInterrupt:
+                click.echo("daybreak keys rotate goes on where this stopped", err=True)
+                raise
         old = key_files.promote() if exchange.kept else None
     _show(outcome)
     if exchange.kept:
