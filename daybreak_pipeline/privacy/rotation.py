@@ -325,8 +325,8 @@ class _Step:
             self.connection.execute(_BATCH_SETTINGS)
             begun = position is not None
             after = Jsonb(position)
-            select = self.target.lock if self.phase == "re-encrypt" else self.target.find
-            row = self.connection.execute(select(begun=begun), {"after": after, "batch": batch}).fetchone()
+            find = self.target.find(begun=begun)
+            row = self.connection.execute(find, {"after": after, "batch": batch}).fetchone()
             rows, last = row or (0, None)
             if rows:
                 up_to = {

@@ -102,22 +102,12 @@ class Target:
         lower = self._bound(">", "after") if begun else sql.SQL("true")
         return sql.SQL("{} AND {}").format(lower, self._bound("<=", "up_to"))
 
-    def lock(self, *, begun: bool) -> sql.Composed:
-        """Return the statement that locks the next ``batch`` rows and yields their number and the last key.
-
-        The lock lets others read the rows and refer to them; it is what the UPDATE that follows takes anyway.
-        """
-        return self._next(begun=begun, locking=sql.SQL("FOR NO KEY UPDATE"))
-
     def find(self, *, begun: bool) -> sql.Composed:
-        """Return the statement that yields number and last key of the next ``batch`` rows."""
-        return self._next(begun=begun, locking=sql.SQL(""))
-
-    def _next(self, *, begun: bool, locking: sql.SQL) -> sql.Composed:
+        """Return the query for number and last key of the next ``batch`` rows."""
         return sql.SQL(
             """
             WITH next AS MATERIALIZED (
-                SELECT {key} FROM {table} t WHERE {after} ORDER BY {key} LIMIT %(batch)s {locking}
+                SELECT {key} FROM {table} t WHERE {after} ORDER BY {key} LIMIT %(batch)s
             )
             SELECT (SELECT count(*) FROM next),
                    (SELECT jsonb_build_array({key}) FROM next t ORDER BY {descending} LIMIT 1)
@@ -126,7 +116,6 @@ class Target:
             key=self._key,
             table=self._table,
             after=self._bound(">", "after") if begun else sql.SQL("true"),
-            locking=locking,
             descending=_list([sql.SQL("{} DESC").format(_column(name)) for name, _ in self.key]),
         )
 
@@ -147,7 +136,10 @@ class Target:
         )
 
     def _rekey(self, condition: sql.Composed) -> sql.Composed:
-        """Return the UPDATE. What no key opens stays as it is."""
+        """Return the UPDATE. What no key opens stays as it is.
+
+        It reads nothing but the row itself, so that of a row that others change meanwhile it takes the newest version.
+        """
         values = [
             (
                 name,

@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -98,13 +99,6 @@ def held_open(settings: DatabaseSettings, key: str, statement: str) -> Connectio
     session = database.connect(settings, key=key)
     session.execute(statement.encode())
     return session
-
-
-def until_rotating(settings: DatabaseSettings) -> None:
-    deadline = time.monotonic() + 20
-    while query(settings, "SELECT previous_sealed IS NOT NULL FROM privacy.key_check") != [(True,)]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 class Rotating:
@@ -597,6 +591,21 @@ def test_it_waits_for_a_locked_row_and_then_sees_its_newest_version(interrupted:
     assert ("Edited",) in query(interrupted, "SELECT last_name FROM app.patients_and_guardians", NEW)
 
 
+def test_a_row_that_is_edited_in_the_moment_it_is_re_encrypted_keeps_the_edit(
+    interrupted: DatabaseSettings,
+) -> None:
+    editing = held_open(interrupted, NEW, f"UPDATE patients_and_guardians SET last_name = 'Edited' {LAST}")
+    running = Rotating(interrupted)
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while query(interrupted, blocked) == [(0,)]:
+        time.sleep(0.01)
+    editing.commit()
+    editing.close()
+    running.join()
+    assert readable(interrupted, KEY)[0] == 0
+    assert ("Edited",) in query(interrupted, "SELECT last_name FROM app.patients_and_guardians", NEW)
+
+
 def test_a_row_that_changed_its_key_behind_its_back_is_found_by_the_verification(
     interrupted: DatabaseSettings,
 ) -> None:
@@ -684,14 +693,8 @@ def test_dangling_references_heal_after_it(export: Export, migrated: DatabaseSet
         ]
         again.load("clinicians", record("clinicians", "late"))
         again.load("patients_and_guardians")
-        assert again.rows("patients_and_guardians", "supervisor_id") == [(psycopg_uuid("late"),)]
+        assert again.rows("patients_and_guardians", "supervisor_id") == [(UUID(uuid("late")),)]
         assert again.issues("patients_and_guardians") == []
-
-
-def psycopg_uuid(word: str) -> Any:
-    from uuid import UUID
-
-    return UUID(uuid(word))
 
 
 @pytest.mark.parametrize(
