@@ -19,6 +19,7 @@ import click
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli_audit import audit
+from daybreak_pipeline.cli_keys import keys
 from daybreak_pipeline.cli_migrate import migrate
 from daybreak_pipeline.cli_quarantine import quarantine
 from daybreak_pipeline.cli_roles import roles
@@ -53,6 +54,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 main.add_command(audit)
+main.add_command(keys)
 main.add_command(migrate)
 main.add_command(quarantine)
 main.add_command(roles)

@@ -95,30 +95,41 @@ def _warn(text: str) -> None:
     sys.stderr.write(f"daybreak: warning: {text}\n")
 
 
+def provide_schema(health: DatabaseSettings, *, migrate: bool = True) -> None:
+    """Bring the schema into a database that has none, or migrate an older one.
+
+    One on an older migration is migrated when it is the embedded one or ``migrate`` says so, and is the
+    administrator's to migrate otherwise.
+
+    Raises:
+        UsageError: the login or the schema is not as it must be.
+    """
+    from daybreak_pipeline import settings
+
+    roles.require_importer(health)
+    with database.connect(health) as connection:
+        applied = runner.current_revision(connection)
+        if applied and settings.given_database() and not migrate:
+            runner.require_newest(connection)
+    if applied != runner.newest_revision():
+        runner.upgrade(health, key=keys.held())
+
+
 @contextmanager
 def ready(
     *, migrate: bool = True, warn: Callable[[str], None] = _warn
 ) -> Iterator[tuple[DatabaseSettings, dict[str, str]]]:
-    """Yield a running server with the schema in place, and the environment for Dagster.
+    """Yield a running server with the schema in place (``provide_schema``), and the environment for Dagster.
 
-    A database without any schema gets it; one on an older migration is migrated when it is the embedded
-    one, and is the administrator's to migrate otherwise. Roles and grants are applied where they are missing;
-    ``warn`` hears of what cannot be granted, which keeps nobody from importing.
+    Roles and grants are applied where they are missing; ``warn`` hears of what cannot be granted, which keeps
+    nobody from importing.
 
     Raises:
         UsageError: the server, the login, the key or the schema is not as it must be.
     """
-    from daybreak_pipeline import settings
-
     with database.serving() as health:
-        roles.require_importer(health)
         key = keys.load()
-        with database.connect(health) as connection:
-            applied = runner.current_revision(connection)
-            if applied and settings.given_database() and not migrate:
-                runner.require_newest(connection)
-        if applied != runner.newest_revision():
-            runner.upgrade(health, key=key)
+        provide_schema(health, migrate=migrate)
         with database.connect(health, key=key) as connection:
             keys.verify(connection)
             audit.keep_ahead(connection)

@@ -30,7 +30,11 @@ _NAMES = (f"test_{number}" for number in itertools.count())
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own DB_HOST or DAYBREAK_HOME must never be tested on."""
     for name in list(os.environ):
-        if name.startswith(("DB_", "DAYBREAK_", "DAGSTER_")) or name in {"ENCRYPTION_KEY", "NODE_ENV"}:
+        if name.startswith(("DB_", "DAYBREAK_", "DAGSTER_")) or name in {
+            "ENCRYPTION_KEY",
+            "NEW_ENCRYPTION_KEY",
+            "NODE_ENV",
+        }:
             monkeypatch.delenv(name)
 
 

@@ -252,7 +252,7 @@ def test_views_show_null_without_the_key(session: Connection, migrated: Database
 
 
 @every_table
-def test_views_show_null_with_another_key(
+def test_views_show_null_with_another_key_as_long_as_the_database_has_none(
     session: Connection, migrated: DatabaseSettings, table: str
 ) -> None:
     insert(session, table)

@@ -167,12 +167,11 @@ class Expressions:
         return call("jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[])", keys, values)
 
     def content_hash(self) -> sql.Composable:
-        """Return the keyed hash of all that a record can change in the row.
+        """Return the keyed hash of all that a record can change in the row: its digest, permuted by AES-256.
 
         Columns are taken in the order of their names, so that a file with its columns rearranged holds
-        the same records. ``record_send`` writes lengths and NULLs, so no two contents look alike. Encrypting
-        the digest (two blocks that look random: no mode hides more than ECB) keys it so that nobody without the key
-        can test a guess, and so that a new key can take the place of the old one without the file.
+        the same records. ``record_send`` writes lengths and NULLs, so no two contents look alike. Unlike an
+        HMAC the hash can be carried over to another key without the record (ADR 0007).
         """
         kept = {column.name for column in self.in_file} | {"op"}
         if self.keeps_unknown:

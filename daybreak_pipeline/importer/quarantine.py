@@ -143,8 +143,8 @@ def _keep_records(work: Work, parameters: dict[str, object]) -> None:
         INSERT INTO ingest.quarantine AS q
             (import_id, table_name, record_number, row_id, reasons, record_encrypted, record_key)
         SELECT %(import_id)s, %(table)s, n.record, n.row_id, r.reasons, privacy.seal(n.content::text, {seal_key}),
-               hmac(convert_to(coalesce('id ' || n.row_id, 'content ' || n.occurrence || ' ' || n.content), 'UTF8'),
-                    {hash_key}, 'sha256')
+               encrypt(sha256(convert_to(coalesce('id ' || n.row_id, 'content ' || n.occurrence || ' ' || n.content),
+                                         'UTF8')), {hash_key}, 'aes-ecb/pad:none')
         FROM numbered n JOIN reasons r ON r.record = n.record
         ORDER BY n.record -- when they are tried again, that is their order: the first of two with one key wins
         ON CONFLICT (table_name, record_key) WHERE resolved_at IS NULL DO UPDATE

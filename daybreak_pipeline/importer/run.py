@@ -26,7 +26,7 @@ from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.importer.staging import Progress
-from daybreak_pipeline.privacy import audit
+from daybreak_pipeline.privacy import audit, keys
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
@@ -186,6 +186,7 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
             # Triggers that touch what clients write stand aside for this very transaction.
             connection.execute("SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true)")
             connection.execute(_LOCAL_SETTINGS)
+            keys.hold(connection)
             return work()
     except SourceError as error:
         reason = str(error)

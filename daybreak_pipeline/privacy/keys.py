@@ -1,4 +1,4 @@
-"""The encryption key: where it comes from and whether it is good enough.
+"""The encryption key: where it comes from, whether it is good enough and fits, and how files of keys are exchanged.
 
 Sub-keys are derived in the database (``privacy.key``), which is the only place that uses them.
 """
@@ -10,16 +10,20 @@ import binascii
 import os
 import re
 import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline import settings
+from daybreak_pipeline import local_data, settings
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 KEY_BYTES = 32
+TRY_ALONE = "SELECT pg_try_advisory_xact_lock(hashtext('daybreak.key'), 0)"
+"""Takes what ``hold`` shares for oneself alone, if nobody has it."""
 _HOW = "generate one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
 
@@ -58,8 +62,13 @@ def key_file() -> Path:
     return settings.home() / "encryption.key"
 
 
-def parse(text: str) -> str:
-    """Return a key of 32 bytes, given in hex or base64, as 64 hex digits.
+def next_key_file() -> Path:
+    """Return where the embedded server's new key is kept while a rotation is unfinished."""
+    return settings.home() / "encryption.key.next"
+
+
+def parse(text: str, name: str = "ENCRYPTION_KEY") -> str:
+    """Return a key of 32 bytes, given in hex or base64, as 64 hex digits. Messages call it ``name``.
 
     Raises:
         UsageError: it has another length or form, or too few different bytes to be random.
@@ -73,33 +82,173 @@ def parse(text: str) -> str:
         except (binascii.Error, ValueError):
             raw = b""
     if len(raw) != KEY_BYTES:
-        msg = f"ENCRYPTION_KEY is not 32 bytes in hex or base64: {_HOW}"
+        msg = f"{name} is not 32 bytes in hex or base64: {_HOW}"
         raise UsageError(msg)
     if len(set(raw)) < KEY_BYTES // 2:
         # 32 random bytes have 30 different values on average, fewer than 16 practically never.
-        msg = f"ENCRYPTION_KEY is not random: {_HOW}"
+        msg = f"{name} is not random: {_HOW}"
         raise UsageError(msg)
     return raw.hex()
 
 
+@dataclass(frozen=True)
+class State:
+    """How a session's key stands: whether it is the database's (None: that has none yet), and whether it is
+    being rotated.
+    """
+
+    fits: bool | None
+    rotating: bool
+
+
+def state(connection: Connection) -> State:
+    """Return how the session's key stands. Changes nothing."""
+    row = connection.execute(
+        """
+        SELECT coalesce(check_value = privacy.sub_key(
+                   privacy.root_key(nullif(current_setting('daybreak.encryption_key', true), '')), 'check'), false),
+               previous_sealed IS NOT NULL
+        FROM privacy.key_check
+        """
+    ).fetchone()
+    return State(*row) if row else State(fits=None, rotating=False)
+
+
 def verify(connection: Connection) -> None:
-    """Refuse a key other than the one this database was first used with.
+    """Refuse a key other than the database's, and any while that is being rotated.
 
     The first use stores a check value derived from the key, from which the key cannot be told.
 
     Raises:
-        UsageError: the database was used with another key; nothing was written.
+        UsageError: nothing was written; the message says what to do.
     """
     with connection.transaction():
-        connection.execute(
-            "INSERT INTO privacy.key_check (check_value) VALUES (privacy.required_key('check')) ON CONFLICT DO NOTHING"
-        )
-        row = connection.execute(
-            "SELECT check_value = privacy.key('check') FROM privacy.key_check"
-        ).fetchone()
-        if not row or not row[0]:
-            msg = "this database was encrypted with another key: set ENCRYPTION_KEY to the key it was first used with"
+        if state(connection).fits is None:
+            connection.execute(
+                "INSERT INTO privacy.key_check (check_value) VALUES (privacy.required_key('check')) "
+                "ON CONFLICT DO NOTHING"
+            )
+        found = state(connection)
+        if found.rotating:
+            with_both = "" if _from_files() else ", with ENCRYPTION_KEY and NEW_ENCRYPTION_KEY as it began"
+            msg = f"a rotation of the encryption key is unfinished: finish it with daybreak keys rotate{with_both}"
             raise UsageError(msg)
+        if not found.fits:
+            raise UsageError(_other_key())
+
+
+def hold(connection: Connection) -> None:
+    """Keep the key from being rotated until the session's transaction ends.
+
+    Raises:
+        UsageError: a rotation is unfinished, or the key is not the database's.
+    """
+    connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext('daybreak.key'), 0)")
+    verify(connection)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """The keys of a rotation: the one in use and the new one, so far as they are there (hex).
+
+    ``kept`` tells that they are the embedded server's files.
+    """
+
+    current: str | None
+    new: str | None
+    kept: bool
+
+    def require_current(self) -> str:
+        """Return the key in use.
+
+        Raises:
+            UsageError: it is missing.
+        """
+        if self.current:
+            return self.current
+        msg = f"{key_file()} is missing: restore it from a backup, what is in the database needs it"
+        raise UsageError(msg)
+
+    def require_new(self) -> str:
+        """Return the new key; with the embedded server it is made, and on disk when this returns.
+
+        Raises:
+            UsageError: it was not given.
+        """
+        if self.new:
+            return self.new
+        if self.kept:
+            return _kept(next_key_file())
+        msg = f"NEW_ENCRYPTION_KEY is not set: it is the key to rotate to, {_HOW}"
+        raise UsageError(msg)
+
+    @property
+    def missing(self) -> str:
+        """Say that the new key of an unfinished rotation is not there."""
+        if not self.kept:
+            return (
+                "a rotation of the encryption key is unfinished, and NEW_ENCRYPTION_KEY is not the key that it "
+                "rotates to: set it as it was when the rotation began"
+            )
+        lacks = "is not the key that it rotates to" if self.new else "is missing"
+        return (
+            f"a rotation of the encryption key is unfinished, and {next_key_file()} {lacks}: restore that file, "
+            "what is re-encrypted already needs it"
+        )
+
+
+def exchange() -> Exchange:
+    """Return the keys to rotate: ``ENCRYPTION_KEY`` and ``NEW_ENCRYPTION_KEY``, or the embedded server's files.
+
+    Raises:
+        UsageError: a key is missing or weak.
+    """
+    new = os.environ.get("NEW_ENCRYPTION_KEY", "").strip()
+    if not _from_files():
+        return Exchange(load(), parse(new, "NEW_ENCRYPTION_KEY") if new else None, kept=False)
+    if new:
+        msg = "NEW_ENCRYPTION_KEY is set without ENCRYPTION_KEY: the embedded server's new key is made, leave it out"
+        raise UsageError(msg)
+    if not next_key_file().exists():
+        return Exchange(load(), None, kept=True)
+    current = _read(key_file()) if key_file().exists() else None
+    return Exchange(current, _read(next_key_file()), kept=True)
+
+
+def promote() -> Path | None:
+    """Make the embedded server's new key its key, and return where the old one is kept (None: nothing to do).
+
+    At every moment there is a key; repeating this after a crash does what is left.
+    """
+    fresh, path = next_key_file(), key_file()
+    if not fresh.exists():
+        return None
+    earlier = [old for old in path.parent.glob(f"{path.name}.old-*") if path.exists() and old.samefile(path)]
+    old = earlier[0] if earlier else path.with_name(f"{path.name}.old-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    try:
+        if path.exists() and not earlier:
+            path.chmod(0o600)
+            os.link(path, old)
+        fresh.replace(path)
+        local_data.flush_directory(path.parent)
+    except OSError as error:
+        msg = f"cannot exchange the key files in {path.parent}: {error.strerror}; then run daybreak keys rotate again"
+        raise UsageError(msg) from None
+    return old
+
+
+def _from_files() -> bool:
+    """Say whether the key is the embedded server's, kept in files."""
+    return not os.environ.get("ENCRYPTION_KEY", "").strip() and settings.given_database() is None
+
+
+def _other_key() -> str:
+    if _from_files() and next_key_file().exists():
+        return f"the key was rotated, but {key_file()} is still the old one: run daybreak keys rotate to exchange it"
+    return (
+        "this database was encrypted with another key: set ENCRYPTION_KEY to the key it was first used with or last "
+        "rotated to"
+    )
 
 
 def _read(path: Path) -> str:
@@ -114,6 +263,7 @@ def _kept(path: Path) -> str:
     """Return the key in a file, made on first use; two commands at once agree on one."""
     try:
         if not path.exists():
+            _refuse_to_make_a_third(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_name(f".{path.name}.{os.getpid()}")
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -127,7 +277,15 @@ def _kept(path: Path) -> str:
                 pass
             finally:
                 fresh.unlink()
+            local_data.flush_directory(path.parent)
         return _read(path)
     except OSError as error:
         msg = f"cannot keep the encryption key in {path}: {error.strerror}"
         raise UsageError(msg) from None
+
+
+def _refuse_to_make_a_third(path: Path) -> None:
+    """Make no key where one was lost beside the files of a rotation: a fresh one would open nothing."""
+    if path == key_file() and next_key_file().exists():
+        msg = f"{path} is missing: run daybreak keys rotate, which finishes the exchange of keys if one has begun"
+        raise UsageError(msg)

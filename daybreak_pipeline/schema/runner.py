@@ -272,6 +272,9 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
             "set ENCRYPTION_KEY to the key of this database"
         )
         raise UsageError(msg) from None
+    except psycopg.errors.RaiseException as error:  # what a migration has to tell people
+        msg = f"migration {migration.revision}: {error.diag.message_primary}"
+        raise UsageError(msg) from None
     _tend_reporting(connection, "SELECT reporting.refresh()")
     applied.append(migration)
 
