@@ -438,7 +438,7 @@ def test_on_a_terminal_the_command_asks(
     finally:
         os.close(ours)
         os.close(theirs)
-    assert "1 tables hold rows (documents)" in output
+    assert "2 tables hold rows (documents, audit.changes)" in output
     assert process.returncode == code, output
     assert int(runner.newest_revision()) - int(revision(migrated) or 0) == revisions_back
     assert query(migrated, "SELECT id::text FROM documents") == [(uuid("kept"),)]
