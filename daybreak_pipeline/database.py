@@ -102,15 +102,23 @@ def has_rows(connection: Connection, table: sql.Composable) -> bool:
 def explain(database: DatabaseSettings, error: psycopg.OperationalError) -> str:
     """Return one line that says why a connection failed and what to look at."""
     where = f"{database.host}:{database.port}"
+    user, name = database.user, database.name
     text = str(error)
-    if "password authentication failed" in text or "no password supplied" in text:
-        return f"the server at {where} refuses user {database.user}: check DB_USER and DB_PASSWORD"
-    if "does not exist" in text and "database" in text:
-        return f"the server at {where} has no database {database.name}: create it, or set DB_NAME"
-    if "is not permitted to log in" in text:
-        return f"user {database.user} cannot log in at {where}: set its password with daybreak roles apply"
-    if "too many connections" in text or "too many clients" in text:
-        return f"the server at {where} has no connection left for user {database.user}: end some, or raise its limit"
+    refused = f"the server at {where} refuses user {user}: check DB_USER and DB_PASSWORD"
+    full = f"the server at {where} has no connection left for user {user}: end some, or raise its limit"
+    # What libpq says, and what that means here.
+    meanings = {
+        "password authentication failed": refused,
+        "no password supplied": refused,
+        f'database "{name}" does not exist': f"the server at {where} has no database {name}: create it, or set DB_NAME",
+        "permission denied for database": f"user {user} may not connect to database {name} at {where}: grant it CONNECT",
+        "is not permitted to log in": f"user {user} cannot log in at {where}: set its password with daybreak roles apply",
+        "too many connections": full,
+        "too many clients": full,
+    }
+    for sign, meaning in meanings.items():
+        if sign in text:
+            return meaning
     problem = _explain_tls(database, text)
     if problem:
         return f"no TLS connection to {where}: {problem}"

@@ -72,7 +72,7 @@ def test_a_given_servers_key_is_rotated(given: Environment) -> None:
     ]
     done = daybreak(given | {"NEW_ENCRYPTION_KEY": NEW}, "keys", "rotate")
     assert done.returncode == 0, done
-    assert "in 2 rows of" in done.stdout
+    assert "in 3 rows of" in done.stdout
     assert "set ENCRYPTION_KEY to the new key" in done.stdout
     assert "VACUUM" in done.stdout
     assert tells_no_key(done)

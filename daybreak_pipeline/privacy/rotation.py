@@ -32,8 +32,9 @@ PATIENCE = 60.0
 """Seconds that older transactions get to end in."""
 _PAUSE = 0.5
 
-# Triggers stand aside: for the importer's transactions, and audit's for a rotation's. A rotation gives way before the server takes two sessions that wait
-# for each other for a deadlock (deadlock_timeout, 1 s) and ends the other one.
+# Triggers stand aside: for the importer's transactions, and audit's for a rotation's. A rotation gives way
+# before the server takes two sessions that wait for each other for a deadlock (deadlock_timeout, 1 s) and ends
+# the other one.
 _BATCH_SETTINGS = """
     SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true),
            set_config('daybreak.rotation_xid', pg_current_xact_id()::text, true),
@@ -91,6 +92,7 @@ def rotate(
     try:
         _alone(connection)
         found = sealed.targets(connection)
+        _refuse_hidden_rows(connection, found)
         rotation_id = _resume(connection, exchange) or _begin(connection, exchange, tell, patience)
         if rotation_id is None:
             return Outcome(None, finished_before=True)
@@ -163,6 +165,27 @@ def _alone(connection: Connection, patience: float = 10.0) -> None:
             msg = "another rotation of the key is running: wait for it, daybreak keys status tells how far it is"
             raise UsageError(msg)
         time.sleep(0.1)
+
+
+def _refuse_hidden_rows(connection: Connection, found: list[Target]) -> None:
+    """Make sure that row-level security hides no row from this session: it would keep the old key, unseen."""
+    rows = connection.execute(
+        """
+        SELECT t.relation FROM unnest(%s::text[]) AS t (relation)
+        WHERE row_security_active(t.relation) AND (
+            NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation::regclass AND p.polpermissive
+                        AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) = 'true')
+            OR EXISTS (SELECT FROM pg_policy p, unnest(p.polroles) AS named (role)
+                       WHERE p.polrelid = t.relation::regclass AND NOT p.polpermissive
+                         AND (named.role = 0 OR pg_has_role(named.role, 'USAGE'))))
+        ORDER BY 1
+        """,
+        [[target.relation for target in found]],
+    ).fetchall()
+    if rows:
+        names = ", ".join(name for (name,) in rows)
+        msg = f"row-level security hides rows of {names} from user {connection.info.user}: rotate the key as the owner"
+        raise UsageError(msg)
 
 
 def _use(connection: Connection, key: str) -> keys.State:

@@ -138,3 +138,12 @@ def test_a_table_that_somebody_holds_is_loaded_as_it_is(
         assert "public.idx_questionnaires_subject" not in built(export)
         timeout = export.connection.execute("SHOW lock_timeout").fetchone()
         assert timeout == ("0",)
+
+
+@pytest.mark.parametrize("column", ["services", "end_date", "terms"])
+def test_a_bad_value_in_a_file_that_is_read_in_parallel_is_found(export: Export, column: str) -> None:
+    """PostgreSQL looks at large tables with several processes, in which it cannot try a cast."""
+    many = [record("contracts", f"number {n}", contract_url="x" * 500) for n in range(20_000)]
+    done = export.load("contracts", *many, record("contracts", "bad", **{column: '["broken'}))
+    refused = 0 if column == "terms" else 1
+    assert (done["inserted"], done.get("quarantined", 0)) == (len(many) + 1 - refused, refused)

@@ -125,6 +125,32 @@ def test_an_ordinary_owner_imports_without_roles_and_is_told(
     assert run(importer, environment, "import", "--data-dir", SAMPLE, "--full").returncode == 0
 
 
+def test_an_ordinary_owner_rotates_the_key_of_every_row_or_none(
+    health: DatabaseSettings, environment: dict[str, str]
+) -> None:
+    importer = owned(health)
+    assert run(importer, environment, "import", "--data-dir", SAMPLE).returncode == 0
+    new_key = KEY[::-1]
+    _execute(
+        health, "CREATE POLICY hidden ON patients_and_guardians AS RESTRICTIVE USING (email IS NOT NULL)"
+    )
+    refused = one_line(run(importer, environment, "keys", "rotate", NEW_ENCRYPTION_KEY=new_key))
+    assert "row-level security hides rows of public.patients_and_guardians" in refused
+    _execute(health, "DROP POLICY hidden ON patients_and_guardians")
+    assert run(importer, environment, "keys", "rotate", NEW_ENCRYPTION_KEY=new_key).returncode == 0
+    unreadable = (
+        "SELECT count(*) FROM patients_and_guardians p JOIN app.patients_and_guardians a USING (id) "
+        "WHERE p.first_name_encrypted IS NOT NULL AND a.first_name IS NULL"
+    )
+    with database.connect(importer, key=new_key) as connection:
+        assert connection.execute(unreadable).fetchone() == (0,)
+
+
+def _execute(given: DatabaseSettings, statement: str) -> None:
+    with psycopg.connect(given.conninfo()) as administrator:
+        administrator.execute(statement.encode())
+
+
 def test_an_owner_who_may_make_roles_makes_all_and_says_what_administrators_lack(
     health: DatabaseSettings, environment: dict[str, str]
 ) -> None:

@@ -63,10 +63,22 @@ def test_a_session_without_a_key_sees_rows_without_personal_values(
     assert (row[0] is None) == ("first_name" in statement)
 
 
-def test_what_has_nothing_to_do_with_the_key_goes_on(keyed: DatabaseSettings) -> None:
-    with database.connect(keyed, key=OTHER_KEY) as connection:
-        connection.execute("UPDATE patients_and_guardians SET title = 'Dr'")
-        assert connection.execute("SELECT title FROM patients_and_guardians").fetchall() == [("Dr",)]
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO documents (id, label) VALUES (gen_random_uuid(), 'x')",
+        "UPDATE patients_and_guardians SET title = 'Dr'",
+        "DELETE FROM patients_and_guardians",
+        "TRUNCATE documents",
+    ],
+)
+def test_what_needs_no_key_is_refused_to_another_one_too(keyed: DatabaseSettings, statement: str) -> None:
+    with database.connect(keyed, key=OTHER_KEY, autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification):
+            connection.execute(statement.encode())
+        assert connection.execute("SELECT title FROM patients_and_guardians").fetchall() == [(None,)]
+    with database.connect(keyed) as connection:
+        connection.execute(statement.encode())
 
 
 def test_readers_need_no_right_on_the_keys_state(keyed: DatabaseSettings) -> None:

@@ -238,6 +238,7 @@ BEGIN
     IF audit.stands_aside() THEN
         RETURN NULL;
     END IF;
+    seal_key := privacy.key('seal'); -- refuses a session with another key, whatever it changes
     IF TG_OP = 'INSERT' THEN
         INSERT INTO audit.changes (table_name, action, row_id)
         SELECT TG_TABLE_NAME, 'INSERT', n.id::text FROM new_rows n;
@@ -247,7 +248,6 @@ BEGIN
         INSERT INTO audit.changes (table_name, action, rows_deleted) VALUES (TG_TABLE_NAME, 'TRUNCATE', lost);
         RETURN NULL;
     END IF;
-    seal_key := privacy.key('seal');
     IF TG_OP = 'DELETE' THEN
         INSERT INTO audit.changes (table_name, action, row_id, before_encrypted)
         SELECT TG_TABLE_NAME, 'DELETE', o.row_id, privacy.seal(d.old_values::text, seal_key)
