@@ -73,10 +73,17 @@ def main(records: int, runs: int, peers: bool, what: str, report: Path) -> None:
     peaks: dict[str, int] = {}
     ratios = cases.ratios()
     with _bench(records) as bench:
+        version = bench.connection.execute("SHOW server_version").fetchone()
+
+        def write() -> None:
+            """Write what there is: it took an hour, and the rest may fail."""
+            report.write_text(_report(timings, records, peaks, ratios, str(version[0]) if version else "?"))
+
         if what != "growth":
             for case in cases.CASES:
                 click.echo(f"{case.table}: {records:,} records")
                 cases.measure(bench, case, timings.take, runs=runs, peers=peers)
+                write()
             bench.clear(cases.CASES[0].table)
             _, peaks[FIRST_IMPORT] = import_apart(bench.settings, cases.CASES[0].table, bench.export())
             bench.drop_export()
@@ -85,10 +92,8 @@ def main(records: int, runs: int, peers: bool, what: str, report: Path) -> None:
             measure_growth(bench, growing, timings.take)
             peaks |= growing.peaks
             ratios += growing.ratios()
-        version = bench.connection.execute("SHOW server_version").fetchone()
-    text = _report(timings, records, peaks, ratios, str(version[0]) if version else "?")
-    report.write_text(text)
-    click.echo(text)
+        write()
+    click.echo(report.read_text())
 
 
 @contextmanager
