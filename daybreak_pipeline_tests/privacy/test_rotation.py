@@ -331,6 +331,12 @@ def test_sessions_with_the_new_key_see_everything(interrupted: DatabaseSettings)
         assert [row for row in rows if row[0] != "Zoë" or None in row] == []
 
 
+def test_a_search_finds_everybody_once(interrupted: DatabaseSettings) -> None:
+    for text, number in (("zoe", 30), ("zoe nr7", 1), ("zoe* nr7", 1), ("zoe*", 30)):
+        found = query(interrupted, f"SELECT id FROM search_people('{text}', 1000)", NEW)
+        assert (len(found), len(set(found))) == (number, number), text
+
+
 def test_rows_that_are_edited_meanwhile_keep_all_their_names(interrupted: DatabaseSettings) -> None:
     with database.connect(interrupted, key=NEW) as connection:
         connection.execute("UPDATE patients_and_guardians SET last_name = 'García'")

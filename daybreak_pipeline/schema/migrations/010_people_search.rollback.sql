@@ -1,6 +1,7 @@
 -- Takes back 010_people_search. Names that are in the index are hashed again in the old form, which needs the key.
 
 DROP FUNCTION search_people(TEXT, INTEGER);
+DROP FUNCTION privacy.search_keys();
 DROP FUNCTION privacy.query_words(TEXT);
 DROP FUNCTION privacy.find_people(BYTEA[], BYTEA[], TEXT, TEXT[], TEXT[], BOOLEAN, INTEGER);
 DROP FUNCTION privacy.is_called(TEXT, TEXT[], TEXT[]);

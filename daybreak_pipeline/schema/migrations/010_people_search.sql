@@ -194,11 +194,17 @@ END $$;
 COMMENT ON FUNCTION privacy.query_words(TEXT) IS
     'The words that a query asks for, and whether each may be the mere beginning of one (mar*).';
 
+CREATE FUNCTION privacy.search_keys() RETURNS BYTEA[] LANGUAGE sql STABLE AS $$
+    SELECT array_remove(ARRAY[privacy.key('search')], NULL)
+$$;
+COMMENT ON FUNCTION privacy.search_keys() IS 'The sub-keys that entries of the blind index may be hashed with; none without a key.';
+
 CREATE FUNCTION search_people(query TEXT, max_rows INTEGER DEFAULT 50) RETURNS TABLE (
     id UUID, user_type INTEGER, email TEXT, first_name TEXT, preferred_name TEXT, middle_name TEXT, last_name TEXT
 ) LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    key BYTEA := privacy.key('search');
+    keys CONSTANT BYTEA[] := privacy.search_keys();
+    key BYTEA;
     whole TEXT[];          -- words of the query that a name must have
     beginnings TEXT[];     -- words of the query that a word of the name need only begin with
     exact BYTEA[];
@@ -207,7 +213,7 @@ DECLARE
     found BIGINT := 0;
     more BIGINT;
 BEGIN
-    IF key IS NULL THEN
+    IF keys = '{}' THEN
         RAISE EXCEPTION 'this session has no encryption key, so people cannot be searched'
             USING ERRCODE = 'invalid_authorization_specification',
                   HINT = 'SELECT set_config(''daybreak.encryption_key'', $1, true), with the key as a bound parameter.';
@@ -223,14 +229,15 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Write three letters or more, or the whole word without *.';
     END IF;
 
-    IF whole || beginnings <> '{}' THEN
+    FOREACH key IN ARRAY keys LOOP
+        CONTINUE WHEN whole || beginnings = '{}' OR found >= max_rows;
         exact := ARRAY(SELECT privacy.name_token(word || '.', key) FROM unnest(whole || beginnings) word);
         RETURN QUERY SELECT * FROM privacy.find_people(
-            exact, NULL, NULL, whole || beginnings, '{}', false, max_rows);
-        GET DIAGNOSTICS found = ROW_COUNT;
-    END IF;
+            exact, NULL, NULL, whole || beginnings, '{}', false, (max_rows - found)::integer);
+        GET DIAGNOSTICS more = ROW_COUNT;
+        found := found + more;
 
-    IF beginnings <> '{}' AND found < max_rows THEN
+        CONTINUE WHEN beginnings = '{}' OR found >= max_rows;
         begun := ARRAY(SELECT privacy.name_token(word || '.', key) FROM unnest(whole) word)
               || ARRAY(SELECT privacy.name_token(left(word, 6), key) FROM unnest(beginnings) word);
         RETURN QUERY SELECT * FROM privacy.find_people(
@@ -238,7 +245,7 @@ BEGIN
             EXISTS (SELECT FROM unnest(beginnings) word WHERE length(word) > 6), (max_rows - found)::integer);
         GET DIAGNOSTICS more = ROW_COUNT;
         found := found + more;
-    END IF;
+    END LOOP;
 
     -- Three letters or digits in a row, so that the index on emails has something to go by.
     IF fragment LIKE '%@%' AND fragment ~ '[A-Za-z0-9]{3}' AND found < max_rows THEN

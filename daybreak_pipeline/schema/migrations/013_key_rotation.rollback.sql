@@ -31,6 +31,9 @@ CREATE OR REPLACE FUNCTION privacy.seal(value TEXT, key BYTEA) RETURNS BYTEA LAN
 $$;
 COMMENT ON FUNCTION privacy.seal(TEXT, BYTEA) IS 'Encrypt one value with AES-256; NULL stays NULL.';
 
+CREATE OR REPLACE FUNCTION privacy.search_keys() RETURNS BYTEA[] LANGUAGE sql STABLE AS $$
+    SELECT array_remove(ARRAY[privacy.key('search')], NULL)
+$$;
 DROP FUNCTION privacy.previous_key(TEXT);
 
 CREATE OR REPLACE FUNCTION privacy.key(purpose TEXT) RETURNS BYTEA LANGUAGE sql STABLE PARALLEL SAFE AS $$

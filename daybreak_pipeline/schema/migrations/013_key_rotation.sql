@@ -66,6 +66,10 @@ END $$;
 COMMENT ON FUNCTION privacy.previous_key(TEXT) IS
     'While a rotation is unfinished, the old sub-key for one purpose, for sessions that have the new key; else NULL.';
 
+CREATE OR REPLACE FUNCTION privacy.search_keys() RETURNS BYTEA[] LANGUAGE sql STABLE AS $$
+    SELECT array_remove(ARRAY[privacy.key('search'), privacy.previous_key('search')], NULL)
+$$;
+
 CREATE OR REPLACE FUNCTION privacy.seal(value TEXT, key BYTEA) RETURNS BYTEA LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
     -- The key is 32 random bytes, so the slow key stretching that protects passphrases buys nothing here.
     SELECT public.pgp_sym_encrypt(value, encode(substr(key, 1, 32), 'hex'),
