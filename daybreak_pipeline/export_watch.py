@@ -98,12 +98,9 @@ class Look:
 
     def answered(self, tables: Iterable[str]) -> Look:
         """Return the look with the content of these tables noted as dealt with."""
-        done = {
-            name: replace(seen, asked=seen.sha256)
-            for name, seen in self.state.tables.items()
-            if name in set(tables)
-        }
-        return replace(self, state=replace(self.state, tables=self.state.tables | done))
+        known = self.state.tables
+        done = {name: replace(known[name], asked=known[name].sha256) for name in tables}
+        return replace(self, state=replace(self.state, tables=known | done))
 
 
 def look(
