@@ -28,7 +28,9 @@ class Receiver(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.posted.append({"path": self.path, "type": self.headers["Content-Type"], "body": json.loads(body)})
+        self.posted.append(
+            {"path": self.path, "type": self.headers["Content-Type"], "body": json.loads(body)}
+        )
         self.send_response(self.codes.pop(0) if self.codes else 200)
         self.end_headers()
 
@@ -101,10 +103,11 @@ def test_a_failed_run_is_told_once_with_its_tables_and_a_link(
         alerts.tick()
     alerts.tick()
     assert outcome.run_id
-    assert texts() == [
-        f"Daybreak: run {outcome.run_id[:8]} of import_all failed\n"
-        "not imported: organizations\n"
-        f"https://daybreak.example/runs/{outcome.run_id}"
+    (text,) = texts()
+    assert text.splitlines() == [
+        f"Daybreak: run {outcome.run_id[:8]} of import_all failed",
+        "not imported: organizations",
+        f"https://daybreak.example/runs/{outcome.run_id}",
     ]
     assert Receiver.posted[0]["type"] == "application/json"
     assert set(Receiver.posted[0]["body"]) == {"text"}
@@ -175,7 +178,11 @@ def test_a_webhook_that_stays_out_of_order_is_logged_without_its_url(
 
 
 def test_a_receiver_that_is_not_there_does_not_fail_the_sensor(
-    runs: Runs, alerts: Alerts, export: Export, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    runs: Runs,
+    alerts: Alerts,
+    export: Export,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("DAYBREAK_WEBHOOK_URL", "http://127.0.0.1:9/SECRET")
     export.write_bytes("documents", b"id\n")
@@ -189,7 +196,11 @@ def test_a_receiver_that_is_not_there_does_not_fail_the_sensor(
 
 
 def test_settings_that_cannot_be_used_leave_the_log(
-    runs: Runs, alerts: Alerts, export: Export, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    runs: Runs,
+    alerts: Alerts,
+    export: Export,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setenv("DAYBREAK_WEBHOOK_URL", "ftp://SECRET")
     export.write_bytes("documents", b"id\n")
@@ -199,5 +210,3 @@ def test_settings_that_cannot_be_used_leave_the_log(
     assert "DAYBREAK_WEBHOOK_URL is not a URL" in caplog.text
     assert "not imported: documents" in caplog.text
     assert "SECRET" not in caplog.text
-
-

@@ -47,7 +47,9 @@ def test_a_file_is_read_when_it_was_seen_twice_alike(directory: Path) -> None:
     assert (second.changed, second.unsettled) == ({"kinships": sha256(KINSHIPS)}, {})
 
 
-def test_a_file_written_to_a_moment_ago_is_not_complete_however_often_it_is_looked_at(directory: Path) -> None:
+def test_a_file_written_to_a_moment_ago_is_not_complete_however_often_it_is_looked_at(
+    directory: Path,
+) -> None:
     state = look(directory, later=1).state
     for later in (2, 5, 9):
         found = look(state, later=later)
@@ -186,7 +188,11 @@ def test_two_tables_may_share_the_name_of_a_file(directory: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("nowhere", "there is no directory"), ("kinships.csv", "is a file"), ("empty", "holds no file of an export")],
+    [
+        ("nowhere", "there is no directory"),
+        ("kinships.csv", "is a file"),
+        ("empty", "holds no file of an export"),
+    ],
 )
 def test_what_is_no_export_is_said_in_one_line(directory: Path, path: str, message: str) -> None:
     (directory / "empty").mkdir()
@@ -202,7 +208,9 @@ def test_the_state_survives_as_compact_text(directory: Path) -> None:
     assert " " not in text.replace(str(directory), "")
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "7", '{"version":0}', '{"version":1,"tables":{"kinships":{}}}'])
+@pytest.mark.parametrize(
+    "text", [None, "", "{", "[]", "7", '{"version":0}', '{"version":1,"tables":{"kinships":{}}}']
+)
 def test_a_cursor_of_another_form_means_that_nothing_is_known(directory: Path, text: str | None) -> None:
     assert export_watch.load(text, directory) == State(str(directory))
 

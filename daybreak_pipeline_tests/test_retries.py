@@ -104,7 +104,9 @@ CREATE TRIGGER fail BEFORE INSERT ON documents FOR EACH ROW EXECUTE FUNCTION fai
 """
 
 
-@pytest.mark.parametrize(("code", "attempts"), [("40P01", 3), ("40001", 3), ("53300", 3), ("23514", 1), ("53100", 1)])
+@pytest.mark.parametrize(
+    ("code", "attempts"), [("40P01", 3), ("40001", 3), ("53300", 3), ("23514", 1), ("53100", 1)]
+)
 def test_it_is_the_servers_own_trouble_that_is_tried_again_and_not_for_ever(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, attempts: int
 ) -> None:
@@ -121,12 +123,10 @@ def test_it_is_the_servers_own_trouble_that_is_tried_again_and_not_for_ever(
     assert "Canarylast" not in runs.told()
 
 
-def test_a_check_whose_connection_is_lost_is_tried_again(
-    runs: Runs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_whose_connection_is_lost_is_tried_again(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "_RETRY_SECONDS", (0.0, 0.0))
     connect = database.connect
-    lost = []
+    lost: list[database.Connection] = []
 
     def losing(*arguments: object, **options: object) -> database.Connection:
         connection = connect(*arguments, **options)  # type: ignore[arg-type]  # passed on as they come
@@ -142,7 +142,9 @@ def test_a_check_whose_connection_is_lost_is_tried_again(
     assert len(outcome.checks) == 16
 
 
-def test_a_server_that_is_not_there_is_another_error_than_one_that_refuses(migrated: DatabaseSettings) -> None:
+def test_a_server_that_is_not_there_is_another_error_than_one_that_refuses(
+    migrated: DatabaseSettings,
+) -> None:
     from dataclasses import replace
 
     with pytest.raises(ServerUnavailableError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -50,9 +49,7 @@ class Ticks:
 
 
 @pytest.fixture
-def ticks(
-    migrated: DatabaseSettings, export: Export, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ticks]:
+def ticks(migrated: DatabaseSettings, export: Export, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticks]:
     """The sensor over an export of five tables, of which nothing is imported yet."""
     for name, value in migrated.environment().items():
         monkeypatch.setenv(name, value)
@@ -86,7 +83,9 @@ def imported(export: Export) -> list[tuple[str, str]]:
     export.connection.rollback()
     return [
         (str(name), str(status))
-        for name, status in export.connection.execute("SELECT table_name, status FROM ingest.imports ORDER BY id")
+        for name, status in export.connection.execute(
+            "SELECT table_name, status FROM ingest.imports ORDER BY id"
+        )
     ]
 
 
@@ -115,7 +114,10 @@ def test_a_changed_file_is_asked_for_with_what_depends_on_it(ticks: Ticks, expor
     export.write("organizations", record("organizations", "school", name="Another School"))
     (request,), _ = ticks.twice()
     assert tables(request) == {"organizations", "org_contracts", "memberships"}
-    assert tables(request) == ORGANIZATIONS & set(TABLES) - {"referrals", "referral_members"}  # no files of these
+    assert tables(request) == ORGANIZATIONS & set(TABLES) - {
+        "referrals",
+        "referral_members",
+    }  # no files of these
     assert request.tags["daybreak/started_by"] == "sensor"
     assert request.tags["daybreak/export"] == export.directory.as_uri()
     content = Source(export.directory / "orgs.csv", ()).sha256()
@@ -198,7 +200,9 @@ def test_it_says_what_it_waits_for(ticks: Ticks) -> None:
     )
 
 
-def started(ticks: Ticks, job: str, selection: list[str] | None, status: dg.DagsterRunStatus, **tags: str) -> str:
+def started(
+    ticks: Ticks, job: str, selection: list[str] | None, status: dg.DagsterRunStatus, **tags: str
+) -> str:
     """Make a run that some other process is at."""
     created = ticks.dagster.create_run_for_job(
         defs.resolve_job_def(job),
@@ -238,9 +242,7 @@ def test_a_command_at_work_is_waited_for_and_a_killed_one_is_not(
     ticks: Ticks, export: Export, migrated: DatabaseSettings
 ) -> None:
     all_known(ticks, export)
-    started(
-        ticks, "import_all", None, dg.DagsterRunStatus.STARTED, **{"daybreak/started_by": "command line"}
-    )
+    started(ticks, "import_all", None, dg.DagsterRunStatus.STARTED, **{"daybreak/started_by": "command line"})
     export.write("documents", record("documents", label="new_label"))
     with presence.held(migrated, "command line"):
         requests, reason = ticks.twice()
@@ -262,12 +264,13 @@ def test_a_database_that_does_not_answer_is_a_reason_to_wait(
 
 @pytest.mark.parametrize(("path", "message"), [("nowhere", "there is no directory"), ("", "holds no file")])
 def test_a_directory_that_is_missing_or_empty_is_a_reason_and_what_was_known_stays(
-    ticks: Ticks, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str
+    ticks: Ticks, export: Export, monkeypatch: pytest.MonkeyPatch, path: str, message: str
 ) -> None:
     all_known(ticks, export)
     known = ticks.cursor
-    (tmp_path / "empty").mkdir()
-    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(tmp_path / "empty" / path))
+    empty = export.directory / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(empty / path))
     requests, reason = ticks.once()
     assert (requests, ticks.cursor) == ([], known)
     assert message in reason
