@@ -19,7 +19,7 @@ from daybreak_pipeline.importer import ledger
 from daybreak_pipeline.jobs import import_all
 from daybreak_pipeline.tables import TABLES, import_order
 
-INTERVAL_SECONDS = 15
+INTERVAL_SECONDS = 10
 HASH_SECONDS = 60
 """After how long files are left to the next tick, so that one evaluation keeps within Dagster's limit (see ``web``)."""
 _SHOWN = 3
