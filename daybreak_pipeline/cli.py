@@ -64,10 +64,8 @@ def up(data_dir: Path | None, port: int | None) -> None:
     from daybreak_pipeline import pipeline, presence, web
 
     export = export_directory(data_dir)
-    (
-        settings.notifier(),
-        settings.settle_seconds(),
-    )  # what the runs of the next months need is right from the start
+    for setting in (settings.notifier, settings.settle_seconds):
+        setting()  # what is needed at night is right from the start
     _port(port)  # before anything is written
     with pipeline.ready() as (health, environment):
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
@@ -78,7 +76,12 @@ def up(data_dir: Path | None, port: int | None) -> None:
         click.echo("\nstarting the web UI …")
         lost = pipeline.lost_runs(environment, health)
         with presence.held(health, "web"), web.serving(environment, chosen) as children:
-            web.cancel(chosen, lost)
+            try:
+                web.cancel(chosen, lost)
+            except (
+                UsageError
+            ) as error:  # what is imported from now on is worth more than how old runs are shown
+                click.echo(f"daybreak: {error}", err=True)
             click.echo(f"the web UI is at {web.url(chosen)} — Ctrl-C stops everything")
             try:
                 while all(child.poll() is None for child in children):

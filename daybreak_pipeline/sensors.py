@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 
 import dagster as dg
+import psycopg
 
 from daybreak_pipeline import alerts, database, export_watch, presence, run_requests, settings
 from daybreak_pipeline.errors import DaybreakError
@@ -57,6 +58,11 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         busy = _busy(context.instance)
     except DaybreakError as error:
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {error}", cursor=look.state.dump())
+    except psycopg.OperationalError:
+        # The server went away meanwhile. The next tick finds the same change.
+        return dg.SensorResult(
+            skip_reason="cannot ask for an import: the connection was lost", cursor=look.state.dump()
+        )
     # By hand, by command, by schedule: what is in the table is not asked for again.
     look = look.answered(
         name for name, sha256 in look.changed.items() if imported.get(name, (0, ""))[1] == sha256

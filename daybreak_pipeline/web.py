@@ -114,7 +114,10 @@ def cancel(port: int, run_ids: Sequence[str]) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         done = False
     if not done:
-        msg = f"the web server does not mark {len(run_ids)} lost runs as canceled: see {log_file()}"
+        msg = (
+            f"the web server does not mark lost runs as canceled (see {log_file()}); "
+            f"do it in the UI: {', '.join(run[:8] for run in run_ids)}"
+        )
         raise UsageError(msg)
 
 

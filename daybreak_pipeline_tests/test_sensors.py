@@ -9,10 +9,12 @@ import json
 from collections.abc import Iterator
 
 import dagster as dg
+import psycopg
 import pytest
 
 from daybreak_pipeline import pipeline, presence, settings
 from daybreak_pipeline.definitions import defs
+from daybreak_pipeline.importer import ledger
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
@@ -259,6 +261,16 @@ def test_a_database_that_does_not_answer_is_a_reason_to_wait(
         requests, reason = ticks.twice()
         assert requests == []
         assert reason.startswith("cannot ask for an import: cannot connect to the PostgreSQL server")
+    assert len(ticks.once()[0]) == 1
+
+
+def test_a_connection_that_is_lost_is_a_reason_to_wait(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(_connection: object) -> dict[str, tuple[int, str]]:
+        raise psycopg.OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "newest_contents", lost)
+        assert ticks.twice() == ([], "cannot ask for an import: the connection was lost")
     assert len(ticks.once()[0]) == 1
 
 

@@ -25,7 +25,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from daybreak_pipeline import local_postgres
+from daybreak_pipeline import local_postgres, web
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
@@ -265,6 +266,12 @@ def imports(settings: DatabaseSettings) -> int:
     with psycopg.connect(settings.conninfo()) as connection:
         row = connection.execute("SELECT count(*) FROM ingest.imports").fetchone()
     return int(row[0]) if row else 0
+
+
+def test_lost_runs_that_cannot_be_marked_are_named(port: int) -> None:
+    with pytest.raises(UsageError, match="do it in the UI: 12345678"):
+        web.cancel(port, ["12345678-0000"])  # nobody listens
+    web.cancel(port, [])
 
 
 # --- Files that arrive while it runs ---------------------------------------------------------------------
