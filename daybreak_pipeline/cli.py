@@ -67,18 +67,28 @@ main.add_command(roles)
 )
 def up(data_dir: Path | None, port: int | None) -> None:
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
-    from daybreak_pipeline import pipeline, web
+    from daybreak_pipeline import pipeline, presence, web
 
     export = export_directory(data_dir)
+    for setting in (settings.notifier, settings.settle_seconds):
+        setting()  # what is needed at night is right from the start
     _port(port)  # before anything is written
     with pipeline.ready() as (health, environment):
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
         click.echo(f"database {health.name} at {health.host}:{health.port}, export {export}")
         report(run_import(environment, export), export=export)
         chosen = _port(port)
+        environment.setdefault("DAYBREAK_WEB_URL", os.environ.get("DAYBREAK_WEB_URL") or web.url(chosen))
         click.echo("\nstarting the web UI …")
-        with web.serving(environment, chosen) as children:
-            click.echo(f"the web UI is at http://{web.HOST}:{chosen} — Ctrl-C stops everything")
+        lost = pipeline.lost_runs(environment, health)
+        with presence.held(health, "web"), web.serving(environment, chosen) as children:
+            try:
+                web.cancel(chosen, lost)
+            except (
+                UsageError
+            ) as error:  # what is imported from now on is worth more than how old runs are shown
+                click.echo(f"daybreak: {error}", err=True)
+            click.echo(f"the web UI is at {web.url(chosen)} — Ctrl-C stops everything")
             try:
                 while all(child.poll() is None for child in children):
                     time.sleep(0.5)

@@ -16,7 +16,7 @@ from psycopg.abc import RV, PQGen
 from psycopg.pq import TransactionStatus
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.settings import DatabaseSettings
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
@@ -71,7 +71,8 @@ def connect(
         parameters: further libpq parameters.
 
     Raises:
-        UsageError: the server cannot be reached or refuses the login.
+        ServerUnavailableError: the server cannot be reached, or takes no connections now.
+        UsageError: it refuses the login.
     """
     try:
         connection = InterruptibleConnection.connect(
@@ -79,7 +80,8 @@ def connect(
             autocommit=autocommit,
         )
     except psycopg.OperationalError as error:
-        raise UsageError(explain(database, error)) from None
+        kind = UsageError if _refusal(database, error) else ServerUnavailableError
+        raise kind(explain(database, error)) from None
     if key is not None:
         # A bound parameter: the key never stands in SQL text, which servers log.
         with connection.transaction():
@@ -99,13 +101,50 @@ def has_rows(connection: Connection, table: sql.Composable) -> bool:
     return bool(row and row[0])
 
 
+def is_transient(error: psycopg.Error) -> bool:
+    """Return whether a failed statement may succeed when it is simply tried again.
+
+    So it is after a lost connection, a server that shuts down or recovers, too many connections, a deadlock
+    and a serialization failure; never where the server refused what it was given.
+    """
+    state = error.diag.sqlstate or error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError)  # the connection broke: nobody sent a code
+    return state[:2] == "08" or state in _TRANSIENT_STATES
+
+
+_TRANSIENT_STATES = frozenset(
+    {
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "53300",  # too_many_connections
+        "57P01",  # admin_shutdown
+        "57P02",  # crash_shutdown
+        "57P03",  # cannot_connect_now
+        "57P05",  # idle_session_timeout
+    }
+)
+
+
 def explain(database: DatabaseSettings, error: psycopg.OperationalError) -> str:
     """Return one line that says why a connection failed and what to look at."""
+    refusal = _refusal(database, error)
+    if refusal:
+        return refusal
+    text = str(error)
+    reason = text.strip().splitlines()[-1].strip() if text.strip() else "no answer"
+    where = f"{database.host}:{database.port}"
+    if "too many connections" in text or "too many clients" in text:
+        return f"the server at {where} has no connection left for user {database.user}: end some, or raise its limit"
+    return f"cannot connect to the PostgreSQL server at {where} ({reason}): check DB_HOST and DB_PORT"
+
+
+def _refusal(database: DatabaseSettings, error: psycopg.OperationalError) -> str | None:
+    """Return why a server that is there refuses this login, None when it may take it in a moment."""
     where = f"{database.host}:{database.port}"
     user, name = database.user, database.name
     text = str(error)
     refused = f"the server at {where} refuses user {user}: check DB_USER and DB_PASSWORD"
-    full = f"the server at {where} has no connection left for user {user}: end some, or raise its limit"
     # What libpq says, and what that means here.
     meanings = {
         "password authentication failed": refused,
@@ -113,17 +152,12 @@ def explain(database: DatabaseSettings, error: psycopg.OperationalError) -> str:
         f'database "{name}" does not exist': f"the server at {where} has no database {name}: create it, or set DB_NAME",
         "permission denied for database": f"user {user} may not connect to database {name} at {where}: grant it CONNECT",
         "is not permitted to log in": f"user {user} cannot log in at {where}: set its password with daybreak roles apply",
-        "too many connections": full,
-        "too many clients": full,
     }
     for sign, meaning in meanings.items():
         if sign in text:
             return meaning
     problem = _explain_tls(database, text)
-    if problem:
-        return f"no TLS connection to {where}: {problem}"
-    reason = text.strip().splitlines()[-1].strip() if text.strip() else "no answer"
-    return f"cannot connect to the PostgreSQL server at {where} ({reason}): check DB_HOST and DB_PORT"
+    return f"no TLS connection to {where}: {problem}" if problem else None
 
 
 def _explain_tls(database: DatabaseSettings, text: str) -> str:

@@ -16,6 +16,7 @@ from daybreak_pipeline.checks.definitions import build_checks
 from daybreak_pipeline.jobs import JOBS
 from daybreak_pipeline.resources import HealthDatabase, ProgressLog
 from daybreak_pipeline.schedules import SCHEDULES
+from daybreak_pipeline.sensors import SENSORS
 
 
 def build_defs(**overrides: Any) -> dg.Definitions:
@@ -25,6 +26,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         asset_checks=build_checks(),
         jobs=JOBS,
         schedules=SCHEDULES,
+        sensors=SENSORS,
         resources={"health_database": HealthDatabase(), "progress_log": ProgressLog()} | overrides,
         executor=executor(),
     )

@@ -14,5 +14,13 @@ class UsageError(DaybreakError):
     """Wrong usage or environment: nothing was written, the command exits with 2."""
 
 
+class TransientError(DaybreakError):
+    """Nothing is wrong with data or settings: the same may well succeed in a moment."""
+
+
+class ServerUnavailableError(UsageError, TransientError):
+    """The server does not answer, or not yet. For a command a wrong environment, for a run a reason to wait."""
+
+
 class SourceError(DaybreakError):
     """A source file that cannot be imported: its table fails, the others go on."""

@@ -36,7 +36,16 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+# Tables say by when they must have been looked at (FreshnessPolicy).
+freshness:
+  enabled: true
+# A run that never starts or never ends its cancellation is given up.
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 300
+  cancel_timeout_seconds: 120
 """
+_OURS = _CONFIGURATION.splitlines()[0]
 
 
 def prepare(database_settings: DatabaseSettings) -> dict[str, str]:
@@ -49,13 +58,13 @@ def prepare(database_settings: DatabaseSettings) -> dict[str, str]:
     """
     given = os.environ.get("DAGSTER_HOME", "")
     home = Path(given) if given else settings.home() / "dagster"
-    if given and (home / "dagster.yaml").exists() and (home / "dagster.yaml").read_text() != _CONFIGURATION:
+    file = home / "dagster.yaml"
+    if given and file.exists() and not file.read_text().startswith(_OURS):
         return {"DAGSTER_HOME": str(home)}
     storage = replace(database_settings, name=DAGSTER_DATABASE)
     _ensure_database(database_settings, storage)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        file = home / "dagster.yaml"
         if not file.exists() or file.read_text() != _CONFIGURATION:
             file.write_text(_CONFIGURATION)
     except OSError as error:

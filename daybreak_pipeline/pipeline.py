@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daybreak_pipeline import database, instance
+from daybreak_pipeline import database, instance, presence
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
@@ -158,17 +158,16 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         replay: read no file, try quarantined records again.
         progress: who hears how far each table is.
     """
-    import dagster as dg
-
-    from daybreak_pipeline.assets.sources import OBSERVE_OP, source_key
+    from daybreak_pipeline import run_requests
 
     chosen = [name for name in import_order() if not only or name in only]
-    configuration = {"export_dir": str(export_dir), "full": full, "replay": replay}
-    steps = {name: {"config": configuration} for name in chosen}
-    steps[OBSERVE_OP] = {"config": {"export_dir": str(export_dir)}}
-    selection = [key for name in chosen for key in (source_key(name), dg.AssetKey(name))]
     with _executed(
-        environment, "import_all", {"ops": steps}, selection if only else None, progress
+        environment,
+        "import_all",
+        run_requests.configuration(export_dir, chosen, full=full, replay=replay),
+        selection=run_requests.selection(chosen) if only else None,
+        tags=run_requests.tags(run_requests.COMMAND_LINE, export_dir),
+        progress=progress,
     ) as result:
         outcome = Outcome(result.run_id)
         reasons = _reasons(result)
@@ -225,7 +224,10 @@ def rehearse_import(
 
 def run_checks(environment: dict[str, str]) -> Outcome:
     """Run ``check_all`` and return what it found."""
-    with _executed(environment, "check_all", {}, None, None) as result:
+    from daybreak_pipeline import run_requests
+
+    tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
+    with _executed(environment, "check_all", {}, tags=tags) as result:
         reasons = _reasons(result)
         outcome = Outcome(result.run_id, checks=_checks(result))
         unchecked = [
@@ -238,15 +240,44 @@ def run_checks(environment: dict[str, str]) -> Outcome:
         return outcome
 
 
+def lost_runs(environment: dict[str, str], health: DatabaseSettings) -> list[str]:
+    """Return the runs that Dagster takes for running although no process is there that could run them.
+
+    Runs of commands live in the command's process, all others in that of the web UI's daemon. Where another one
+    of the kind is at work, its runs cannot be told from lost ones: they are left alone.
+    """
+    import dagster as dg
+
+    from daybreak_pipeline import run_requests
+
+    running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    with instance.opened(environment) as dagster_instance:
+        runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
+    # Asked afterwards: who runs one of these was there before it.
+    commands, web = presence.anybody(health, "command line"), presence.anybody(health, "web")
+    by_command = run_requests.COMMAND_LINE
+    return [
+        run.run_id
+        for run in runs
+        if not (commands if run.tags.get(run_requests.STARTED_BY) == by_command else web)
+    ]
+
+
 @contextmanager
-def _executed(
+def _executed(  # noqa: PLR0913 - each is a fact of the one run
     environment: dict[str, str],
     job: str,
     run_config: dict[str, Any],
-    selection: Sequence[dg.AssetKey] | None,
-    progress: ProgressLog | None,
+    *,
+    tags: dict[str, str],
+    selection: Sequence[dg.AssetKey] | None = None,
+    progress: ProgressLog | None = None,
 ) -> Iterator[dg.ExecuteInProcessResult]:
-    with instance.opened(environment) as dagster_instance:
+    with (
+        instance.opened(environment) as dagster_instance,
+        database.serving() as health,
+        presence.held(health, "command line"),
+    ):
         from daybreak_pipeline.definitions import build_defs
 
         definitions = build_defs(**({"progress_log": progress} if progress else {}))
@@ -258,7 +289,7 @@ def _executed(
                 instance=dagster_instance,
                 asset_selection=selection,
                 raise_on_error=False,
-                tags={"daybreak/started_by": "command line"},
+                tags=tags,
             )
         yield result
 

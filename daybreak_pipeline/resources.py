@@ -5,22 +5,27 @@ Thin: what a connection is, ``database`` knows; what the environment says, ``set
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import dagster as dg
+import psycopg
 from pydantic import PrivateAttr
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.errors import DaybreakError, TransientError, UsageError
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
+_RETRY_SECONDS = (1, 3, 9, 27, 60)
+"""How long a step waits before each new attempt: a server that crashed or restarts is back within that."""
 
 
 class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
@@ -55,6 +60,35 @@ class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
             keys.verify(connection)
             audit.keep_ahead(connection)
             yield connection
+
+
+@contextmanager
+def told_in_one_line(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
+    """End a step that cannot go on: with one line, or with another attempt where the server was not there.
+
+    A file that cannot be imported, a missing key, an older schema: trying again would not change them.
+    """
+    try:
+        yield
+    except TransientError as error:
+        _try_again(context, str(error))
+    except DaybreakError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    except psycopg.Error as error:
+        if not database.is_transient(error):
+            raise
+        # Only its kind: a server's message may quote a value.
+        _try_again(context, f"the connection to the server was lost ({type(error).__name__})")
+
+
+def _try_again(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, reason: str) -> NoReturn:
+    attempts = context.op_execution_context.retry_number
+    if attempts >= len(_RETRY_SECONDS):
+        msg = f"{reason} (tried {attempts + 1} times)"
+        raise dg.Failure(msg, allow_retries=False) from None
+    wait = _RETRY_SECONDS[attempts] * random.uniform(0.8, 1.2)  # noqa: S311 - spreads attempts, is no secret
+    context.log.warning("%s; tried again in %.0f s", reason, wait)
+    raise dg.RetryRequested(max_retries=len(_RETRY_SECONDS), seconds_to_wait=wait) from None
 
 
 class ProgressLog:

@@ -10,6 +10,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from psycopg.conninfo import make_conninfo
 
@@ -186,3 +187,122 @@ def audit_months() -> int:
         msg = "DAYBREAK_AUDIT_MONTHS is not a number of months: set it to 1 or more, or leave it out for 72"
         raise UsageError(msg)
     return int(text)
+
+
+DEFAULT_WEB_URL = "http://127.0.0.1:3000"
+_SETTLE_SECONDS = (1, 3600, 10)
+_SMTP_PORT = 587
+
+
+def settle_seconds() -> int:
+    """Return for how long a file must not have been written to before it is imported by itself:
+    ``DAYBREAK_SETTLE_SECONDS``, from 1 to 3600, default 10.
+
+    Raises:
+        UsageError: it is no such number.
+    """
+    least, most, default = _SETTLE_SECONDS
+    given = os.environ.get("DAYBREAK_SETTLE_SECONDS", "") or str(default)
+    if not given.isdecimal() or not least <= int(given) <= most:
+        msg = f"DAYBREAK_SETTLE_SECONDS is not a number of seconds from {least} to {most}"
+        raise UsageError(msg)
+    return int(given)
+
+
+@dataclass(frozen=True)
+class MailSettings:
+    """A mail server, and from whom to whom failures are told."""
+
+    host: str
+    port: int
+    sender: str
+    recipients: tuple[str, ...]
+    starttls: bool
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class NotifierSettings:
+    """Where failures are told, besides the log. A webhook's URL is a secret: whoever has it can post."""
+
+    web_url: str
+    webhook_url: str = field(default="", repr=False)
+    mail: MailSettings | None = None
+
+    def __str__(self) -> str:
+        """Say who hears of failures, without any secret."""
+        heard = [f"webhook at {urlsplit(self.webhook_url).hostname}"] if self.webhook_url else []
+        if self.mail:
+            heard.append(
+                f"mail to {', '.join(self.mail.recipients)} through {self.mail.host}:{self.mail.port}"
+            )
+        return (
+            " and ".join(heard)
+            or "log only: set DAYBREAK_WEBHOOK_URL or DAYBREAK_SMTP_HOST to hear of failures"
+        )
+
+
+def notifier() -> NotifierSettings:
+    """Return where failures are told: ``DAYBREAK_WEBHOOK_URL``, ``DAYBREAK_SMTP_HOST`` and the other
+    ``DAYBREAK_SMTP_*`` variables; links in messages begin with ``DAYBREAK_WEB_URL``.
+
+    Raises:
+        UsageError: a variable cannot be used; the message does not repeat a secret.
+    """
+    return NotifierSettings(
+        web_url=(_url("DAYBREAK_WEB_URL") or DEFAULT_WEB_URL).rstrip("/"),
+        webhook_url=_url("DAYBREAK_WEBHOOK_URL"),
+        mail=_mail(),
+    )
+
+
+def _url(variable: str) -> str:
+    given = os.environ.get(variable, "")
+    if not given:
+        return ""
+    try:
+        parts = urlsplit(given)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or any(character.isspace() for character in given):
+        msg = f"{variable} is not a URL that begins with http:// or https:// and a host"
+        raise UsageError(msg)
+    return given
+
+
+def _mail() -> MailSettings | None:
+    host, user, password, sender, to, port, starttls = (
+        os.environ.get(f"DAYBREAK_SMTP_{name}", "").strip()
+        for name in ("HOST", "USER", "PASSWORD", "FROM", "TO", "PORT", "STARTTLS")
+    )
+    if not host:
+        if sender or to or user:
+            msg = "DAYBREAK_SMTP_HOST is not set, other DAYBREAK_SMTP_ variables are: set it to the mail server's name"
+            raise UsageError(msg)
+        return None
+    recipients = tuple(address.strip() for address in to.split(",") if address.strip())
+    if not sender or not recipients or not all(_is_address(address) for address in (sender, *recipients)):
+        msg = "DAYBREAK_SMTP_FROM and DAYBREAK_SMTP_TO are not mail addresses (several in TO: with commas)"
+        raise UsageError(msg)
+    port = port or str(_SMTP_PORT)
+    if not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004 - the range of TCP ports
+        msg = "DAYBREAK_SMTP_PORT is not a port number: set it to a number from 1 to 65535"
+        raise UsageError(msg)
+    if starttls.lower() not in {"", "true", "false", "1", "0", "yes", "no"}:
+        msg = "DAYBREAK_SMTP_STARTTLS is not true or false"
+        raise UsageError(msg)
+    if bool(user) != bool(password):
+        msg = "DAYBREAK_SMTP_USER and DAYBREAK_SMTP_PASSWORD are only of use together"
+        raise UsageError(msg)
+    encrypted = starttls.lower() not in {"false", "0", "no"}
+    if user and not encrypted:
+        msg = "DAYBREAK_SMTP_PASSWORD would be sent unencrypted: leave DAYBREAK_SMTP_STARTTLS on, or the password out"
+        raise UsageError(msg)
+    return MailSettings(host, int(port), sender, recipients, encrypted, user, password)
+
+
+def _is_address(text: str) -> bool:
+    name, _, domain = text.rpartition("@")
+    return bool(name and domain) and not any(character.isspace() or character in "<>,;" for character in text)

@@ -6,6 +6,7 @@ What they and the runs they launch print goes into a log file: the terminal is f
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -28,6 +29,16 @@ DEFAULT_PORT = 3000
 _PORTS_TRIED = 20
 _START_SECONDS = 90
 _STOP_SECONDS = 15
+_SENSOR_SECONDS = 900
+"""How long a sensor's evaluation may take: a file of 100 GB is hashed in less."""
+_CANCEL_SECONDS = 60
+_CANCEL = """
+mutation ($runs: [String!]!) {
+  terminateRuns(runIds: $runs, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
+    __typename
+  }
+}
+"""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -54,6 +65,11 @@ def log_file() -> Path:
     return home() / "web.log"
 
 
+def url(port: int) -> str:
+    """Return where the web UI is."""
+    return f"http://{HOST}:{port}"
+
+
 @contextmanager
 def serving(environment: Mapping[str, str], port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run web server and daemon until the block ends; both are stopped, with all that they started.
@@ -78,6 +94,33 @@ def serving(environment: Mapping[str, str], port: int) -> Iterator[list[subproce
         _stop(children)
 
 
+def cancel(port: int, run_ids: Sequence[str]) -> None:
+    """Mark runs as canceled whose process is gone, as the button in the UI does.
+
+    One that has ended meanwhile stays as it ended.
+
+    Raises:
+        UsageError: the web server does not do it.
+    """
+    if not run_ids:
+        return
+    query = {"query": _CANCEL, "variables": {"runs": list(run_ids)}}
+    request = urllib.request.Request(  # noqa: S310 - our own server
+        f"{url(port)}/graphql", data=json.dumps(query).encode(), headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_CANCEL_SECONDS) as answer:  # noqa: S310 - as above
+            done = json.load(answer)["data"]["terminateRuns"]["__typename"] == "TerminateRunsResult"
+    except (OSError, ValueError, KeyError, TypeError):
+        done = False
+    if not done:
+        msg = (
+            f"the web server does not mark lost runs as canceled (see {log_file()}); "
+            f"do it in the UI: {', '.join(run[:8] for run in run_ids)}"
+        )
+        raise UsageError(msg)
+
+
 def _new_log() -> IO[bytes]:
     try:
         log_file().parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +140,12 @@ def _start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -
             "warning",
         ],
         cwd=PROJECT_ROOT,
-        env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+        env={
+            "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(_SENSOR_SECONDS),
+            **os.environ,
+            **environment,
+            "PYTHONUNBUFFERED": "1",
+        },
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -118,7 +166,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
             msg = f"the web server ended with code {server.returncode}; see {log_file()}"
             raise UsageError(msg)
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=2):
+            with urllib.request.urlopen(f"{url(port)}/server_info", timeout=2):  # noqa: S310 - our own server
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

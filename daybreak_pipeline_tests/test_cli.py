@@ -565,7 +565,29 @@ UNWELL = {
     "key fits the database": ({"ENCRYPTION_KEY": OTHER_KEY}, "another key"),
     "export": ({"DAYBREAK_EXPORT_DIR": "/nowhere"}, "/nowhere"),
     "environment": ({"DAYBREAK_ENV": "moon"}, "DAYBREAK_ENV"),
+    "failures are told": ({"DAYBREAK_WEBHOOK_URL": "hooks"}, "DAYBREAK_WEBHOOK_URL"),
+    "files at rest": ({"DAYBREAK_SETTLE_SECONDS": "soon"}, "DAYBREAK_SETTLE_SECONDS"),
 }
+
+
+def test_doctor_says_who_hears_of_failures(keyed: DatabaseSettings, tmp_path: Path) -> None:
+    environment = environment_of(keyed, tmp_path)
+    assert "failures are told: log only" in daybreak(environment, "doctor").stdout
+    done = daybreak(environment | {"DAYBREAK_WEBHOOK_URL": "https://hooks.example.org/SECRET"}, "doctor")
+    assert "failures are told: webhook at hooks.example.org" in done.stdout
+    assert "SECRET" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("DAYBREAK_WEBHOOK_URL", "hooks"), ("DAYBREAK_SETTLE_SECONDS", "soon")]
+)
+def test_up_refuses_settings_that_would_fail_at_night(
+    bare: Environment, empty: DatabaseSettings, variable: str, value: str
+) -> None:
+    done = daybreak(bare | {variable: value}, "up")
+    assert variable in one_line(done)
+    assert done.returncode == 2
+    assert query(empty, "SELECT to_regclass('public.documents')") == [(None,)]
 
 
 @pytest.mark.parametrize("subject", UNWELL)

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 import yaml  # type: ignore[import-untyped]  # comes with dagster, without types
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.definitions import build_defs, defs
 from daybreak_pipeline.resources import HealthDatabase
 from daybreak_pipeline.settings import PROJECT_ROOT
@@ -83,6 +86,22 @@ def test_a_tables_description_names_its_references_and_its_sealed_columns(name: 
     assert specs()[(name,)].metadata["dagster/table_name"] == f"daybreak_health.public.{name}"
 
 
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_must_be_looked_at_daily_and_says_where_its_quarantine_is(name: str) -> None:
+    spec = specs()[(name,)]
+    assert isinstance(spec.freshness_policy, dg.FreshnessPolicy)
+    shown = spec.metadata["quarantine"]
+    assert isinstance(shown, dg.MarkdownMetadataValue)
+    assert f"daybreak quarantine list --table {name}" in str(shown.value)
+    assert f"WHERE table_name = '{name}' AND resolved_at IS NULL" in str(shown.value)
+
+
+def test_the_quarantine_that_is_shown_can_be_queried(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    text = str(specs()[("kinships",)].metadata["quarantine"].value)
+    query = text.split("```sql\n")[1].removesuffix("```")
+    assert connection.execute(query.encode()).fetchall() == []
+
+
 # --- Checks, jobs, schedule, resources, executor -------------------------------------------------------
 
 
@@ -140,6 +159,8 @@ def test_the_schedule_asks_for_a_run_of_the_whole_import() -> None:
     with dg.instance_for_test() as instance:
         context = dg.build_schedule_context(instance=instance, repository_def=defs.get_repository_def())
         requests = schedule.evaluate_tick(context).run_requests or []
+    assert {request.tags["daybreak/started_by"] for request in requests} == {"schedule"}
+    assert {request.tags["daybreak/export"] for request in requests} == {settings.export_dir().as_uri()}
     assert [(request.job_name, request.asset_selection) for request in requests] in (
         [("import_all", None)],
         [(None, None)],
@@ -246,6 +267,9 @@ CORE = modules(
     "generator/**/*.py",
     "checks/rules.py",
     "database.py",
+    "export_watch.py",
+    "notifications.py",
+    "presence.py",
     "settings.py",
     "tables.py",
     "errors.py",
@@ -261,7 +285,10 @@ def test_the_core_is_all_there() -> None:
 
 @pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_core_does_not_know_dagster(path: Path) -> None:
-    shell = ("assets", "checks.definitions", "jobs", "resources", "schedules", "definitions", "pipeline")
+    shell = (
+        *("alerts", "assets", "checks.definitions", "definitions", "jobs"),
+        *("pipeline", "resources", "run_requests", "schedules", "sensors"),
+    )
     forbidden = ("dagster", *(f"daybreak_pipeline.{name}" for name in shell))
     assert {
         name for name in imported(path) if any(name == f or name.startswith(f"{f}.") for f in forbidden)

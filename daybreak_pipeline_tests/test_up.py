@@ -18,13 +18,15 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from daybreak_pipeline import local_postgres
+from daybreak_pipeline import local_postgres, web
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
@@ -285,3 +287,106 @@ def imports(settings: DatabaseSettings) -> int:
     with psycopg.connect(settings.conninfo()) as connection:
         row = connection.execute("SELECT count(*) FROM ingest.imports").fetchone()
     return int(row[0]) if row else 0
+
+
+def test_lost_runs_that_cannot_be_marked_are_named(port: int) -> None:
+    with pytest.raises(UsageError, match="do it in the UI: 12345678"):
+        web.cancel(port, ["12345678-0000"])  # nobody listens
+    web.cancel(port, [])
+
+
+# --- Files that arrive while it runs ---------------------------------------------------------------------
+
+BIG_BYTES = 50_000_000
+COPY_SECONDS = 20
+IMPORTED = "SELECT started_at, rows_read, run_id FROM ingest.imports WHERE table_name = %s AND status = 'imported' ORDER BY id"
+"""A table's imports."""
+
+
+def test_a_changed_file_is_imported_within_a_minute_and_once_and_a_slow_copy_when_it_is_complete(
+    home: Path, port: int, tmp_path: Path, small_export: Path
+) -> None:
+    record = (
+        f'{{number:08d}}-0000-4000-8000-000000000000,2025-01-01,"[""onsite_care""]","[""{"x" * 900}""]"\n'
+    )
+    records = BIG_BYTES // len(record.format(number=0))
+    with (
+        local_postgres.serve(home) as settings,
+        up(home, port, tmp_path / "out", "--data-dir", small_export) as running,
+    ):
+
+        def imported(table: str) -> list[tuple[Any, ...]]:
+            with psycopg.connect(settings.conninfo()) as connection:
+                return connection.execute(IMPORTED, [table]).fetchall()
+
+        before, earlier = len(imported("documents")), imported("contracts")  # of the tests above
+        with (small_export / "documents.csv").open("a", encoding="utf-8") as file:
+            line = (
+                (PROJECT_ROOT / "data" / "sample" / "documents.csv")
+                .read_text(encoding="utf-8")
+                .splitlines()[1]
+            )
+            file.write(f"{line}\n")
+        dropped = time.monotonic()
+
+        with (small_export / "contracts.csv").open("w", encoding="utf-8") as file:
+            file.write("id,effective_date,services,terms\n")
+            for number in range(records):
+                file.write(record.format(number=number))
+                ahead = COPY_SECONDS * number / records - (time.monotonic() - dropped)
+                if ahead > 0.05:
+                    file.flush()
+                    time.sleep(ahead)
+            assert imported("contracts") == earlier
+        complete = datetime.now(UTC)
+
+        until(lambda: len(imported("documents")) > before, 60 - (time.monotonic() - dropped))
+        until(lambda: imported("contracts") != earlier, 60)
+        ((began, read, run_id),) = imported("contracts")[len(earlier) :]
+        assert (began > complete, read) == (True, records)
+        assert len(imported("documents")) == before + 1
+        asked = [
+            run
+            for run in running.ask(RUNS_WITH_TAGS)["runsOrError"]["results"]
+            if {"key": "daybreak/started_by", "value": "sensor"} in run["tags"]
+        ]
+        assert {run["runId"] for run in asked} == {run_id, imported("documents")[-1][2]}
+        assert {"daybreak/sha256.contracts", "daybreak/export"} <= {
+            tag["key"] for run in asked if run["runId"] == run_id for tag in run["tags"]
+        }
+
+
+RUNS_WITH_TAGS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
+
+
+def test_a_run_of_a_killed_command_is_marked_as_canceled_at_the_next_start(
+    home: Path, port: int, tmp_path: Path, small_export: Path
+) -> None:
+    with local_postgres.serve(home) as settings:
+        runner.upgrade(settings)
+        with psycopg.connect(settings.conninfo()) as holder:
+            holder.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
+            process = subprocess.Popen(
+                [DAYBREAK, "import", "--data-dir", small_export, "--full", "--only", "documents"],
+                env=os.environ | {"DAYBREAK_HOME": str(home)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            try:
+                until(lambda: waits_for_documents(settings), START_SECONDS)
+            finally:
+                process.kill()
+                process.wait()
+        with up(home, port, tmp_path / "output", "--data-dir", small_export) as running:
+            runs = running.ask(RUNS_WITH_TAGS)["runsOrError"]["results"]
+            assert "STARTED" not in {run["status"] for run in runs}
+            assert [run["status"] for run in runs].count("CANCELED") == 1
+
+
+def waits_for_documents(settings: DatabaseSettings) -> bool:
+    with psycopg.connect(settings.conninfo()) as connection:
+        row = connection.execute(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'documents'::regclass)"
+        ).fetchone()
+    return bool(row and row[0])

@@ -3,18 +3,21 @@
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 
 from dataclasses import asdict
+from datetime import timedelta
 
 import dagster as dg
 from pydantic import Field
 
-from daybreak_pipeline import settings
+from daybreak_pipeline import run_requests, settings
 from daybreak_pipeline.assets.sources import EXPORT_DIR, export_directory, source_key
-from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.run import Result, import_table, replay_table
-from daybreak_pipeline.resources import HealthDatabase, ProgressLog
+from daybreak_pipeline.resources import HealthDatabase, ProgressLog, told_in_one_line
 from daybreak_pipeline.tables import TABLES, Table
+
+# The schedule looks at every table once a day, and an import of millions of records may take hours.
+_FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=30))
 
 
 class ImportConfig(dg.Config):
@@ -39,7 +42,11 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         kinds={"postgres", "table"},
         tags={"personal_data": "sealed" if table.sealed_columns else "none"},
         description=_description(table),
-        metadata={"dagster/table_name": f"{settings.DEFAULT_DATABASE}.public.{table.name}"},
+        metadata={
+            "dagster/table_name": f"{settings.DEFAULT_DATABASE}.public.{table.name}",
+            "quarantine": dg.MetadataValue.md(_where_quarantined(table.name)),
+        },
+        freshness_policy=_FRESHNESS,
     )
     def load(
         context: dg.AssetExecutionContext,
@@ -48,25 +55,24 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         progress_log: dg.ResourceParam[ProgressLog],
     ) -> dg.MaterializeResult[None]:
         directory = export_directory(config.export_dir)
-        try:
-            with health_database.connection() as connection:
-                progress = progress_log.listener(table.name, context.log)
-                result = (
-                    replay_table(connection, table.name, run_id=context.run.run_id, progress=progress)
-                    if config.replay
-                    else import_table(
-                        connection,
-                        table.name,
-                        directory,
-                        full=config.full,
-                        run_id=context.run.run_id,
-                        progress=progress,
-                    )
+        with told_in_one_line(context), health_database.connection() as connection:
+            progress = progress_log.listener(table.name, context.log)
+            result = (
+                replay_table(connection, table.name, run_id=context.run.run_id, progress=progress)
+                if config.replay
+                else import_table(
+                    connection,
+                    table.name,
+                    directory,
+                    full=config.full,
+                    run_id=context.run.run_id,
+                    progress=progress,
                 )
-                catalog = catalogs.read(connection, table.name)
-        except DaybreakError as error:
-            # A user's mistake, told in one line; trying again would not change it.
-            raise dg.Failure(str(error), allow_retries=False) from None
+            )
+            catalog = catalogs.read(connection, table.name)
+        if result.source_sha256:
+            tag = run_requests.hash_tag(table.name, result.source_sha256)
+            context.instance.add_run_tags(context.run.run_id, tag)
         context.log.info("%s: %s in %.2f s", table.name, _in_words(result), result.seconds)
         return dg.MaterializeResult(
             metadata=_metadata(result, catalog),
@@ -86,6 +92,14 @@ def _description(table: Table) -> str:
     if table.sealed_columns:
         lines.append(f"- sealed: {', '.join(f'`{name}`' for name in table.sealed_columns)}")
     return "\n".join(lines).rstrip()
+
+
+def _where_quarantined(table: str) -> str:
+    return (
+        f"`daybreak quarantine list --table {table}`, or in SQL:\n\n```sql\n"
+        "SELECT id, record_number, row_id, reasons, first_seen_at FROM ingest.quarantine\n"
+        f"WHERE table_name = '{table}' AND resolved_at IS NULL ORDER BY record_number;\n```"
+    )
 
 
 def _in_words(result: Result) -> str:

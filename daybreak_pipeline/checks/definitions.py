@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import dagster as dg
 
 from daybreak_pipeline.checks.rules import RULES, Finding
-from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import catalog as catalogs
-from daybreak_pipeline.resources import HealthDatabase
+from daybreak_pipeline.resources import HealthDatabase, told_in_one_line
 from daybreak_pipeline.tables import TABLES, Table
 
 
@@ -33,14 +32,11 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, health_database: HealthDatabase
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
-        try:
-            with health_database.connection() as connection:
-                catalog = catalogs.read(connection, table.name)
-                for rule in RULES:
-                    if rule.name in wanted:
-                        yield _result(table, rule.name, rule.find(connection, catalog))
-        except DaybreakError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+        with told_in_one_line(context), health_database.connection() as connection:
+            catalog = catalogs.read(connection, table.name)
+            for rule in RULES:
+                if rule.name in wanted:
+                    yield _result(table, rule.name, rule.find(connection, catalog))
 
     return check
 

@@ -138,3 +138,14 @@ def last_content(connection: Connection, table_name: str) -> Content | None:
         [table_name],
     ).fetchone()
     return Content(*row) if row else None
+
+
+def newest_contents(connection: Connection) -> dict[str, tuple[int, str]]:
+    """Return for every table that was ever imported from a file which import did so last, and the content's SHA-256."""
+    rows = connection.execute(
+        """
+        SELECT DISTINCT ON (table_name) table_name, id, source_sha256 FROM ingest.imports
+        WHERE status = 'imported' AND source_sha256 IS NOT NULL ORDER BY table_name, id DESC
+        """
+    ).fetchall()
+    return {name: (int(number), str(sha256)) for name, number, sha256 in rows}

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.errors import DaybreakError, SourceError
+from daybreak_pipeline.errors import DaybreakError, SourceError, TransientError
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer import heal, ledger, load, sources
 from daybreak_pipeline.importer.catalog import TableCatalog
@@ -67,6 +67,10 @@ class ImportFailedError(DaybreakError):
     """The import of one table failed and changed nothing; the ledger says so too."""
 
 
+class ImportInterruptedError(ImportFailedError, TransientError):
+    """The server went away or could not finish now; data and settings are not to blame."""
+
+
 def import_table(  # noqa: PLR0913 - each is a fact of the one import
     connection: Connection,
     name: str,
@@ -88,6 +92,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
 
     Raises:
         ImportFailedError: nothing was changed; the message says why and what to do.
+        ImportInterruptedError: likewise, and the same may succeed when it is tried again.
     """
     found = sources.candidates(export_dir, TABLES[name])
     begun = _Import(connection, name, (found[0] if found else export_dir).as_uri(), run_id, progress)
@@ -189,13 +194,14 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
             keys.hold(connection)
             return work()
     except SourceError as error:
-        reason = str(error)
+        failure = ImportFailedError(str(error))
     except psycopg.Error as error:
-        reason = f"{begun.table}: {_describe(error)}"
+        kind = ImportInterruptedError if database.is_transient(error) else ImportFailedError
+        failure = kind(f"{begun.table}: {_describe(error)}")
     # Where the server itself is gone there is nobody to tell.
     with suppress(psycopg.Error), connection.transaction():
-        ledger.write(connection, begun.entry("failed", error=reason))
-    raise ImportFailedError(reason)
+        ledger.write(connection, begun.entry("failed", error=str(failure)))
+    raise failure
 
 
 def _replay(begun: _Import) -> Result:

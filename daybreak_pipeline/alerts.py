@@ -1,0 +1,116 @@
+"""Which runs people must hear of, and what they are told: one message for a run, with a link to it.
+
+A message names tables, checks and counts. Why a table failed stands in the run's log behind the link: a reason
+may quote a file's header, and a message leaves the machine. How it travels is ``notifications``' affair.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import dagster as dg
+
+from daybreak_pipeline import notifications, settings
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.jobs import JOBS
+from daybreak_pipeline.settings import DEFAULT_WEB_URL, NotifierSettings
+
+log = logging.getLogger("daybreak.alerts")
+
+INTERVAL_SECONDS = 15
+_OUR_JOBS = {job.name for job in JOBS} | {"__ASSET_JOB"}
+_PAGE = 1000
+
+
+@dg.run_failure_sensor(
+    name="tell_of_failed_runs",
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    # Runs of the command line belong to no code location.
+    monitor_all_code_locations=True,
+    description="Tells by log, webhook and mail of every run that failed, with its tables and checks.",
+)
+def tell_of_failed_runs(context: dg.RunFailureSensorContext) -> None:
+    """Tell of one failed run."""
+    _tell(context.instance, context.dagster_run, failed=True)
+
+
+@dg.run_status_sensor(
+    name="tell_of_failed_checks",
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    monitor_all_code_locations=True,
+    description="Tells by log, webhook and mail of checks that failed with ERROR in a run that else succeeded.",
+)
+def tell_of_failed_checks(context: dg.RunStatusSensorContext) -> None:
+    """Tell of one run's failed checks, if there are any."""
+    _tell(context.instance, context.dagster_run, failed=False)
+
+
+def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> None:
+    if run.job_name not in _OUR_JOBS:
+        return
+    checks = _failed_checks(instance, run.run_id)
+    if not failed and not checks:
+        return
+    try:
+        notifier = settings.notifier()
+    except UsageError as error:
+        log.error("nobody but the log hears of failures: %s", error)  # noqa: TRY400 - one line says it
+        notifier = NotifierSettings(DEFAULT_WEB_URL)
+    text = message(run, _failed_tables(instance, run.run_id), checks, notifier.web_url, failed=failed)
+    log.warning("%s", " ".join(text.split()))
+    notifications.deliver(text, notifier)
+
+
+def message(
+    run: dg.DagsterRun, tables: list[str], checks: dict[str, int], web_url: str, *, failed: bool
+) -> str:
+    """Return what is told of one run: plain text, whose first line serves as the subject of a mail."""
+    outcome = "failed" if failed else f"succeeded, but {_number(len(checks), 'check')} failed"
+    lines = [f"Daybreak: run {run.run_id[:8]} of {_job(run)} {outcome}"]
+    if tables:
+        lines.append(f"not imported: {', '.join(tables)}")
+    lines += [f"{check}: {_number(count, 'record')}" for check, count in checks.items()]
+    return "\n".join([*lines, f"{web_url}/runs/{run.run_id}"])
+
+
+def _job(run: dg.DagsterRun) -> str:
+    return "Materialize" if run.job_name == "__ASSET_JOB" else run.job_name
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, int]:
+    """Return the checks of a run that failed with ERROR, as ``table.check``, with what they counted."""
+    return {
+        f"{found.asset_key.path[-1]}.{found.check_name}": int(str(found.metadata["count"].value))
+        for entry in _entries(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        if (found := entry.asset_check_evaluation)
+        and not found.passed
+        and found.severity is dg.AssetCheckSeverity.ERROR
+    }
+
+
+def _failed_tables(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    steps = [entry.step_key or "" for entry in _entries(instance, run_id, dg.DagsterEventType.STEP_FAILURE)]
+    return list(dict.fromkeys(steps))
+
+
+def _entries(
+    instance: dg.DagsterInstance, run_id: str, of_type: dg.DagsterEventType
+) -> Iterator[dg.EventLogEntry]:
+    cursor = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=of_type, limit=_PAGE)
+        yield from (record.event_log_entry for record in page.records)
+        if not page.has_more:
+            return
+        cursor = page.cursor
+
+
+SENSORS = [tell_of_failed_runs, tell_of_failed_checks]

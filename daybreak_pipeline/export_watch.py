@@ -1,0 +1,193 @@
+"""What is in the export directory, and since when it has been as it is: the eyes of the sensor.
+
+Pure: files in, a state that can be kept as text out. What to do about a change is decided in ``sensors``.
+A file is hashed only when its size or times have changed and it has come to rest: twice seen alike, and not
+written to for ``settle_seconds``. A copy that pauses for longer than that looks complete. It is imported as far
+as it has come, its torn record is quarantined, and the rest follows when the file has grown again. Copying under
+a name without one of the suffixes of ``sources`` and renaming avoids it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from daybreak_pipeline.errors import SourceError
+from daybreak_pipeline.importer import sources
+from daybreak_pipeline.importer.sources import Source
+from daybreak_pipeline.tables import TABLES, Table
+
+_VERSION = 1
+_NANOSECONDS = 10**9
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One table's source as it was last seen.
+
+    ``stamp`` changes when any part's name, size or times do; ``size`` is in bytes, ``mtime`` in seconds since 1970.
+    ``sha256`` is of the content with that stamp, empty until it came to rest. ``problem`` says why there is
+    none. ``asked`` is the content that was last asked to be imported, or found to be imported.
+    """
+
+    stamp: str
+    size: int
+    mtime: int
+    sha256: str = ""
+    problem: str = ""
+    asked: str = ""
+
+
+@dataclass(frozen=True)
+class State:
+    """All that is known of one export directory between two looks."""
+
+    directory: str
+    tables: dict[str, Seen] = field(default_factory=dict)
+
+    def dump(self) -> str:
+        """Return the state as compact JSON; what is empty is left out."""
+        tables = {
+            name: {key: value for key, value in asdict(seen).items() if value != ""}
+            for name, seen in sorted(self.tables.items())
+        }
+        return json.dumps(
+            {"version": _VERSION, "directory": self.directory, "tables": tables}, separators=(",", ":")
+        )
+
+
+def load(text: str | None, directory: Path) -> State:
+    """Return the state that ``dump`` wrote. Of another directory, or in another form, nothing is known."""
+    fresh = State(str(directory))
+    try:
+        kept = json.loads(text or "{}")
+        if (kept.get("version"), kept.get("directory")) != (_VERSION, str(directory)):
+            return fresh
+        return State(
+            str(directory), {name: Seen(**seen) for name, seen in kept["tables"].items() if name in TABLES}
+        )
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return fresh
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found: the new state, and by table what is not ready and why.
+
+    ``unsettled`` has files that are still being written, ``unread`` those that wait for the next look because
+    this one took long enough, ``problems`` those that cannot be imported as they are.
+    """
+
+    state: State
+    unsettled: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """Return the content of every table that is at rest and was not asked for yet."""
+        return {
+            name: seen.sha256
+            for name, seen in self.state.tables.items()
+            if seen.sha256 and seen.sha256 != seen.asked
+        }
+
+    def answered(self, tables: Iterable[str]) -> Look:
+        """Return the look with the content of these tables noted as dealt with."""
+        known = self.state.tables
+        done = {name: replace(known[name], asked=known[name].sha256) for name in tables}
+        return replace(self, state=replace(self.state, tables=known | done))
+
+
+def look(
+    before: State,
+    *,
+    settle_seconds: float,
+    hash_seconds: float,
+    now: Callable[[], float] = time.time,
+) -> Look:
+    """Look at the directory once more.
+
+    Args:
+        before: what the last look found.
+        settle_seconds: for how long a file must not have been written to.
+        hash_seconds: after how long no further file is read; it is the next look's then.
+        now: seconds since 1970, for tests.
+
+    Raises:
+        UsageError: the directory is missing, cannot be read, or holds nothing of an export.
+    """
+    directory = Path(before.directory)
+    sources.check_export(directory)
+    begun = time.monotonic()
+    found = Look(State(before.directory))
+    for name, table in TABLES.items():
+        last = before.tables.get(name)
+        try:
+            seen, written = _glance(directory, table, last)
+        except OSError as error:
+            found.problems[name] = f"cannot read {Path(error.filename or directory).name}: {error.strerror}"
+            if last:
+                found.state.tables[name] = last
+            continue
+        if seen is None:
+            continue
+        if not seen.sha256 and not seen.problem:
+            age = now() - written
+            if last is None or last.stamp != seen.stamp or 0 <= age < settle_seconds:
+                found.unsettled[name] = f"{_file_name(directory, table)} ({seen.size / 1e6:,.1f} MB)"
+            elif time.monotonic() - begun > hash_seconds:
+                found.unread[name] = _file_name(directory, table)
+            else:
+                seen = _examined(directory, table, seen)
+        found.state.tables[name] = seen
+        if seen.problem:
+            found.problems[name] = seen.problem
+    return found
+
+
+def _glance(directory: Path, table: Table, last: Seen | None) -> tuple[Seen | None, float]:
+    """Return a table's source by its names, sizes and times, and when it was last written to; read nothing.
+
+    The time of the last change of the inode counts as well: copying tools set a file's own time to the past.
+    """
+    digest = hashlib.sha256()
+    size, modified, written = 0, 0, 0
+    parts = [part for path in sources.candidates(directory, table) for part in Source(path, ()).parts]
+    for part in parts:
+        status = part.stat()
+        size += status.st_size
+        modified = max(modified, status.st_mtime_ns)
+        written = max(written, status.st_mtime_ns, status.st_ctime_ns)
+        facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        digest.update(f"{part.relative_to(directory)}\0{facts}\0".encode())
+    if not parts:
+        return None, 0.0
+    stamp = digest.hexdigest()[:16]
+    if last and last.stamp == stamp:
+        return last, written / _NANOSECONDS
+    asked = last.asked if last else ""
+    return Seen(stamp, size, modified // _NANOSECONDS, asked=asked), written / _NANOSECONDS
+
+
+def _examined(directory: Path, table: Table, seen: Seen) -> Seen:
+    """Read a source that has come to rest: its header, and its content for the hash."""
+    try:
+        sha256 = sources.find(directory, table).sha256()
+        after, _ = _glance(directory, table, seen)
+        # Written to while it was read: the hash is of no content that ever was. The next look begins anew.
+        return replace(seen, sha256=sha256) if after is seen else after or seen
+    except SourceError as error:
+        return replace(seen, problem=str(error))
+    except OSError as error:
+        return replace(
+            seen, problem=f"{table.name}: cannot read {Path(error.filename or '').name}: {error.strerror}"
+        )
+
+
+def _file_name(directory: Path, table: Table) -> str:
+    return sources.candidates(directory, table)[0].name

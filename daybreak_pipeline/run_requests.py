@@ -1,0 +1,54 @@
+"""What a run of ``import_all`` is told and tagged with, whoever starts it: command line, schedule or sensor.
+
+The tags are for people who search the list of runs; nothing decides by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from daybreak_pipeline.assets.sources import OBSERVE_OP, source_key
+from daybreak_pipeline.tables import TABLES
+
+STARTED_BY = "daybreak/started_by"
+COMMAND_LINE = "command line"
+EXPORT = "daybreak/export"
+_HASH_CHARACTERS = 12
+
+
+def configuration(
+    export_dir: Path, tables: Iterable[str], *, full: bool = False, replay: bool = False
+) -> dict[str, Any]:
+    """Return the run configuration that imports tables, and observes their files, from one directory."""
+    options = {"export_dir": str(export_dir), "full": full, "replay": replay}
+    steps = {name: {"config": options} for name in tables}
+    return {"ops": {**steps, OBSERVE_OP: {"config": {"export_dir": str(export_dir)}}}}
+
+
+def selection(tables: Iterable[str]) -> list[dg.AssetKey]:
+    """Return tables and their files; the tables' checks come with them."""
+    return [key for name in tables for key in (source_key(name), dg.AssetKey(name))]
+
+
+def tags(started_by: str, export_dir: Path) -> dict[str, str]:
+    """Return the tags that every import has."""
+    return {STARTED_BY: started_by, EXPORT: export_dir.absolute().as_uri()}
+
+
+def hash_tag(table: str, sha256: str) -> dict[str, str]:
+    """Return the tag that names, in short, the content a table was imported from."""
+    return {f"daybreak/sha256.{table}": sha256[:_HASH_CHARACTERS]}
+
+
+def with_descendants(tables: Iterable[str]) -> set[str]:
+    """Return tables and all that depend on them, directly or not: what a change may heal."""
+    found = set(tables)
+    while True:
+        more = {name for name, table in TABLES.items() if found.intersection(table.parents)} - found
+        if not more:
+            return found
+        found |= more

@@ -1,0 +1,153 @@
+"""Imports that run themselves: a changed file is imported within a minute, once.
+
+What is in the directory, ``export_watch`` sees; here is decided what is asked for. Which content is in the
+tables, the ledger knows, so that a file that came in by hand, by command or by schedule is not asked for
+again. Dagster keeps the cursor between ticks and over restarts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import dagster as dg
+import psycopg
+
+from daybreak_pipeline import alerts, database, export_watch, presence, run_requests, settings
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.export_watch import Look
+from daybreak_pipeline.importer import ledger
+from daybreak_pipeline.jobs import import_all
+from daybreak_pipeline.tables import TABLES, import_order
+
+INTERVAL_SECONDS = 10
+HASH_SECONDS = 60
+"""After how long files are left to the next tick, so that one evaluation keeps within Dagster's limit (see ``web``)."""
+_SHOWN = 3
+_ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_IMPORTING_JOBS = {import_all.name, "__ASSET_JOB"}  # the latter is what Materialize in the UI runs
+
+
+@dg.sensor(
+    name="changed_files",
+    job=import_all,
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Watches the export directory. A file that has changed and is complete is imported, with the tables that "
+        "depend on it, in one run."
+    ),
+)
+def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Ask for a run of what has changed, or say what is waited for."""
+    before = export_watch.load(context.cursor, settings.export_dir())
+    try:
+        look = export_watch.look(before, settle_seconds=settings.settle_seconds(), hash_seconds=HASH_SECONDS)
+    except DaybreakError as error:
+        return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+    if not look.changed:
+        return _skip(look, {})
+    try:
+        imported = _imported()
+        busy = _busy(context.instance)
+    except DaybreakError as error:
+        return dg.SensorResult(skip_reason=f"cannot ask for an import: {error}", cursor=look.state.dump())
+    except psycopg.OperationalError:
+        # The server went away meanwhile. The next tick finds the same change.
+        return dg.SensorResult(
+            skip_reason="cannot ask for an import: the connection was lost", cursor=look.state.dump()
+        )
+    # By hand, by command, by schedule: what is in the table is not asked for again.
+    look = look.answered(
+        name for name, sha256 in look.changed.items() if imported.get(name, (0, ""))[1] == sha256
+    )
+    wanted = {name: sha for name, sha in look.changed.items() if not _touched(name, look) & busy.keys()}
+    if not wanted:
+        return _skip(look, dict.fromkeys(look.changed, busy))
+    return dg.SensorResult(
+        run_requests=[_request(look, wanted, imported)], cursor=look.answered(wanted).state.dump()
+    )
+
+
+def _imported() -> dict[str, tuple[int, str]]:
+    """Return the import and the content that every table was last imported from."""
+    with database.serving() as health, database.connect(health) as connection:
+        return ledger.newest_contents(connection)
+
+
+def _busy(instance: dg.DagsterInstance) -> dict[str, str]:
+    """Return the tables that a waiting or running run imports, with the run."""
+    busy: dict[str, str] = {}
+    commands: bool | None = None
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_ACTIVE)):
+        if run.job_name not in _IMPORTING_JOBS:
+            continue
+        if run.tags.get(run_requests.STARTED_BY) == run_requests.COMMAND_LINE:
+            # A killed command leaves its run as started for ever: nobody has to wait for that.
+            if commands is None:
+                with database.serving() as health:
+                    commands = presence.anybody(health, "command line")
+            if not commands:
+                continue
+        chosen = run.asset_selection
+        names = TABLES if chosen is None else {key.path[-1] for key in chosen if len(key.path) == 1}
+        busy |= dict.fromkeys(names, run.run_id)
+    return busy
+
+
+def _touched(table: str, look: Look) -> set[str]:
+    """Return what an import of a table concerns: itself, and its descendants whose files are there and complete."""
+    known = look.state.tables
+    return {table} | {
+        name for name in run_requests.with_descendants([table]) if name in known and known[name].sha256
+    }
+
+
+def _request(look: Look, wanted: Mapping[str, str], imported: Mapping[str, tuple[int, str]]) -> dg.RunRequest:
+    directory = settings.export_dir()
+    touched = set[str]().union(*(_touched(name, look) for name in wanted))
+    tables = [name for name in import_order() if name in touched]
+    # The import before tells a file that comes back, old after new, from one that was already asked for.
+    content = "".join(f"{name}:{imported.get(name, (0, ''))[0]}:{wanted[name]}\n" for name in sorted(wanted))
+    tags = run_requests.tags("sensor", directory)
+    for name, sha256 in wanted.items():
+        tags |= run_requests.hash_tag(name, sha256)
+    return dg.RunRequest(
+        run_key=hashlib.sha256(content.encode()).hexdigest()[:32],
+        run_config=run_requests.configuration(directory, tables),
+        asset_selection=run_requests.selection(tables),
+        tags=tags,
+    )
+
+
+def _skip(look: Look, waiting: Mapping[str, Mapping[str, str]]) -> dg.SensorResult:
+    reasons = []
+    if look.unsettled:
+        reasons.append(f"waits until nothing is written any more to {_listed(look.unsettled.values())}")
+    if look.unread:
+        reasons.append(f"goes on reading at the next tick: {_listed(look.unread.values())}")
+    if waiting:
+        runs = sorted({run[:8] for busy in waiting.values() for run in busy.values()})
+        reasons.append(f"{_listed(waiting)} changed; waits for the end of run {_listed(runs)}")
+    if look.problems:
+        reasons.append(_listed(look.problems.values()))
+    return dg.SensorResult(
+        skip_reason="; ".join(reasons) or f"nothing has changed in {look.state.directory}",
+        cursor=look.state.dump(),
+    )
+
+
+def _listed(names: object) -> str:
+    """Return the first few of the names, and how many more there are."""
+    found = list(dict.fromkeys(names))  # type: ignore[call-overload]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more
+
+
+SENSORS = [changed_files, *alerts.SENSORS]

@@ -1,0 +1,334 @@
+"""The sensor that imports changed files, tick by tick, against a real instance and a real ledger.
+
+That the daemon evaluates it, and that a slowly copied file is waited for, ``test_up_imports`` shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import dagster as dg
+import psycopg
+import pytest
+
+from daybreak_pipeline import pipeline, presence, settings
+from daybreak_pipeline.definitions import defs
+from daybreak_pipeline.importer import ledger
+from daybreak_pipeline.importer.sources import Source
+from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.conftest import KEY
+from daybreak_pipeline_tests.exports import Export, record
+
+ORGANIZATIONS = {"organizations", "org_contracts", "referrals", "referral_members", "memberships"}
+"""The table and all that depend on it."""
+
+
+class Ticks:
+    """The sensor, evaluated as the daemon does: what it leaves in the cursor is all that it keeps."""
+
+    def __init__(self, dagster: dg.DagsterInstance) -> None:
+        self.dagster = dagster
+        self.cursor: str | None = None
+
+    def tick(self) -> dg.SensorEvaluationContext:
+        return dg.build_sensor_context(
+            instance=self.dagster, cursor=self.cursor, repository_def=defs.get_repository_def()
+        )
+
+    def once(self) -> tuple[list[dg.RunRequest], str]:
+        """Evaluate once, and return what was asked for and why nothing was."""
+        with self.tick() as context:
+            found = defs.resolve_sensor_def("changed_files").evaluate_tick(context)
+        self.cursor = found.cursor
+        return list(found.run_requests or []), found.skip_message or ""
+
+    def twice(self) -> tuple[list[dg.RunRequest], str]:
+        first, _ = self.once()
+        assert first == [], "a file was taken at first sight"
+        return self.once()
+
+
+@pytest.fixture
+def ticks(migrated: DatabaseSettings, export: Export, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ticks]:
+    """The sensor over an export of five tables, of which nothing is imported yet."""
+    for name, value in migrated.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ENCRYPTION_KEY", KEY)
+    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(export.directory))
+    monkeypatch.setattr(settings, "settle_seconds", lambda: 0)
+    for table in ("organizations", "contracts"):
+        export.write(table, record(table, table.removesuffix("s").replace("organization", "school")))
+    for table in ("org_contracts", "memberships", "documents"):
+        export.write(table, record(table))
+    with dg.DagsterInstance.ephemeral() as dagster:
+        yield Ticks(dagster)
+
+
+def tables(request: dg.RunRequest) -> set[str]:
+    return {key.path[-1] for key in request.asset_selection or () if len(key.path) == 1}
+
+
+def run(ticks: Ticks, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    """Do what the daemon does with a request."""
+    return defs.resolve_job_def("import_all").execute_in_process(
+        instance=ticks.dagster,
+        run_config=request.run_config,
+        asset_selection=list(request.asset_selection or ()),
+        raise_on_error=False,
+        tags=dict(request.tags),
+    )
+
+
+def imported(export: Export) -> list[tuple[str, str]]:
+    export.connection.rollback()
+    return [
+        (str(name), str(status))
+        for name, status in export.connection.execute(
+            "SELECT table_name, status FROM ingest.imports ORDER BY id"
+        )
+    ]
+
+
+def all_known(ticks: Ticks, export: Export) -> None:
+    """Import everything that is there by hand, and let the sensor see that."""
+    for name in ("organizations", "contracts", "org_contracts", "memberships", "documents"):
+        export.load(name)
+    export.connection.commit()
+    assert ticks.twice() == ([], f"nothing has changed in {export.directory}")
+
+
+def test_everything_new_is_one_run_of_it_with_its_checks_and_no_other(ticks: Ticks, export: Export) -> None:
+    (request,), _ = ticks.twice()
+    there = {"organizations", "contracts", "org_contracts", "memberships", "documents"}
+    assert tables(request) == there
+    result = run(ticks, request)
+    assert result.success
+    steps = {event.step_key for event in result.all_events if event.is_step_success}
+    assert steps == {"observe_export", *there, *(f"check_{name}" for name in there)}
+    assert {evaluation.asset_key.path[-1] for evaluation in result.get_asset_check_evaluations()} == there
+    assert {name for name, _ in imported(export)} == there
+
+
+def test_a_changed_file_is_asked_for_with_what_depends_on_it(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    export.write("organizations", record("organizations", "school", name="Another School"))
+    (request,), _ = ticks.twice()
+    assert tables(request) == {"organizations", "org_contracts", "memberships"}
+    assert tables(request) == ORGANIZATIONS & set(TABLES) - {
+        "referrals",
+        "referral_members",
+    }  # no files of these
+    assert request.tags["daybreak/started_by"] == "sensor"
+    assert request.tags["daybreak/export"] == export.directory.as_uri()
+    content = Source(export.directory / "orgs.csv", ()).sha256()
+    assert {key: value for key, value in request.tags.items() if "sha256" in key} == {
+        "daybreak/sha256.organizations": content[:12]
+    }
+
+
+def test_one_content_is_asked_for_once_even_if_its_import_fails(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    export.write_bytes("documents", b"id\n")  # lacks a required column
+    (request,), _ = ticks.twice()
+    assert not run(ticks, request).success
+    assert imported(export)[-1] == ("documents", "failed")
+    for _ in range(3):
+        assert ticks.once() == ([], f"nothing has changed in {export.directory}")
+
+
+def test_a_restarted_sensor_knows_what_it_asked_for(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    export.write("documents", record("documents", label="new_label"))
+    ticks.once()
+    again = Ticks(ticks.dagster)
+    again.cursor = ticks.cursor
+    (request,), _ = again.once()  # the look before the restart counts
+    assert tables(request) == {"documents"}
+    third = Ticks(ticks.dagster)
+    third.cursor = again.cursor
+    assert third.once()[0] == third.once()[0] == []
+
+
+def test_a_lost_cursor_asks_under_the_same_key_so_that_dagster_drops_it(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    export.write("documents", record("documents", label="new_label"))
+    (request,), _ = ticks.twice()
+    ticks.cursor = None
+    (again,), _ = ticks.twice()
+    assert again.run_key == request.run_key
+    assert tables(again) == {"documents"}
+
+
+def test_a_content_that_comes_back_is_imported_again(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    keys = set()
+    for label in ("one", "two", "one", "two"):
+        export.write("documents", record("documents", label=label))
+        (request,), _ = ticks.twice()
+        assert run(ticks, request).success
+        keys.add(request.run_key)
+    assert len(keys) == 4
+    assert imported(export)[-4:] == [("documents", "imported")] * 4
+
+
+def test_what_was_imported_by_hand_is_not_asked_for(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    export.write("documents", record("documents", label="new_label"))
+    export.load("documents")
+    export.connection.commit()
+    assert ticks.twice() == ([], f"nothing has changed in {export.directory}")
+    export.write("documents", record("documents", label="newer_label"))
+    assert len(ticks.twice()[0]) == 1
+
+
+def test_a_dependent_that_is_still_being_written_is_left_out(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    export.write("organizations", record("organizations", "school", name="Another School"))
+    ticks.once()
+    export.write("memberships", record("memberships"), record("memberships", "second"))
+    (request,), _ = ticks.once()
+    assert tables(request) == {"organizations", "org_contracts"}
+
+
+def test_it_says_what_it_waits_for(ticks: Ticks) -> None:
+    requests, reason = ticks.once()
+    assert requests == []
+    # The first of them, and how many more there are.
+    assert reason == (
+        "waits until nothing is written any more to orgs.csv (0.0 MB), contracts.csv (0.0 MB), "
+        "org_contracts.csv (0.0 MB) and 2 more"
+    )
+
+
+def started(
+    ticks: Ticks, job: str, selection: list[str] | None, status: dg.DagsterRunStatus, **tags: str
+) -> str:
+    """Make a run that some other process is at."""
+    created = ticks.dagster.create_run_for_job(
+        defs.resolve_job_def(job),
+        status=status,
+        tags=tags,
+        asset_selection=frozenset(dg.AssetKey(name) for name in selection) if selection else None,
+    )
+    return created.run_id
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
+@pytest.mark.parametrize("selection", [None, ["memberships"]], ids=["all", "a dependent"])
+def test_no_second_run_piles_up_on_one_of_the_same_tables(
+    ticks: Ticks, export: Export, status: dg.DagsterRunStatus, selection: list[str] | None
+) -> None:
+    all_known(ticks, export)
+    export.write("organizations", record("organizations", "school", name="Another School"))
+    run_id = started(ticks, "import_all", selection, status)
+    requests, reason = ticks.twice()
+    assert requests == []
+    assert reason == f"organizations changed; waits for the end of run {run_id[:8]}"
+    ticks.dagster.delete_run(run_id)
+    assert len(ticks.once()[0]) == 1
+
+
+def test_a_run_of_other_tables_or_of_checks_holds_nothing_back(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    started(ticks, "import_all", ["documents"], dg.DagsterRunStatus.STARTED)
+    started(ticks, "check_all", None, dg.DagsterRunStatus.STARTED)
+    export.write("organizations", record("organizations", "school", name="Another School"))
+    export.write("documents", record("documents", label="new_label"))
+    (request,), _ = ticks.twice()
+    assert tables(request) == {"organizations", "org_contracts", "memberships"}
+
+
+def test_a_command_at_work_is_waited_for_and_a_killed_one_is_not(
+    ticks: Ticks, export: Export, migrated: DatabaseSettings
+) -> None:
+    all_known(ticks, export)
+    started(ticks, "import_all", None, dg.DagsterRunStatus.STARTED, **{"daybreak/started_by": "command line"})
+    export.write("documents", record("documents", label="new_label"))
+    with presence.held(migrated, "command line"):
+        requests, reason = ticks.twice()
+        assert requests == []
+        assert "waits for the end of run" in reason
+    assert len(ticks.once()[0]) == 1
+
+
+def test_a_database_that_does_not_answer_is_a_reason_to_wait(
+    ticks: Ticks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("DB_PORT", "9")
+        requests, reason = ticks.twice()
+        assert requests == []
+        assert reason.startswith("cannot ask for an import: cannot connect to the PostgreSQL server")
+    assert len(ticks.once()[0]) == 1
+
+
+def test_a_connection_that_is_lost_is_a_reason_to_wait(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(_connection: object) -> dict[str, tuple[int, str]]:
+        raise psycopg.OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "newest_contents", lost)
+        assert ticks.twice() == ([], "cannot ask for an import: the connection was lost")
+    assert len(ticks.once()[0]) == 1
+
+
+@pytest.mark.parametrize(("path", "message"), [("nowhere", "there is no directory"), ("", "holds no file")])
+def test_a_directory_that_is_missing_or_empty_is_a_reason_and_what_was_known_stays(
+    ticks: Ticks, export: Export, monkeypatch: pytest.MonkeyPatch, path: str, message: str
+) -> None:
+    all_known(ticks, export)
+    known = ticks.cursor
+    empty = export.directory / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(empty / path))
+    requests, reason = ticks.once()
+    assert (requests, ticks.cursor) == ([], known)
+    assert message in reason
+    assert "\n" not in reason
+
+
+def test_a_damaged_file_is_named_and_the_others_are_imported(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    (export.directory / "kinships.csv.gz").write_bytes(b"this is not gzip")
+    assert ticks.twice() == ([], "cannot read kinships.csv.gz: it is damaged")
+    export.write("documents", record("documents", label="new_label"))
+    assert len(ticks.twice()[0]) == 1
+
+
+def test_the_cursor_is_compact_json_of_table_hash_size_and_time(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    kept = json.loads(ticks.cursor or "")["tables"]["documents"]
+    file = export.directory / "documents.csv"
+    assert kept["sha256"] == kept["asked"] == Source(file, ()).sha256()
+    assert (kept["size"], kept["mtime"]) == (file.stat().st_size, int(file.stat().st_mtime))
+
+
+def test_it_is_on_by_default_and_looks_often_enough() -> None:
+    for name in ("changed_files", "tell_of_failed_runs", "tell_of_failed_checks"):
+        sensor = defs.resolve_sensor_def(name)
+        assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+        assert 1 <= (sensor.minimum_interval_seconds or 0) <= 15
+
+
+# --- Runs whose process is gone ---------------------------------------------------------------------------
+
+
+def test_runs_without_a_process_are_lost_and_others_are_not(
+    ticks: Ticks, migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import nullcontext
+
+    monkeypatch.setattr("daybreak_pipeline.instance.opened", lambda _environment: nullcontext(ticks.dagster))
+    command = started(
+        ticks, "import_all", None, dg.DagsterRunStatus.STARTED, **{"daybreak/started_by": "command line"}
+    )
+    daemon = started(ticks, "import_all", None, dg.DagsterRunStatus.STARTING)
+    started(ticks, "import_all", None, dg.DagsterRunStatus.NOT_STARTED)  # the daemon may yet start it
+    assert set(pipeline.lost_runs({}, migrated)) == {command, daemon}
+    with presence.held(migrated, "command line"):
+        assert pipeline.lost_runs({}, migrated) == [daemon]
+        with presence.held(migrated, "web"):
+            assert pipeline.lost_runs({}, migrated) == []
+    assert set(pipeline.lost_runs({}, migrated)) == {command, daemon}
