@@ -36,6 +36,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_SCHEMA = "migrations"
 _FILE_NAME = re.compile(r"(?P<number>\d{3})_(?P<name>[a-z0-9_]+)\.sql")
 _LOCK = "hashtext('daybreak.migrations')"
+# What a migration leaves is what the database should look like. Before the table for it exists, nothing is noted.
+_RECORD_STRUCTURE = """
+    DO $$ BEGIN
+        IF to_regprocedure('migrations.record_objects()') IS NOT NULL THEN
+            PERFORM migrations.record_objects();
+        END IF;
+    END $$
+"""
 
 
 @dataclass(frozen=True)
@@ -244,4 +252,5 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
 
     connection = cast("Connection", op.get_bind().connection.driver_connection)
     connection.execute(path.read_bytes())
+    connection.execute(_RECORD_STRUCTURE)
     applied.append(migration)
