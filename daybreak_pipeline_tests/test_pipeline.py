@@ -187,7 +187,10 @@ def counted(runs: Runs, query: str) -> dict[str, dict[str, int]]:
 
 def orphans(settings: DatabaseSettings) -> dict[str, dict[str, int]]:
     with psycopg.connect(settings.conninfo()) as connection:
-        found = {name: rules.orphans(connection, catalogs.read(connection, name)).counts for name in TABLES}
+        found = {
+            name: rules.examine(connection, catalogs.read(connection, name), {"orphans"})["orphans"].counts
+            for name in TABLES
+        }
     return {
         name: {column: n for column, n in counts.items() if " " not in column}
         for name, counts in found.items()

@@ -97,9 +97,7 @@ def _unknown_values(work: Work) -> dict[str, int]:
     if not names:
         return {}
     counts = sql.SQL(", ").join(call("count({})", work.stage.column(name) or sql.NULL) for name in names)
-    row = work.connection.execute(
-        sql.SQL("SELECT {} FROM {}").format(counts, work.stage.table)
-    ).fetchone()
+    row = work.connection.execute(sql.SQL("SELECT {} FROM {}").format(counts, work.stage.table)).fetchone()
     return dict(zip(names, row or (), strict=True))
 
 

@@ -1,0 +1,102 @@
+"""Checks of rows against other rows: references that lead nowhere, and things that are there twice.
+
+Whole-set joins and groupings, which the one scan of a table cannot answer.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from daybreak_pipeline.checks.evidence import Evidence
+from daybreak_pipeline.checks.findings import SHOWN_ROWS, Finding, Tally, Wording, conclude
+from daybreak_pipeline.checks.scan import first_rows
+from daybreak_pipeline.tables import Reference
+
+
+def orphans(evidence: Evidence, _: list[Tally]) -> Finding:
+    """Judge references that lead nowhere (the plan, 2.3; a kinship is an orphan when either user is missing).
+
+    A record that had to stay out because its parent is missing is lost; a row that is there and points
+    nowhere is not: exports are often samples.
+    """
+    nowhere = [
+        _unresolved(evidence, reference)
+        for reference in evidence.catalog.table.references
+        if not reference.enforced
+    ]
+    return conclude(
+        Wording(
+            "reference that leads nowhere", "references that lead nowhere", "every reference leads to a row"
+        ),
+        evidence.threshold("orphans"),
+        [
+            *nowhere,
+            *evidence.issues("dangling_reference", "{} (loaded as NULL)"),
+            *evidence.refused("missing_parent"),
+        ],
+        evidence.looked_at,
+    )
+
+
+def duplicates(evidence: Evidence, _: list[Tally]) -> Finding:
+    """Judge what is there twice: records of one id in the last file, of one natural key, and rows that look the same."""
+    last = evidence.last_file
+    superseded = Tally("older records of the same id in the last file", last.duplicates if last else 0)
+    return conclude(
+        Wording("duplicate", "duplicates", "nothing is there twice"),
+        evidence.threshold("duplicates"),
+        [superseded, *_likely_same(evidence), *evidence.refused("duplicate_key")],
+        evidence.looked_at + (last.duplicates if last else 0),
+    )
+
+
+def _unresolved(evidence: Evidence, reference: Reference) -> Tally:
+    """Count rows whose reference is in none of the tables that it may point at."""
+    column = sql.Identifier("t", reference.column)
+    # clinicians.healthie_id is text, the availability's user_id a number: compare as text.
+    value = column if reference.target_column == "id" else sql.SQL("{}::text").format(column)
+    absent = sql.SQL(" AND ").join(
+        sql.SQL("NOT EXISTS (SELECT FROM {} p WHERE p.{} = {})").format(
+            sql.Identifier("public", name), sql.Identifier(reference.target_column), value
+        )
+        for name in reference.tables
+    )
+    rest = sql.SQL("FROM {} t WHERE {} IS NOT NULL AND {}").format(
+        sql.Identifier("public", evidence.table), column, absent
+    )
+    row = evidence.connection.execute(sql.SQL("SELECT count(*) {}").format(rest)).fetchone()
+    if not row or not row[0]:
+        return Tally(reference.column, 0)
+    query = sql.SQL("SELECT t.id, {}, t._import_id, t._record_number {}").format(column, rest)
+    rows = first_rows(evidence.connection, {0: query})[0]
+    return Tally(reference.column, row[0], rows, query.as_string(evidence.connection))
+
+
+def _likely_same(evidence: Evidence) -> list[Tally]:
+    """Count rows that agree with an earlier one in all that tells such rows apart, without deleted ones."""
+    table = evidence.catalog.table
+    if not table.likely_same:
+        return []
+    keys = [sql.SQL(key) for key in table.likely_same]
+    deleted = "_fivetran_deleted IS NOT TRUE" if "_fivetran_deleted" in evidence.catalog.by_name else None
+    deleted = deleted or ("deleted_at IS NULL" if "deleted_at" in evidence.catalog.by_name else "true")
+    groups = sql.SQL("FROM {} WHERE {} GROUP BY {} HAVING count(*) > 1").format(
+        sql.Identifier("public", table.name),
+        sql.SQL(" AND ").join([sql.SQL(deleted), *(sql.SQL("{} IS NOT NULL").format(key) for key in keys)]),
+        sql.SQL(", ").join(keys),
+    )
+    label = f"rows with the same {', '.join(table.likely_same)}"
+    row = evidence.connection.execute(
+        sql.SQL("SELECT coalesce(sum(number - 1), 0)::bigint FROM (SELECT count(*) AS number {}) g").format(
+            groups
+        )
+    ).fetchone()
+    if not row or not row[0]:
+        return [Tally(label, 0)]
+    query = sql.SQL("SELECT array_agg(id ORDER BY _record_number, id) AS ids {}").format(groups)
+    first = evidence.connection.execute(
+        sql.SQL("SELECT ids[2]::text FROM ({}) g ORDER BY ids[2]::text LIMIT {}").format(
+            query, sql.Literal(SHOWN_ROWS)
+        )
+    ).fetchall()
+    return [Tally(label, row[0], tuple(name for (name,) in first), query.as_string(evidence.connection))]
