@@ -62,6 +62,7 @@ class Table:
     but for those that ``kept_plain`` names. ``personal_export_columns`` are columns that the schema
     does not have and that must never be kept in plain JSON. ``constants`` are the same in every row. Rows that agree in
     all of a ``likely_same`` key (columns, or SQL over them) and are not deleted are probably one thing twice.
+    ``change_data`` brings every version of a record, so several of one id are no fault.
     ``thresholds`` are those that differ from ``CHECK_THRESHOLDS``, by check.
     """
 
@@ -80,6 +81,7 @@ class Table:
     constants: tuple[tuple[str, str], ...] = ()
     json_shapes: tuple[JsonShape, ...] = ()
     likely_same: tuple[str, ...] = ()
+    change_data: bool = False
     thresholds: tuple[tuple[str, Threshold], ...] = ()
 
     @property
@@ -242,7 +244,6 @@ _DECLARED = (
         references=(_fk("parent_organization_id", "organizations"),),
         constants=(("market_id", MARKET_ID),),
         json_shapes=(JsonShape("config", "object"), _MIGRATION),
-        likely_same=("lower(name)", "kind", "coalesce(parent_organization_id::text, '')"),
     ),
     Table(
         "contracts",
@@ -335,8 +336,7 @@ _DECLARED = (
         file_stems=("clinician_availabilities",),
         references=(_app("user_id", CLINICIANS, target_column="healthie_id"),),
         likely_same=("user_id", "range_start", "range_end", "coalesce(contact_type_id, 0)"),
-        # Change data brings every version of a record.
-        thresholds=(("duplicates", Threshold(warn=0.5, error=None)),),
+        change_data=True,
     ),
     Table(
         "clinician_insurance_affiliations",

@@ -243,7 +243,14 @@ def test_every_table_is_checked_by_every_rule(sample: Sample) -> None:
 
 
 def test_checking_alone_finds_what_the_import_found(sample: Sample) -> None:
-    assert sample.checks.checks == sample.full.checks == sample.first.checks
+    def findings(outcome: Outcome) -> dict[str, dict[str, Any]]:
+        # How many imports went before is told as well, and does differ.
+        return {
+            name: {check: found for check, found in checks.items() if check != "row_count_change"}
+            for name, checks in outcome.checks.items()
+        }
+
+    assert findings(sample.checks) == findings(sample.full) == findings(sample.first)
     assert (sample.checks.tables, sample.checks.exit_code) == ({}, 0)
 
 

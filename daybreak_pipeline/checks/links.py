@@ -41,12 +41,13 @@ def orphans(evidence: Evidence, _: list[Tally]) -> Finding:
 def duplicates(evidence: Evidence, _: list[Tally]) -> Finding:
     """Judge what is there twice: records of one id in the last file, of one natural key, and rows that look the same."""
     last = evidence.last_file
-    superseded = Tally("older records of the same id in the last file", last.duplicates if last else 0)
+    older = last.duplicates if last and not evidence.catalog.table.change_data else 0
+    superseded = Tally("older records of the same id in the last file", older)
     return conclude(
         Wording("duplicate", "duplicates", "nothing is there twice"),
         evidence.threshold("duplicates"),
         [superseded, *_likely_same(evidence), *evidence.refused("duplicate_key")],
-        evidence.looked_at + (last.duplicates if last else 0),
+        evidence.looked_at + older,
     )
 
 
