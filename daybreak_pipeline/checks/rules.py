@@ -11,10 +11,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg.pq import TransactionStatus
+
 from daybreak_pipeline.checks import imports, links, structure, values
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally
 from daybreak_pipeline.checks.scan import LOCAL_SETTINGS, Fault, scan
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.catalog import TableCatalog
 
 if TYPE_CHECKING:
@@ -103,9 +106,19 @@ def examine(
 
     Returns:
         The findings by rule, in the order of ``RULES``.
+
+    Raises:
+        UsageError: there is no such table.
     """
+    if not catalog.columns:
+        msg = f"{catalog.table.name}: the table is missing: restore a backup, or take the migrations back and apply them"
+        raise UsageError(msg)
     chosen = [rule for rule in RULES if rule.name in wanted]
+    own = connection.info.transaction_status == TransactionStatus.IDLE
     with connection.transaction():
+        if own:
+            # Ledger, quarantine and rows of one moment: an import that ends meanwhile must not look like a fault.
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.execute(LOCAL_SETTINGS)
         evidence = Evidence(connection, catalog)
         faults = {rule.name: rule.faults(evidence) for rule in chosen}
