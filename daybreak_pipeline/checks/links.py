@@ -9,8 +9,15 @@ from psycopg import sql
 
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import SHOWN_ROWS, Finding, Tally, Wording, conclude
-from daybreak_pipeline.checks.scan import first_rows
 from daybreak_pipeline.tables import Reference
+
+_FIRST_AND_NUMBER = """
+    SELECT f.id::text, count(*) OVER () FROM ({query}) f ORDER BY f._record_number, f.id::text LIMIT {shown}
+"""
+
+_SECOND_AND_NUMBER = """
+    SELECT f.id, (sum(f.more) OVER ())::bigint FROM ({query}) f ORDER BY f.id LIMIT {shown}
+"""
 
 
 def orphans(evidence: Evidence, _: list[Tally]) -> Finding:
@@ -65,12 +72,8 @@ def _unresolved(evidence: Evidence, reference: Reference) -> Tally:
     rest = sql.SQL("FROM {} t WHERE {} IS NOT NULL AND {}").format(
         sql.Identifier("public", evidence.table), column, absent
     )
-    row = evidence.connection.execute(sql.SQL("SELECT count(*) {}").format(rest)).fetchone()
-    if not row or not row[0]:
-        return Tally(reference.column, 0)
     query = sql.SQL("SELECT t.id, {}, t._import_id, t._record_number {}").format(column, rest)
-    rows = first_rows(evidence.connection, {0: query})[0]
-    return Tally(reference.column, row[0], rows, query.as_string(evidence.connection))
+    return _tally(evidence, reference.column, _FIRST_AND_NUMBER, query)
 
 
 def _likely_same(evidence: Evidence) -> list[Tally]:
@@ -81,23 +84,28 @@ def _likely_same(evidence: Evidence) -> list[Tally]:
     keys = [sql.SQL(key) for key in table.likely_same]
     deleted = "_fivetran_deleted IS NOT TRUE" if "_fivetran_deleted" in evidence.catalog.by_name else None
     deleted = deleted or ("deleted_at IS NULL" if "deleted_at" in evidence.catalog.by_name else "true")
-    groups = sql.SQL("FROM {} WHERE {} GROUP BY {} HAVING count(*) > 1").format(
-        sql.Identifier("public", table.name),
-        sql.SQL(" AND ").join([sql.SQL(deleted), *(sql.SQL("{} IS NOT NULL").format(key) for key in keys)]),
-        sql.SQL(", ").join(keys),
+    present = sql.SQL(" AND ").join(
+        [sql.SQL(deleted), *(sql.SQL("{} IS NOT NULL").format(key) for key in keys)]
     )
-    label = f"rows with the same {', '.join(table.likely_same)}"
-    row = evidence.connection.execute(
-        sql.SQL("SELECT coalesce(sum(number - 1), 0)::bigint FROM (SELECT count(*) AS number {}) g").format(
-            groups
-        )
-    ).fetchone()
-    if not row or not row[0]:
-        return [Tally(label, 0)]
-    query = sql.SQL("SELECT array_agg(id ORDER BY _record_number, id) AS ids {}").format(groups)
-    first = evidence.connection.execute(
-        sql.SQL("SELECT ids[2]::text FROM ({}) g ORDER BY ids[2]::text LIMIT {}").format(
-            query, sql.Literal(SHOWN_ROWS)
-        )
+    # Grouping by one number is several times faster than by all of the key, which decides among the few that are left.
+    query = sql.SQL(
+        """
+        WITH rows AS NOT MATERIALIZED (
+            SELECT t.*, hash_record_extended(ROW({keys}), 0) AS hash FROM {table} t WHERE {present}
+        ), suspected AS (SELECT hash FROM rows GROUP BY hash HAVING count(*) > 1)
+        SELECT (array_agg(id::text ORDER BY _record_number, id))[2] AS id, count(*) - 1 AS more,
+               array_agg(id ORDER BY _record_number, id) AS ids
+        FROM rows JOIN suspected USING (hash) GROUP BY {keys} HAVING count(*) > 1
+        """
+    ).format(keys=sql.SQL(", ").join(keys), table=sql.Identifier("public", table.name), present=present)
+    return [_tally(evidence, f"rows with the same {', '.join(table.likely_same)}", _SECOND_AND_NUMBER, query)]
+
+
+def _tally(evidence: Evidence, label: str, first: str, query: sql.Composed) -> Tally:
+    """Return a tally by one query, which costs the same whether there are faults or not."""
+    rows = evidence.connection.execute(
+        sql.SQL(first).format(query=query, shown=sql.Literal(SHOWN_ROWS))
     ).fetchall()
-    return [Tally(label, row[0], tuple(name for (name,) in first), query.as_string(evidence.connection))]
+    if not rows:
+        return Tally(label, 0)
+    return Tally(label, rows[0][1], tuple(name for name, _ in rows), query.as_string(evidence.connection))
