@@ -73,7 +73,7 @@ def _unresolved(evidence: Evidence, reference: Reference) -> Tally:
         sql.Identifier("public", evidence.table), column, absent
     )
     query = sql.SQL("SELECT t.id, {}, t._import_id, t._record_number {}").format(column, rest)
-    return _tally(evidence, reference.column, _FIRST_AND_NUMBER, query)
+    return _tally(evidence, reference.column, _FIRST_AND_NUMBER, query, query)
 
 
 def _likely_same(evidence: Evidence) -> list[Tally]:
@@ -93,19 +93,27 @@ def _likely_same(evidence: Evidence) -> list[Tally]:
         WITH rows AS NOT MATERIALIZED (
             SELECT t.*, hash_record_extended(ROW({keys}), 0) AS hash FROM {table} t WHERE {present}
         ), suspected AS (SELECT hash FROM rows GROUP BY hash HAVING count(*) > 1)
-        SELECT (array_agg(id::text ORDER BY _record_number, id))[2] AS id, count(*) - 1 AS more,
-               array_agg(id ORDER BY _record_number, id) AS ids
+        SELECT (array_agg(id::text ORDER BY _record_number, id))[2] AS id, count(*) - 1 AS more
         FROM rows JOIN suspected USING (hash) GROUP BY {keys} HAVING count(*) > 1
         """
-    ).format(keys=sql.SQL(", ").join(keys), table=sql.Identifier("public", table.name), present=present)
-    return [_tally(evidence, f"rows with the same {', '.join(table.likely_same)}", _SECOND_AND_NUMBER, query)]
+    )
+    shown = sql.SQL(
+        "SELECT array_agg(id ORDER BY _record_number, id) AS ids FROM {table} WHERE {present} GROUP BY {keys} HAVING count(*) > 1"
+    )
+    parts = {
+        "keys": sql.SQL(", ").join(keys),
+        "table": sql.Identifier("public", table.name),
+        "present": present,
+    }
+    label = f"rows with the same {', '.join(table.likely_same)}"
+    return [_tally(evidence, label, _SECOND_AND_NUMBER, query.format(**parts), shown.format(**parts))]
 
 
-def _tally(evidence: Evidence, label: str, first: str, query: sql.Composed) -> Tally:
-    """Return a tally by one query, which costs the same whether there are faults or not."""
+def _tally(evidence: Evidence, label: str, first: str, query: sql.Composed, shown: sql.Composed) -> Tally:
+    """Return a tally by one query, which costs the same whether there are faults or not; ``shown`` is for people."""
     rows = evidence.connection.execute(
         sql.SQL(first).format(query=query, shown=sql.Literal(SHOWN_ROWS))
     ).fetchall()
     if not rows:
         return Tally(label, 0)
-    return Tally(label, rows[0][1], tuple(name for name, _ in rows), query.as_string(evidence.connection))
+    return Tally(label, rows[0][1], tuple(name for name, _ in rows), shown.as_string(evidence.connection))
