@@ -6,7 +6,6 @@ Nothing is decided here that a test or the UI could not reach without it.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.cli_audit import audit
 from daybreak_pipeline.cli_keys import keys
 from daybreak_pipeline.cli_migrate import migrate
+from daybreak_pipeline.cli_quality import check, status
 from daybreak_pipeline.cli_quarantine import quarantine
 from daybreak_pipeline.cli_roles import roles
 from daybreak_pipeline.cli_shared import (
@@ -58,6 +58,8 @@ main.add_command(keys)
 main.add_command(migrate)
 main.add_command(quarantine)
 main.add_command(roles)
+main.add_command(check)
+main.add_command(status)
 
 
 @main.command()
@@ -130,21 +132,6 @@ def import_(data_dir: Path | None, only: tuple[str, ...], full: bool, dry_run: b
     report(outcome, export=export, as_json=as_json)
     if dry_run:
         click.echo("a rehearsal: nothing was changed", err=as_json)
-    sys.exit(outcome.exit_code)
-
-
-@main.command()
-@json_option
-def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Check every table as it is now, without importing."""
-    from daybreak_pipeline import pipeline
-
-    with pipeline.ready(migrate=False) as (_, environment):
-        outcome = pipeline.run_checks(environment)
-    if as_json:
-        click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
-    else:
-        report(outcome, "check")
     sys.exit(outcome.exit_code)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daybreak_pipeline import database, instance, presence
-from daybreak_pipeline.checks.rules import RULES
+from daybreak_pipeline.checks.rules import BLOCKING
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
 from daybreak_pipeline.privacy import audit, keys, roles
@@ -211,10 +211,9 @@ def rehearse_import(
         for name, result in found.results.items()
     }
     outcome.tables = _tables(chosen, loaded, found.failures)
-    blocking = {rule.name for rule in RULES if rule.blocking}
     outcome.checks = {
         name: {
-            check: CheckOutcome(f.passed, f.severity, f.count, check in blocking, f.summary)
+            check: CheckOutcome(f.passed, f.severity, f.count, check in BLOCKING, f.summary)
             for check, f in findings.items()
         }
         for name, findings in found.findings.items()

@@ -17,10 +17,15 @@ _HEADINGS = {"skipped_deleted": "deleted", "field_issues": "issues"}
 
 
 def show(outcome: Outcome, console: Console) -> None:
-    """Print the scorecard: every table with its accounting, then every check that found something."""
+    """Print the scorecard: every table with its accounting, then every check that found something.
+
+    Of a run that only checked, also which checks passed.
+    """
     if outcome.tables:
         _show_tables(outcome, console)
     _show_checks(outcome, console)
+    if not outcome.tables:
+        _show_passed(outcome, console)
 
 
 def _show_tables(outcome: Outcome, console: Console) -> None:
@@ -59,12 +64,15 @@ def _show_tables(outcome: Outcome, console: Console) -> None:
 
 
 def _show_checks(outcome: Outcome, console: Console) -> None:
-    findings = [
-        (name, check, found)
-        for name, checks in outcome.checks.items()
-        for check, found in checks.items()
-        if not found.passed
-    ]
+    findings = sorted(
+        (
+            (name, check, found)
+            for name, checks in outcome.checks.items()
+            for check, found in checks.items()
+            if not found.passed
+        ),
+        key=lambda finding: finding[2].severity,  # ERROR before WARN; else as they come
+    )
     total = sum(len(checks) for checks in outcome.checks.values())
     if not total:
         return
@@ -80,6 +88,14 @@ def _show_checks(outcome: Outcome, console: Console) -> None:
             soft_wrap=True,
             highlight=False,
         )
+
+
+def _show_passed(outcome: Outcome, console: Console) -> None:
+    console.print()
+    for name, checks in outcome.checks.items():
+        passed = [check for check, found in checks.items() if found.passed]
+        if passed:
+            console.print(f"  [green]passed[/] {name}: {', '.join(passed)}", soft_wrap=True, highlight=False)
 
 
 def _marks(checks: dict[str, CheckOutcome]) -> str:

@@ -32,6 +32,27 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class JsonShape:
+    """What a JSONB column holds. ``faults`` are jsonpaths (lax) that find what should not be in it."""
+
+    column: str
+    type: str
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which share of what was looked at a check fails: more than ``warn`` as WARN, than ``error`` as ERROR.
+
+    ``lost`` is as ``error``, for the records among them that could not be loaded. None: never.
+    """
+
+    warn: float = 0.0
+    error: float | None = 0.0
+    lost: float | None = 0.0
+
+
+@dataclass(frozen=True)
 class Table:
     """One table of the plan and the export file that fills it.
 
@@ -39,7 +60,10 @@ class Table:
     ``signature`` names columns that a file's header must have to be taken for this table, where the
     name alone does not tell. ``sealed_columns`` are stored encrypted; the plain column stays NULL,
     but for those that ``kept_plain`` names. ``personal_export_columns`` are columns that the schema
-    does not have and that must never be kept in plain JSON. ``constants`` are the same in every row.
+    does not have and that must never be kept in plain JSON. ``constants`` are the same in every row. Rows that agree in
+    all of a ``likely_same`` key (columns, or SQL over them) and are not deleted are probably one thing twice.
+    ``change_data`` brings every version of a record, so several of one id are no fault.
+    ``thresholds`` are those that differ from ``CHECK_THRESHOLDS``, by check.
     """
 
     name: str
@@ -55,11 +79,19 @@ class Table:
     personal_export_columns: tuple[str, ...] = ()
     phone_columns: tuple[str, ...] = ()
     constants: tuple[tuple[str, str], ...] = ()
+    json_shapes: tuple[JsonShape, ...] = ()
+    likely_same: tuple[str, ...] = ()
+    change_data: bool = False
+    thresholds: tuple[tuple[str, Threshold], ...] = ()
 
     @property
     def parents(self) -> tuple[str, ...]:
         """Tables that must be imported before this one, itself excluded, sorted by name."""
         return tuple(sorted({t for r in self.references for t in r.tables} - {self.name}))
+
+    def threshold(self, check: str) -> Threshold:
+        """Return when a check of this table fails."""
+        return (CHECK_THRESHOLDS | dict(self.thresholds)).get(check, Threshold())
 
 
 def _fk(column: str, table: str) -> Reference:
@@ -76,6 +108,23 @@ BILLING_TEAM = "team:billing"
 
 _NAMES = ("first_name", "preferred_name", "middle_name", "last_name")
 
+_KEEPS_ALL = Threshold(error=None)
+CHECK_THRESHOLDS = {
+    "orphans": _KEEPS_ALL,
+    "valid_json": _KEEPS_ALL,
+    "duplicates": _KEEPS_ALL,
+    "timestamps": _KEEPS_ALL,
+    "schema_drift": _KEEPS_ALL,
+    "quarantine_rate": Threshold(error=0.05, lost=None),
+    # Shares of the usual number of records.
+    "row_count_change": Threshold(warn=0.1, error=0.5),
+}
+"""When each check fails; one that is not named fails as ERROR at the first fault."""
+
+_PROFILE = JsonShape("profile_data", "object")
+_MIGRATION = JsonShape("migration_details", "object")
+_TEXTS_BY_LANGUAGE = ('$.*.type() ? (@ != "string")',)
+
 _DECLARED = (
     Table(
         PATIENTS,
@@ -89,6 +138,8 @@ _DECLARED = (
         searchable_columns=_NAMES,
         personal_export_columns=("full_name", "legal_name", "date_of_birth", "phone_number"),
         phone_columns=("phone",),
+        json_shapes=(_PROFILE, _MIGRATION, JsonShape("supabase_metadata", "object")),
+        likely_same=("supabase_id",),  # one login
     ),
     Table(
         CLINICIANS,
@@ -118,6 +169,8 @@ _DECLARED = (
             "quick_notes",
         ),
         phone_columns=("phone", "phone_number", "phone_1", "phone_number_1"),
+        json_shapes=(_PROFILE, _MIGRATION, JsonShape("migration_profile_data", "object")),
+        likely_same=("healthie_id",),  # what availabilities are joined by
     ),
     Table(
         "kinships",
@@ -129,6 +182,9 @@ _DECLARED = (
             _app("user_0_id", PATIENTS, CLINICIANS),
             _app("user_1_id", PATIENTS, CLINICIANS),
         ),
+        json_shapes=(_MIGRATION,),
+        # The same two people the other way round.
+        likely_same=("least(user_0_id, user_1_id)", "greatest(user_0_id, user_1_id)"),
     ),
     Table(
         "questionnaires",
@@ -140,6 +196,10 @@ _DECLARED = (
             _app("subject_id", PATIENTS),
             _app("respondent_id", PATIENTS, CLINICIANS),
         ),
+        json_shapes=(
+            JsonShape("question_answers", "object", ('$.*.type() ? (@ == "object" || @ == "array")',)),
+        ),
+        likely_same=("subject_id", "type", "completed_at"),
     ),
     Table(
         "clinician_credentialed_insurances",
@@ -149,6 +209,8 @@ _DECLARED = (
         file_stems=("clinician_credentialed_insurances", "credentialed_insurances"),
         signature=("name",),
         references=(_fk("parent_credentialed_insurance_id", "clinician_credentialed_insurances"),),
+        json_shapes=(_MIGRATION,),
+        likely_same=("lower(name)", "coalesce(state, '')", "coalesce(line_of_business, 0)"),
     ),
     Table(
         "insurance_coverages",
@@ -170,6 +232,8 @@ _DECLARED = (
             "plan_holder_zip_code",
         ),
         personal_export_columns=("plan_holder_full_name", "plan_holder_phone"),
+        json_shapes=(_PROFILE, _MIGRATION),
+        likely_same=("user_id", "member_id", "insurance_company_name"),
     ),
     Table(
         "organizations",
@@ -179,6 +243,7 @@ _DECLARED = (
         file_stems=("orgs", "organizations"),
         references=(_fk("parent_organization_id", "organizations"),),
         constants=(("market_id", MARKET_ID),),
+        json_shapes=(JsonShape("config", "object"), _MIGRATION),
     ),
     Table(
         "contracts",
@@ -186,6 +251,17 @@ _DECLARED = (
         group="organizations",
         owner=PARTNER_TEAM,
         file_stems=("contracts",),
+        json_shapes=(
+            JsonShape(
+                "terms",
+                "array",
+                (
+                    '$[*].type() ? (@ != "object")',
+                    '$[*] ? (!exists(@.kind) || !(@.services.type() == "array"))',
+                ),
+            ),
+        ),
+        likely_same=("contract_url",),  # one signed document
     ),
     Table(
         "org_contracts",
@@ -209,6 +285,8 @@ _DECLARED = (
             _fk("care_provider_id", CLINICIANS),
         ),
         constants=(("market_id", MARKET_ID),),
+        json_shapes=(JsonShape("data", "object"), JsonShape("notes", "object")),
+        likely_same=("submitter_id", "organization_id", "contract_id", "service_kind", "referred_at"),
     ),
     Table(
         "referral_members",
@@ -217,6 +295,7 @@ _DECLARED = (
         owner=CARE_TEAM,
         file_stems=("referral_members",),
         references=(_fk("referral_id", "referrals"), _app("user_id", PATIENTS)),
+        json_shapes=(JsonShape("data", "object"),),
     ),
     Table(
         "memberships",
@@ -228,6 +307,7 @@ _DECLARED = (
             _app("user_id", PATIENTS, CLINICIANS),
             _fk("organization_id", "organizations"),
         ),
+        json_shapes=(_PROFILE, _MIGRATION),
     ),
     Table(
         "patient_availabilities",
@@ -236,6 +316,17 @@ _DECLARED = (
         owner=CARE_TEAM,
         file_stems=("patient_availabilities",),
         references=(_app("user_id", PATIENTS),),
+        json_shapes=(
+            JsonShape(
+                "availability",
+                "array",
+                (
+                    '$[*].type() ? (@ != "object")',
+                    '$[*] ? (!(@.day.type() == "string") || !(@.time_blocks.type() == "array"))',
+                    '$[*].time_blocks[*] ? (!(@.start.type() == "string") || !(@.duration.type() == "number"))',
+                ),
+            ),
+        ),
     ),
     Table(
         "clinician_availabilities",
@@ -244,6 +335,8 @@ _DECLARED = (
         owner=CARE_TEAM,
         file_stems=("clinician_availabilities",),
         references=(_app("user_id", CLINICIANS, target_column="healthie_id"),),
+        likely_same=("user_id", "range_start", "range_end", "coalesce(contact_type_id, 0)"),
+        change_data=True,
     ),
     Table(
         "clinician_insurance_affiliations",
@@ -267,6 +360,11 @@ _DECLARED = (
         group="supporting",
         owner=CARE_TEAM,
         file_stems=("documents",),
+        json_shapes=(
+            JsonShape("urls", "object", _TEXTS_BY_LANGUAGE),
+            JsonShape("names", "object", _TEXTS_BY_LANGUAGE),
+        ),
+        likely_same=("label", "version"),
     ),
 )
 

@@ -179,6 +179,52 @@ def test_check_prints_one_json_object(given: Environment, export_dir: Path) -> N
     assert done.returncode == 1
 
 
+def test_check_shows_what_fails_first_and_then_what_passes(given: Environment, export_dir: Path) -> None:
+    assert daybreak(given, "import", "--data-dir", export_dir, "--only", "documents").returncode == 0
+    lines = [line.split(maxsplit=2) for line in daybreak(given, "check").stdout.splitlines() if line]
+    marks = [line[0] for line in lines if line[0] in {"ERROR", "WARN", "passed"}]
+    assert marks == sorted(marks)
+    assert ["ERROR", "documents.required_values:"] in [line[:2] for line in lines]
+    (passed,) = [line[2] for line in lines if line[:2] == ["passed", "documents:"]]
+    assert "row_accounting" in passed.split(", ")
+    assert "required_values" not in passed
+
+
+def test_status_tells_how_every_table_stands(given: Environment, export_dir: Path) -> None:
+    arguments = ("import", "--data-dir", export_dir, "--only", "documents", "--only", "kinships")
+    assert daybreak(given, *arguments).returncode == 1
+    done = daybreak(given, "status")
+    assert done.returncode == 0
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line and line.split()[0] in TABLES}
+    assert set(rows) == set(TABLES)
+    assert " imported " in rows["documents"]
+    assert "required_values" in rows["documents"]
+    assert " never " in rows["referrals"]
+    assert f"failed kinships: no file kinships.csv in {export_dir}" in done.stdout
+    assert re.search(r"next scheduled import: \d{4}-\d\d-\d\d 05:00 UTC", done.stdout)
+    answer = json.loads(daybreak(given, "status", "--json").stdout)
+    assert list(answer) == ["next_import_at", "tables"]
+    assert list(answer["tables"]) == list(TABLES)
+    documents = answer["tables"]["documents"]
+    assert (documents["status"], documents["records"], documents["quarantined"]) == ("imported", 2, 1)
+    assert documents["failed_checks"] == ["required_values"]
+    assert answer["tables"]["kinships"]["status"] == "failed"
+    assert answer["tables"]["referrals"]["age_seconds"] is None
+
+
+def test_status_needs_no_dagster(keyed: DatabaseSettings, tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.argv = ['daybreak', 'status']\n"
+        "from daybreak_pipeline.cli import main\n"
+        "try:\n    main()\nfinally:\n    print('dagster' in sys.modules)"
+    )
+    environment = os.environ | environment_of(keyed, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+
+
 # --- What stops a command before it begins -----------------------------------------------------------------
 
 
@@ -242,6 +288,7 @@ def test_wrong_settings_are_one_line_and_change_nothing(
     "arguments",
     [
         ("check",),
+        ("status",),
         ("migrate", "status"),
         ("migrate", "up"),
         ("migrate", "down"),

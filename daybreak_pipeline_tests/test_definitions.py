@@ -24,7 +24,11 @@ from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.test_tables import APPLICATION_LEVEL, ENFORCED
 
 PACKAGE = PROJECT_ROOT / "daybreak_pipeline"
-CHECKS = ("orphans", "valid_enums", "required_values", "valid_json", "row_accounting")
+CHECKS = (
+    *("orphans", "valid_enums", "required_values", "valid_json", "duplicates", "row_accounting"),
+    *("schema_drift", "row_count_change", "quarantine_rate", "constants", "timestamps"),
+    "database_matches_migrations",
+)
 NOWHERE = "192.0.2.1"
 """An address for documentation: nothing answers there."""
 
@@ -265,7 +269,7 @@ CORE = modules(
     "schema/**/*.py",
     "privacy/**/*.py",
     "generator/**/*.py",
-    "checks/rules.py",
+    "checks/[!d]*.py",
     "database.py",
     "export_watch.py",
     "notifications.py",

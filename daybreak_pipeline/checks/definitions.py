@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from daybreak_pipeline.checks.rules import RULES, Finding
+from daybreak_pipeline.checks import history
+from daybreak_pipeline.checks.findings import Finding
+from daybreak_pipeline.checks.rules import RULES, examine
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.resources import HealthDatabase, told_in_one_line
 from daybreak_pipeline.tables import TABLES, Table
@@ -34,20 +36,30 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
         wanted = {key.name for key in context.selected_asset_check_keys}
         with told_in_one_line(context), health_database.connection() as connection:
             catalog = catalogs.read(connection, table.name)
-            for rule in RULES:
-                if rule.name in wanted:
-                    yield _result(table, rule.name, rule.find(connection, catalog))
+            findings = examine(connection, catalog, wanted)
+            history.append(connection, table.name, findings, run_id=context.run.run_id)
+        for name, finding in findings.items():
+            yield _result(table, name, finding)
 
     return check
 
 
 def _result(table: Table, rule: str, finding: Finding) -> dg.AssetCheckResult:
-    metadata: dict[str, dg.MetadataValue] = {"count": dg.MetadataValue.int(finding.count)}
-    metadata |= {
-        name: dg.MetadataValue.int(number) for name, number in finding.counts.items() if name != "count"
+    metadata: dict[str, dg.MetadataValue] = {
+        "count": dg.MetadataValue.int(finding.count),
+        "total": dg.MetadataValue.int(finding.total),
+        "percent": dg.MetadataValue.float(finding.percent),
+        "severity": dg.MetadataValue.text(finding.severity),
     }
+    if finding.tallies:
+        metadata["counts"] = dg.MetadataValue.table(
+            [dg.TableRecord({"what": tally.label, "count": tally.count}) for tally in finding.tallies],
+            dg.TableSchema([dg.TableColumn("what", "string"), dg.TableColumn("count", "int")]),
+        )
     if finding.rows:
         metadata["first_rows"] = dg.MetadataValue.md("\n".join(f"- `{row}`" for row in finding.rows))
+    if finding.sql:
+        metadata["sql"] = dg.MetadataValue.md(f"```sql\n{finding.sql}\n```")
     return dg.AssetCheckResult(
         asset_key=table.name,
         check_name=rule,

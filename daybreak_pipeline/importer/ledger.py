@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from psycopg.types.json import Jsonb
+
 from daybreak_pipeline.importer.work import Work
 from daybreak_pipeline.privacy import audit
 
@@ -40,7 +42,11 @@ COUNTS = tuple(field.name for field in fields(Accounting))
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the ledger. Times are UTC; ``source_sha256`` is in hex."""
+    """One row of the ledger. Times are UTC; ``source_sha256`` is in hex.
+
+    ``source_columns`` is the header of the file that was read; ``unknown_values`` counts the values of those
+    columns that the schema does not know.
+    """
 
     id: int
     table_name: str
@@ -53,6 +59,8 @@ class Entry:
     source_sha256: str | None = None
     accounting: Accounting = Accounting()
     error: str | None = None
+    source_columns: tuple[str, ...] | None = None
+    unknown_values: dict[str, int] | None = None
 
 
 def next_id(connection: Connection) -> int:
@@ -97,17 +105,21 @@ def write(connection: Connection, entry: Entry) -> None:
         "started_at": entry.started_at,
         "status": entry.status,
         "error": entry.error,
+        "source_columns": list(entry.source_columns) if entry.source_columns is not None else None,
+        "unknown_values": Jsonb(entry.unknown_values) if entry.unknown_values is not None else None,
     }
     connection.execute(
         """
         INSERT INTO ingest.imports
             (id, run_id, table_name, source_uri, source_sha256, source_bytes, schema_version, started_at,
              finished_at, status, error, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_stale,
-             rows_duplicate, rows_skipped_deleted, rows_blank, rows_quarantined, field_issues)
+             rows_duplicate, rows_skipped_deleted, rows_blank, rows_quarantined, field_issues,
+             source_columns, unknown_values)
         VALUES (%(id)s, %(run_id)s, %(table_name)s, %(source_uri)s, %(source_sha256)s, %(source_bytes)s,
                 %(schema_version)s, %(started_at)s, clock_timestamp(), %(status)s, %(error)s, %(rows_read)s,
                 %(rows_inserted)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_stale)s, %(rows_duplicate)s,
-                %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s)
+                %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s,
+                %(source_columns)s, %(unknown_values)s)
         """,
         values,
     )

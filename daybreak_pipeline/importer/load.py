@@ -30,13 +30,18 @@ _ENOUGH_TO_ANALYZE = 20
 
 def load_file(
     connection: Connection, catalog: TableCatalog, source: Source, import_id: int, progress: Progress
-) -> Accounting:
-    """Load every record of a source."""
+) -> tuple[Accounting, dict[str, int]]:
+    """Load every record of a source.
+
+    Returns:
+        What became of the records, and how many values each column has that the schema does not know.
+    """
     work = _begin(connection, catalog, source.header, import_id)
     staging.fill(connection, work.stage, source, progress)
     _process(work, progress)
     quarantine.resolve(work, whole_file=True)
-    return _finish(work)
+    unknown = _unknown_values(work)
+    return _finish(work), unknown
 
 
 def load_quarantined(
@@ -117,6 +122,15 @@ def _validated_and_merged(work: Work, progress: Progress) -> bool:
             return True
         raise psycopg.Rollback(attempt)
     return False
+
+
+def _unknown_values(work: Work) -> dict[str, int]:
+    names = work.expressions.unknown
+    if not names:
+        return {}
+    counts = sql.SQL(", ").join(call("count({})", work.stage.column(name) or sql.NULL) for name in names)
+    row = work.connection.execute(sql.SQL("SELECT {} FROM {}").format(counts, work.stage.table)).fetchone()
+    return dict(zip(names, row or (), strict=True))
 
 
 def _finish(work: Work) -> Accounting:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.checks.rules import RULES, Finding
+from daybreak_pipeline.checks.findings import Finding
+from daybreak_pipeline.checks.rules import BLOCKING, examine
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer.run import ImportFailedError, Result, import_table
 from daybreak_pipeline.importer.staging import Progress
@@ -81,9 +82,8 @@ def rehearse(
                 rehearsal.failures[name] = str(error)
                 stopped.add(name)
                 continue
-            catalog = catalogs.read(connection, name)
-            findings = {rule.name: rule.find(connection, catalog) for rule in RULES}
+            findings = examine(connection, catalogs.read(connection, name))
             rehearsal.findings[name] = findings
-            if any(rule.blocking and not findings[rule.name].passed for rule in RULES):
+            if any(not findings[check].passed for check in BLOCKING):
                 stopped.add(name)
     return rehearsal

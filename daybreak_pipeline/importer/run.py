@@ -227,8 +227,14 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
             and last.sha256 == fingerprint.result()
         )
         if not same or full:
-            accounting = load.load_file(connection, catalog, source, entry.id, begun.progress)
-            entry = replace(entry, status="imported", accounting=accounting)
+            accounting, unknown = load.load_file(connection, catalog, source, entry.id, begun.progress)
+            entry = replace(
+                entry,
+                status="imported",
+                accounting=accounting,
+                source_columns=source.header,
+                unknown_values=unknown,
+            )
         sha256 = fingerprint.result()
     entry = replace(entry, source_sha256=sha256)
     ledger.write(connection, entry)

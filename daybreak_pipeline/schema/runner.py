@@ -37,6 +37,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_SCHEMA = "migrations"
 _FILE_NAME = re.compile(r"(?P<number>\d{3})_(?P<name>[a-z0-9_]+)\.sql")
 _LOCK = "hashtext('daybreak.migrations')"
+# What a migration leaves is what the database should look like. Before the table for it exists, nothing is noted.
+_RECORD_STRUCTURE = """
+    DO $$ BEGIN
+        IF to_regprocedure('migrations.record_objects()') IS NOT NULL THEN
+            PERFORM migrations.record_objects();
+        END IF;
+    END $$
+"""
 
 
 @dataclass(frozen=True)
@@ -276,6 +284,7 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
         msg = f"migration {migration.revision}: {error.diag.message_primary}"
         raise UsageError(msg) from None
     _tend_reporting(connection, "SELECT reporting.refresh()")
+    connection.execute(_RECORD_STRUCTURE)
     applied.append(migration)
 
 

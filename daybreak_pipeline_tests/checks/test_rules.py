@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from psycopg import sql
 
-from daybreak_pipeline import database
-from daybreak_pipeline.checks.rules import RULES, SHOWN_ROWS, Finding
+from daybreak_pipeline.checks.findings import SHOWN_ROWS
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer.run import ImportFailedError
-from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES, import_order
-from daybreak_pipeline_tests.conftest import KEY, _administer
+from daybreak_pipeline_tests.checks.examining import STRANGER, another, examine, failing, only_failing
 from daybreak_pipeline_tests.exports import SMALLEST, Export, record, uuid
-
-STRANGER = uuid("stranger")
-"""An id that no row has."""
-
-
-@pytest.fixture(scope="module")
-def parents(
-    server: DatabaseSettings, template: DatabaseSettings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Connection]:
-    """A database with one row of every table that others refer to, imported once for all tests here."""
-    settings = replace(server, name="rules")
-    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
-    with database.connect(settings, key=KEY) as connection:
-        Export(tmp_path_factory.mktemp("parents"), connection).add_parents()
-        connection.commit()
-        yield connection
-    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
-
-
-@pytest.fixture
-def export(parents: Connection, tmp_path: Path) -> Iterator[Export]:
-    """An export directory, imported within a transaction that is rolled back: imports are its savepoints."""
-    parents.execute("SELECT 1")
-    yield Export(tmp_path, parents)
-    parents.rollback()
-
-
-def examine(export: Export, table: str) -> dict[str, Finding]:
-    catalog = catalogs.read(export.connection, table)
-    return {rule.name: rule.find(export.connection, catalog) for rule in RULES}
-
-
-def only_failing(export: Export, table: str) -> tuple[str, Finding]:
-    """Return the one rule that fails, and what it found."""
-    failing = {name: finding for name, finding in examine(export, table).items() if not finding.passed}
-    assert len(failing) == 1, failing
-    return failing.popitem()
-
 
 # --- Nothing wrong -------------------------------------------------------------------------------------
 
@@ -180,7 +137,7 @@ def test_the_foreign_keys_above_are_all() -> None:
 
 @pytest.mark.parametrize(("table", "column"), NULLABLE)
 def test_a_reference_that_was_loaded_as_null_is_a_warning(export: Export, table: str, column: str) -> None:
-    broken = record(table, "broken", **{column: STRANGER})
+    broken = another(table, "broken", **{column: STRANGER})
     export.load(table, broken)
     rule, finding = only_failing(export, table)
     assert (rule, finding.severity) == ("orphans", "WARN")
@@ -256,8 +213,10 @@ def test_a_code_that_got_into_the_table_is_found_there(export: Export) -> None:
         ALTER TABLE organizations ADD CONSTRAINT chk_organizations_kind CHECK (kind IN (1, 2)) NOT VALID
         """
     )
-    rule, finding = only_failing(export, "organizations")
-    assert (rule, finding.counts) == ("valid_enums", {"kind (chk_organizations_kind)": 1})
+    found = failing(export, "organizations")
+    assert set(found) == {"valid_enums", "database_matches_migrations"}
+    finding = found["valid_enums"]
+    assert finding.counts == {"kind (chk_organizations_kind)": 1}
     assert finding.rows == (uuid("school"),)
 
 
@@ -300,7 +259,7 @@ def test_every_missing_value_of_a_record_is_counted(export: Export) -> None:
     ],
 )
 def test_text_in_a_json_column_is_a_warning(export: Export, table: str, column: str) -> None:
-    export.load(table, record(table, "broken", **{column: "1 Any Street"}))
+    export.load(table, another(table, "broken", **{column: "1 Any Street"}))
     rule, finding = only_failing(export, table)
     assert (rule, finding.severity, finding.counts) == ("valid_json", "WARN", {column: 1})
     assert finding.rows == (uuid("broken"),)
@@ -403,13 +362,14 @@ def test_a_record_that_is_lost_or_doubled_is_an_error(
         "documents",
         record("documents", "one", version="1"),
         record("documents", "two", version="2"),
-        # A version that is no number: refused, but for none of the other rules.
+        # A version that is no number: told by the quarantine rate alone.
         record("documents", "bad", version="x"),
     )
-    assert all(finding.passed for finding in examine(export, "documents").values())
+    assert set(failing(export, "documents")) == {"quarantine_rate"}
     export.connection.execute(tampering.encode())
-    rule, finding = only_failing(export, "documents")
-    assert (rule, finding.severity, finding.counts) == ("row_accounting", "ERROR", expected)
+    found = failing(export, "documents")
+    assert set(found) - {"quarantine_rate"} == {"row_accounting"}
+    assert (found["row_accounting"].severity, found["row_accounting"].counts) == ("ERROR", expected)
 
 
 def test_only_the_accounting_of_the_last_import_counts(export: Export) -> None:
@@ -437,6 +397,7 @@ def test_no_finding_names_a_value(export: Export) -> None:
         "orphans",
         "required_values",
         "valid_json",
+        "quarantine_rate",
     }
     told = repr(findings)
     assert [canary for canary in canaries if canary in told] == []

@@ -1,0 +1,165 @@
+"""What checks look at besides the rows: open quarantine and field issues, and the ledger of a table.
+
+Each is asked for once, however many checks want it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from daybreak_pipeline.checks.findings import SHOWN_ROWS, Tally
+from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline.tables import Threshold
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+_REFUSED = """
+    WITH reasons AS (
+        SELECT r.value ->> 'code' AS code, coalesce(r.value ->> 'column', 'record') AS subject,
+               coalesce(q.row_id, 'record ' || q.record_number) AS name, q.record_number
+        FROM ingest.quarantine q, jsonb_array_elements(q.reasons) r
+        WHERE q.table_name = %(table)s AND q.resolved_at IS NULL
+    ), numbered AS (
+        SELECT *, row_number() OVER (PARTITION BY code, subject ORDER BY record_number, name) AS place FROM reasons
+    )
+    SELECT code, subject, count(*), array_agg(name ORDER BY place) FILTER (WHERE place <= %(shown)s)
+    FROM numbered GROUP BY code, subject ORDER BY code, subject
+"""
+
+_ISSUES = """
+    WITH numbered AS (
+        SELECT code, column_name, row_id,
+               row_number() OVER (PARTITION BY code, column_name ORDER BY row_id) AS place
+        FROM ingest.field_issues WHERE table_name = %(table)s AND resolved_at IS NULL
+    )
+    SELECT code, column_name, count(*), array_agg(row_id ORDER BY place) FILTER (WHERE place <= %(shown)s)
+    FROM numbered GROUP BY code, column_name ORDER BY code, column_name
+"""
+
+_LAST_FILE = """
+    SELECT id, rows_read - rows_blank AS records, rows_duplicate, source_columns, unknown_values
+    FROM ingest.imports
+    WHERE table_name = %s AND status = 'imported' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class LastFile:
+    """The last file that a table was imported from. ``records`` are without blank ones."""
+
+    import_id: int
+    records: int
+    duplicates: int
+    columns: tuple[str, ...] | None
+    unknown_values: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What an import kept of one kind of fault in one column: how often, and the first names of it."""
+
+    code: str
+    column: str
+    count: int
+    rows: tuple[str, ...]
+
+
+class Evidence:
+    """All that is known of a table when its checks are judged. ``rows`` is set by the scan."""
+
+    def __init__(self, connection: Connection, catalog: TableCatalog) -> None:
+        self.connection = connection
+        self.catalog = catalog
+        self.rows = 0
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self.catalog.table.name
+
+    def threshold(self, check: str) -> Threshold:
+        """Return when a check of this table fails."""
+        return self.catalog.table.threshold(check)
+
+    @cached_property
+    def open_quarantine(self) -> int:
+        """How many records wait in quarantine."""
+        row = self.connection.execute(
+            "SELECT count(*) FROM ingest.quarantine WHERE table_name = %s AND resolved_at IS NULL",
+            [self.table],
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    @property
+    def looked_at(self) -> int:
+        """How many rows and quarantined records there are."""
+        return self.rows + self.open_quarantine
+
+    @cached_property
+    def last_file(self) -> LastFile | None:
+        """The last file that was imported; None before the first."""
+        row = self.connection.execute(_LAST_FILE, [self.table]).fetchone()
+        if row is None:
+            return None
+        import_id, records, duplicates, columns, unknown = row
+        return LastFile(import_id, records, duplicates, tuple(columns) if columns else None, unknown or {})
+
+    def refused(self, code: str) -> list[Tally]:
+        """Return a tally for each column in which quarantined records have a fault."""
+        return [
+            Tally(
+                f"{noted.column} (quarantined)", noted.count, noted.rows, self._refused_sql(code), lost=True
+            )
+            for noted in self._refused
+            if noted.code == code
+        ]
+
+    def issues(self, code: str, told: str = "{}") -> list[Tally]:
+        """Return a tally for each column in which values were repaired; ``told`` is what its label says."""
+        return [
+            Tally(told.format(noted.column), noted.count, noted.rows, self._issues_sql(code, noted.column))
+            for noted in self._issues
+            if noted.code == code
+        ]
+
+    def repaired(self, code: str) -> set[str]:
+        """Return the columns in which values were repaired."""
+        return {noted.column for noted in self._issues if noted.code == code}
+
+    @cached_property
+    def _refused(self) -> Sequence[Noted]:
+        return self._noted(_REFUSED)
+
+    @cached_property
+    def _issues(self) -> Sequence[Noted]:
+        return self._noted(_ISSUES)
+
+    def _noted(self, query: str) -> list[Noted]:
+        found = self.connection.execute(query.encode(), {"table": self.table, "shown": SHOWN_ROWS}).fetchall()
+        return [Noted(code, column, number, tuple(rows)) for code, column, number, rows in found]
+
+    def _refused_sql(self, code: str) -> str:
+        return (
+            sql.SQL(
+                "SELECT id, record_number, row_id, reasons FROM ingest.quarantine WHERE table_name = {} "
+                "AND resolved_at IS NULL AND reasons @> jsonb_build_array(jsonb_build_object('code', {}::text))"
+            )
+            .format(sql.Literal(self.table), sql.Literal(code))
+            .as_string(self.connection)
+        )
+
+    def _issues_sql(self, code: str, column: str) -> str:
+        return (
+            sql.SQL(
+                "SELECT row_id, first_seen_at FROM ingest.field_issues WHERE table_name = {} AND column_name = {} "
+                "AND code = {} AND resolved_at IS NULL"
+            )
+            .format(sql.Literal(self.table), sql.Literal(column), sql.Literal(code))
+            .as_string(self.connection)
+        )

@@ -1,0 +1,150 @@
+"""What a check has found: tallies, a sentence, and how bad it is. Made here in one way for all checks.
+
+Counts, columns and row ids only, never a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from daybreak_pipeline.tables import Threshold
+
+Severity = Literal["ERROR", "WARN"]
+
+SHOWN_ROWS = 20
+_SMALLEST_PERCENT = 0.1
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One way in which a table breaks a rule, and how often.
+
+    ``rows`` are the first ids or record numbers, ``sql`` shows all of them, and ``lost`` tells that these
+    are records that could not be loaded.
+    """
+
+    label: str
+    count: int
+    rows: tuple[str, ...] = ()
+    sql: str = ""
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a finding is said: what one fault is called, what several are, and the sentence where there is none.
+
+    ``of`` names what was looked at.
+    """
+
+    one: str
+    many: str
+    none: str
+    of: str = "rows and records"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: ``count`` faults in ``total`` rows, records or columns that it looked at.
+
+    ``severity`` says how bad a failure is, or would be.
+    """
+
+    summary: str
+    count: int
+    total: int
+    severity: Severity
+    passed: bool
+    tallies: tuple[Tally, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The tallies that are not 0, by label."""
+        return {tally.label: tally.count for tally in self.tallies if tally.count}
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The first ids or record numbers, those of lost records before others."""
+        ordered = sorted((t for t in self.tallies if t.count), key=lambda tally: not tally.lost)
+        return tuple(dict.fromkeys(row for tally in ordered for row in tally.rows))[:SHOWN_ROWS]
+
+    @property
+    def sql(self) -> str:
+        """Statements that show every row that is meant, each under its label."""
+        return "\n".join(f"-- {t.label}\n{t.sql};" for t in self.tallies if t.count and t.sql)
+
+    @property
+    def percent(self) -> float:
+        """The faults in percent of what was looked at, at most 100."""
+        return round(100 * _share(self.count, self.total), 3)
+
+
+def conclude(
+    wording: Wording,
+    threshold: Threshold,
+    tallies: Iterable[Tally],
+    total: int,
+    *,
+    count: int | None = None,
+) -> Finding:
+    """Return the finding that tallies amount to.
+
+    Args:
+        wording: how to say it.
+        threshold: from when on the check fails.
+        tallies: what was counted, also what is 0.
+        total: how many rows, records or columns were looked at.
+        count: how many faults there are where that is not the sum of the tallies.
+    """
+    tallies = tuple(tallies)
+    faults = sum(tally.count for tally in tallies) if count is None else count
+    lost = sum(tally.count for tally in tallies if tally.lost)
+    severity = failing(threshold, faults, lost, total)
+    return Finding(
+        _sentence(wording, tallies, faults, total, tolerated=severity is None),
+        faults,
+        total,
+        severity or ("WARN" if threshold.error is None else "ERROR"),
+        passed=severity is None,
+        tallies=tallies,
+    )
+
+
+def failing(threshold: Threshold, faults: int, lost: int, total: int) -> Severity | None:
+    """Return how badly a check fails, None when it passes."""
+    if exceeds(lost, total, threshold.lost) or exceeds(faults, total, threshold.error):
+        return "ERROR"
+    return "WARN" if exceeds(faults, total, threshold.warn) else None
+
+
+def percent(count: int, total: int) -> str:
+    """Return a share as people write it: 12.3 %, <0.1 %, 0 %."""
+    share = 100 * _share(count, total)
+    if 0 < share < _SMALLEST_PERCENT:
+        return f"<{_SMALLEST_PERCENT} %"
+    return f"{share:.1f} %"
+
+
+def listed(parts: Sequence[tuple[str, int]]) -> str:
+    """Return ``label: number; …`` of what is not 0."""
+    return "; ".join(f"{label}: {number:,}" for label, number in parts if number)
+
+
+def _sentence(wording: Wording, tallies: Sequence[Tally], faults: int, total: int, *, tolerated: bool) -> str:
+    if not faults:
+        return f"{wording.none} ({total:,} {wording.of})"
+    what = wording.one if faults == 1 else wording.many
+    where = listed([(tally.label, tally.count) for tally in tallies])
+    end = ", within what is tolerated" if tolerated else ""
+    return f"{faults:,} {what}, {percent(faults, total)} of {total:,} {wording.of} ({where}){end}"
+
+
+def _share(count: int, total: int) -> float:
+    return min(1.0, count / total) if total else float(count > 0)
+
+
+def exceeds(count: int, total: int, limit: float | None) -> bool:
+    """Return whether there are any, and more than a share of the total; never where there is no limit."""
+    return limit is not None and count > 0 and _share(count, total) > limit

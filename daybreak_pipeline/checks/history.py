@@ -1,0 +1,61 @@
+"""The history of checks (table ``ingest.check_results``), which does not depend on how long Dagster keeps its events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from psycopg.types.json import Jsonb
+
+from daybreak_pipeline.checks.findings import Finding
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+# A step that Dagster tries again does not tell the same twice.
+_APPEND = """
+    INSERT INTO ingest.check_results
+        (run_id, table_name, check_name, passed, severity, failed, total, description, details)
+    SELECT %(run_id)s, %(table)s, r.check_name, r.passed, r.severity, r.failed, r.total, r.description, r.details
+    FROM ROWS FROM (jsonb_to_recordset(%(results)s) AS (check_name text, passed boolean, severity text,
+                    failed bigint, total bigint, description text, details jsonb)) WITH ORDINALITY
+         AS r(check_name, passed, severity, failed, total, description, details, place)
+    WHERE NOT EXISTS (SELECT FROM ingest.check_results c
+                      WHERE c.run_id = %(run_id)s AND c.table_name = %(table)s AND c.check_name = r.check_name)
+    ORDER BY r.place
+"""
+
+
+def append(
+    connection: Connection, table: str, findings: Mapping[str, Finding], *, run_id: str | None
+) -> None:
+    """Add one row for each finding of a run, in one statement.
+
+    Args:
+        connection: to the migrated database.
+        table: the table that was checked.
+        findings: by check.
+        run_id: the Dagster run that checked.
+    """
+    results = [
+        {
+            "check_name": check,
+            "passed": finding.passed,
+            "severity": finding.severity,
+            "failed": finding.count,
+            "total": finding.total,
+            "description": finding.summary,
+            "details": _details(finding),
+        }
+        for check, finding in findings.items()
+    ]
+    connection.execute(_APPEND, {"run_id": run_id, "table": table, "results": Jsonb(results)})
+
+
+def _details(finding: Finding) -> dict[str, Any]:
+    return {
+        "counts": finding.counts,
+        "rows": list(finding.rows),
+        "sql": finding.sql,
+        "percent": finding.percent,
+    }

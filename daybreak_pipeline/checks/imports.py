@@ -1,0 +1,296 @@
+"""Checks of what imports did: accounting, quarantine, how many records came, and the columns of the file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from psycopg import sql
+
+from daybreak_pipeline.checks.evidence import Evidence, LastFile
+from daybreak_pipeline.checks.findings import (
+    SHOWN_ROWS,
+    Finding,
+    Severity,
+    Tally,
+    Wording,
+    conclude,
+    exceeds,
+    failing,
+    listed,
+    percent,
+)
+from daybreak_pipeline.checks.scan import Fault
+from daybreak_pipeline.tables import TRANSPORT_COLUMNS
+
+_ENTRIES = """
+    WITH last AS (
+        SELECT id, run_id FROM ingest.imports
+        WHERE table_name = %(table)s AND status <> 'skipped' ORDER BY id DESC LIMIT 1
+    )
+    SELECT i.id, i.error, i.rows_read, i.rows_inserted + i.rows_updated, i.rows_quarantined,
+           i.rows_read - (i.rows_inserted + i.rows_updated + i.rows_unchanged + i.rows_stale + i.rows_duplicate
+                          + i.rows_skipped_deleted + i.rows_blank + i.rows_quarantined),
+           i.source_sha256 IS NOT NULL
+    FROM ingest.imports i, last
+    WHERE i.table_name = %(table)s AND i.status <> 'skipped' AND (i.id = last.id OR i.run_id = last.run_id)
+    ORDER BY i.id
+"""
+
+_REASONS = """
+    WITH reasons AS (
+        SELECT DISTINCT r.value ->> 'code' AS code, q.id, q.record_number
+        FROM ingest.quarantine q, jsonb_array_elements(q.reasons) r
+        WHERE q.table_name = %(table)s AND q.import_id = %(import_id)s AND q.resolved_at IS NULL
+    ), numbered AS (
+        SELECT *, row_number() OVER (PARTITION BY code ORDER BY record_number, id) AS place FROM reasons
+    )
+    SELECT code, count(*), array_agg('record ' || record_number ORDER BY place) FILTER (WHERE place <= %(shown)s)
+    FROM numbered GROUP BY code ORDER BY code
+"""
+
+_OPEN_OF_IMPORT = """
+    SELECT count(*) FROM ingest.quarantine
+    WHERE table_name = %(table)s AND import_id = %(import_id)s AND resolved_at IS NULL
+"""
+
+_USUAL = """
+    WITH earlier AS (
+        SELECT rows_read - rows_blank AS records FROM ingest.imports
+        WHERE table_name = %(table)s AND status = 'imported' AND source_sha256 IS NOT NULL AND id < %(import_id)s
+        ORDER BY id DESC LIMIT %(most)s
+    ), middle AS (
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY records) AS median FROM earlier
+    )
+    SELECT count(*), min(median), percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(records - median))
+    FROM earlier, middle
+"""
+
+_EARLIER_COLUMNS = """
+    SELECT DISTINCT name FROM ingest.imports i, unnest(i.source_columns) AS name
+    WHERE i.table_name = %(table)s AND i.status = 'imported' AND i.id < %(import_id)s
+"""
+
+NAMED_BY_OTHER_CHECKS = frozenset({"missing_required", "invalid_enum", "missing_parent", "duplicate_key"})
+"""Reasons of quarantine that other checks report, each of its own kind."""
+
+ENOUGH_IMPORTS = 5
+"""How many earlier imports make a history."""
+
+_MOST_IMPORTS = 30
+# 1.4826 makes the median absolute deviation comparable with a standard deviation; 3.5 of them is the customary limit.
+_UNUSUAL = 3.5 * 1.4826
+_SIMILAR = 0.75
+
+
+@dataclass(frozen=True)
+class _Entry:
+    id: int
+    error: str | None
+    read: int
+    written: int
+    quarantined: int
+    unaccounted: int
+    of_file: bool
+
+
+def rows_of_last_imports(evidence: Evidence) -> list[Fault]:
+    """Return the condition that a row was written by the last import, for each of its rows in the ledger."""
+    return [
+        Fault(str(entry.id), sql.SQL("_import_id = {}").format(sql.Literal(entry.id)), shown=False)
+        for entry in _entries(evidence)
+    ]
+
+
+def row_accounting(evidence: Evidence, tallies: list[Tally]) -> Finding:
+    """Prove that every record of the last import ended in exactly one place, and is there.
+
+    One import may have two rows in the ledger: of its file, and of what it tried again from quarantine.
+    """
+    entries = _entries(evidence)
+    threshold = evidence.threshold("row_accounting")
+    failed = next((entry.error for entry in entries if entry.error), None)
+    if not entries or failed:
+        summary = f"the last import failed: {failed}" if failed else "the table was never imported"
+        tally = Tally("failed imports" if failed else "missing imports", 1)
+        return Finding(summary, 1, 1, "ERROR", passed=False, tallies=(tally,))
+    present = {tally.label: tally.count for tally in tallies}
+    counts: Counter[str] = Counter()
+    for entry in entries:
+        surplus = present[str(entry.id)] - entry.written
+        counts["records without a place"] += entry.unaccounted
+        counts["rows written and not in the table"] += max(-surplus, 0)
+        counts["rows in the table and not in the ledger"] += max(surplus, 0)
+        if entry.of_file:
+            kept = evidence.connection.execute(
+                "SELECT count(*) FROM ingest.quarantine WHERE import_id = %s AND table_name = %s",
+                [entry.id, evidence.table],
+            ).fetchone()
+            counts["records refused and not in quarantine"] += abs(
+                entry.quarantined - (kept[0] if kept else 0)
+            )
+    return conclude(
+        Wording(
+            "record unaccounted for",
+            "records unaccounted for",
+            "every record of the last import is accounted for",
+            of="records",
+        ),
+        threshold,
+        [Tally(label, abs(number)) for label, number in counts.items()],
+        sum(entry.read for entry in entries),
+    )
+
+
+def quarantine_rate(evidence: Evidence, _: list[Tally]) -> Finding:
+    """Judge how much of the last file is in quarantine.
+
+    Too large a part is an ERROR, whatever the reasons; one record is no part to speak of. Below that only
+    records are told whose reasons no other check reports: nothing that was refused goes unmentioned, and
+    nothing is told twice.
+    """
+    threshold = evidence.threshold("quarantine_rate")
+    last = evidence.last_file
+    if last is None:
+        return _nothing_imported(threshold.error is None)
+    parameters = {"table": evidence.table, "import_id": last.import_id, "shown": SHOWN_ROWS}
+    tallies = tuple(
+        Tally(code, number, tuple(rows), _as_text(evidence, code, last), lost=True)
+        for code, number, rows in evidence.connection.execute(_REASONS, parameters)
+    )
+    row = evidence.connection.execute(_OPEN_OF_IMPORT, parameters).fetchone()
+    refused = int(row[0]) if row else 0
+    unnamed = sum(tally.count for tally in tallies if tally.label not in NAMED_BY_OTHER_CHECKS)
+    severity: Severity | None = None
+    if refused > 1 and exceeds(refused, last.records, threshold.error):
+        severity = "ERROR"
+    elif exceeds(unnamed, last.records, threshold.warn):
+        severity = "WARN"
+    reasons = listed([(tally.label, tally.count) for tally in tallies])
+    summary = f"{refused:,} of {last.records:,} records of the last file ({percent(refused, last.records)}) are in quarantine"
+    return Finding(
+        f"{summary}: {reasons}" if refused else summary,
+        refused,
+        last.records,
+        severity or "ERROR",
+        passed=severity is None,
+        tallies=tallies,
+    )
+
+
+def row_count_change(evidence: Evidence, _: list[Tally]) -> Finding:
+    """Judge how many records the last file had against the earlier ones: median, and median absolute deviation.
+
+    The median takes no notice of one odd import, neither as what is usual nor as how much it varies.
+    """
+    threshold = evidence.threshold("row_count_change")
+    last = evidence.last_file
+    if last is None:
+        return _nothing_imported(threshold.error is None)
+    row = evidence.connection.execute(
+        _USUAL, {"table": evidence.table, "import_id": last.import_id, "most": _MOST_IMPORTS}
+    ).fetchone()
+    number, median, deviation = row or (0, 0, 0)
+    if number < ENOUGH_IMPORTS:
+        summary = (
+            f"not enough history: {last.records:,} records after {number} of {ENOUGH_IMPORTS} earlier imports"
+        )
+        return Finding(summary, 0, last.records, "WARN", passed=True)
+    usual = round(median)
+    change = abs(last.records - usual)
+    unusual = change > _UNUSUAL * deviation
+    severity = failing(threshold, change, 0, usual) if unusual else None
+    direction = "more" if last.records > usual else "fewer"
+    told = f"{change:,} {direction} than" if change else "as many as"
+    return Finding(
+        f"{last.records:,} records, {told} the median of {number} earlier imports ({usual:,}, {percent(change, usual)})",
+        change,
+        usual,
+        severity or "ERROR",
+        passed=severity is None,
+        tallies=(Tally(f"{direction} records than usual", change),) if change else (),
+    )
+
+
+def schema_drift(evidence: Evidence, _: list[Tally]) -> Finding:
+    """Judge the header of the last file against the schema and against earlier files.
+
+    A column that the schema does not know is a fault when its values go nowhere, or when it is new; one that
+    is missing, when it was there before. A missing column and an unknown one of a similar name are one renamed.
+    """
+    threshold = evidence.threshold("schema_drift")
+    last = evidence.last_file
+    if last is None:
+        return _nothing_imported(threshold.error is None)
+    if last.columns is None:
+        summary = "the last import noted no header: daybreak import --full reads the file again"
+        return Finding(summary, 0, 0, "WARN", passed=True)
+    earlier = {
+        name
+        for (name,) in evidence.connection.execute(
+            _EARLIER_COLUMNS, {"table": evidence.table, "import_id": last.import_id}
+        )
+    }
+    known = set(evidence.catalog.by_name)
+    unknown = [name for name in last.columns if name not in known | TRANSPORT_COLUMNS]
+    constants = {name for name, _ in evidence.catalog.table.constants}
+    missing = [name for name in evidence.catalog.by_name if name not in {*last.columns, *constants}]
+    renamed = _renamed(unknown, missing)
+    values = last.unknown_values
+    tallies = [
+        Tally(f"{old} renamed to {new} ({values.get(new, 0):,} values)", 1) for new, old in renamed.items()
+    ]
+    for name in unknown:
+        number = values.get(name, 0)
+        kept = "profile_data" in known or name in evidence.catalog.table.personal_export_columns
+        if name in renamed or not number or (kept and (not earlier or name in earlier)):
+            continue
+        place = "kept as an export column" if kept else "not stored"
+        tallies.append(Tally(f"{name} new ({number:,} values, {place})", 1))
+    gone = (set(missing) | (earlier - known - TRANSPORT_COLUMNS)) & earlier - set(last.columns)
+    tallies += [Tally(f"{name} gone", 1) for name in sorted(gone - set(renamed.values()))]
+    return conclude(
+        Wording(
+            "column has drifted",
+            "columns have drifted",
+            f"the file's columns are as expected, {len(unknown)} unknown and {len(missing)} optional ones missing",
+            of="columns",
+        ),
+        threshold,
+        tallies,
+        len(last.columns),
+    )
+
+
+def _renamed(unknown: Iterable[str], missing: Iterable[str]) -> dict[str, str]:
+    """Return new names by old ones: each missing column takes the most similar unknown one that is left."""
+    left = list(missing)
+    pairs: dict[str, str] = {}
+    for name in unknown:
+        similar = get_close_matches(name, left, n=1, cutoff=_SIMILAR)
+        if similar:
+            pairs[name] = similar[0]
+            left.remove(similar[0])
+    return pairs
+
+
+def _entries(evidence: Evidence) -> list[_Entry]:
+    rows = evidence.connection.execute(_ENTRIES, {"table": evidence.table}).fetchall()
+    return [_Entry(*row) for row in rows]
+
+
+def _nothing_imported(warns: bool) -> Finding:  # noqa: FBT001 - the one fact that differs
+    return Finding("no file was imported yet", 0, 0, "WARN" if warns else "ERROR", passed=True)
+
+
+def _as_text(evidence: Evidence, code: str, last: LastFile) -> str:
+    return (
+        sql.SQL(
+            "SELECT id, record_number, row_id, reasons FROM ingest.quarantine WHERE table_name = {} AND import_id = {} "
+            "AND resolved_at IS NULL AND reasons @> jsonb_build_array(jsonb_build_object('code', {}::text))"
+        )
+        .format(sql.Literal(evidence.table), sql.Literal(last.import_id), sql.Literal(code))
+        .as_string(evidence.connection)
+    )

@@ -1,0 +1,91 @@
+"""Reads a table once for all conditions that checks have about its rows.
+
+A table of ten million rows is wide: one aggregate with a FILTER for each condition costs hardly more than
+counting the rows, and PostgreSQL shares it among its cores. Ids are fetched afterwards, for conditions
+that some row meets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from daybreak_pipeline.checks.findings import SHOWN_ROWS, Tally
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+# Only counts and single ids leave the server, so every core may take part. The same for one query as for all.
+LOCAL_SETTINGS = """
+    SET LOCAL work_mem = '256MB';
+    SET LOCAL parallel_setup_cost = 0;
+    SET LOCAL parallel_tuple_cost = 0;
+    SET LOCAL jit = off
+"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A condition that rows of a table should not meet. ``columns`` are what it is about.
+
+    One that is no fault but only to be counted is not ``shown``.
+    """
+
+    label: str
+    condition: sql.Composable
+    columns: tuple[str, ...] = ()
+    shown: bool = True
+
+
+def scan(connection: Connection, table: str, faults: Sequence[Fault]) -> tuple[int, list[Tally]]:
+    """Return how many rows a table has, and a tally for each fault."""
+    source = sql.Identifier("public", table)
+    counts = [sql.SQL("count(*)")] + [
+        sql.SQL("count(*) FILTER (WHERE {})").format(fault.condition) for fault in faults
+    ]
+    query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(counts), source)
+    rows, *found = connection.execute(query).fetchone() or [0] * len(counts)
+    queries = {
+        position: _matching(source, fault)
+        for position, (fault, number) in enumerate(zip(faults, found, strict=True))
+        if number and fault.shown
+    }
+    first = first_rows(connection, queries)
+    return rows, [
+        Tally(
+            fault.label,
+            number,
+            first.get(position, ()),
+            queries[position].as_string(connection) if position in queries else "",
+        )
+        for position, (fault, number) in enumerate(zip(faults, found, strict=True))
+    ]
+
+
+def first_rows(connection: Connection, queries: dict[int, sql.Composed]) -> dict[int, tuple[str, ...]]:
+    """Return the first ids of each query, those from the begin of their file before others."""
+    if not queries:
+        return {}
+    each = sql.SQL(" UNION ALL ").join(
+        # No index has this order, so none tempts the server to look for few rows one by one.
+        sql.SQL(
+            "(SELECT {} AS number, f.id::text, f._record_number FROM ({}) f ORDER BY f._record_number, f.id::text LIMIT {})"
+        ).format(sql.Literal(number), query, sql.Literal(SHOWN_ROWS))
+        for number, query in queries.items()
+    )
+    found = connection.execute(
+        sql.SQL(
+            "SELECT number, array_agg(id ORDER BY _record_number, id) FROM ({}) r GROUP BY number"
+        ).format(each)
+    ).fetchall()
+    return {number: tuple(ids) for number, ids in found}
+
+
+def _matching(source: sql.Identifier, fault: Fault) -> sql.Composed:
+    names = dict.fromkeys(["id", *fault.columns, "_import_id", "_record_number"])
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(
+        sql.SQL(", ").join(sql.Identifier(name) for name in names), source, fault.condition
+    )

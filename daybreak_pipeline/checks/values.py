@@ -1,0 +1,174 @@
+"""Checks of single rows: codes, required values, JSON, constants and times (the plan, 2.3 and "Data Integrity Tests").
+
+Each says which conditions its faults meet, for the one scan of the table, and judges what the scan counted
+together with what imports refused for the same reason.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from daybreak_pipeline.checks.evidence import Evidence
+from daybreak_pipeline.checks.findings import Finding, Tally, Wording, conclude
+from daybreak_pipeline.checks.scan import Fault
+from daybreak_pipeline.tables import JsonShape
+
+_TIME = "timestamp with time zone"
+# Times that say when something was done; others, such as those of appointments, may well lie ahead.
+_DONE = ("created_at", "updated_at", "completed_at", "_fivetran_synced", "tx_commit_time")
+
+
+def unlisted_codes(evidence: Evidence) -> list[Fault]:
+    """Return what each CHECK refuses; only one that is NOT VALID lets such rows be."""
+    return [
+        Fault(
+            f"{', '.join(check.columns)} ({check.name})",
+            sql.SQL("({}) IS FALSE").format(sql.SQL(check.expression)),
+            check.columns,
+        )
+        for check in evidence.catalog.checks
+    ]
+
+
+def valid_enums(evidence: Evidence, tallies: list[Tally]) -> Finding:
+    """Judge codes that no CHECK lists."""
+    return conclude(
+        Wording("code outside its list", "codes outside their list", "every code is in its list"),
+        evidence.threshold("valid_enums"),
+        [*tallies, *evidence.refused("invalid_enum")],
+        evidence.looked_at,
+    )
+
+
+def empty_required(evidence: Evidence) -> list[Fault]:
+    """Return the condition that a required column is NULL."""
+    required = tuple(column.name for column in evidence.catalog.columns if column.required)
+    return [
+        Fault(
+            "in the table",
+            sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(sql.Identifier(name)) for name in required),
+            required,
+        )
+    ]
+
+
+def required_values(evidence: Evidence, tallies: list[Tally]) -> Finding:
+    """Judge required columns without a value."""
+    return conclude(
+        Wording("required value missing", "required values missing", "every required value is there"),
+        evidence.threshold("required_values"),
+        [*tallies, *evidence.refused("missing_required")],
+        evidence.looked_at,
+    )
+
+
+def odd_shapes(evidence: Evidence) -> list[Fault]:
+    """Return the condition that a JSONB column does not hold what the plan describes, for each."""
+    return [
+        Fault(_told(shape), _odd(evidence, shape), ())
+        for shape in evidence.catalog.table.json_shapes
+        if shape.column in evidence.catalog.by_name
+    ]
+
+
+def valid_json(evidence: Evidence, tallies: list[Tally]) -> Finding:
+    """Judge JSONB that came as text and was kept as a JSON string, and JSON of another shape than the plan's."""
+    return conclude(
+        Wording(
+            "value that is not the JSON it should be",
+            "values that are not the JSON they should be",
+            "every JSON value is what it should be",
+        ),
+        evidence.threshold("valid_json"),
+        [*evidence.issues("invalid_json"), *tallies],
+        evidence.looked_at,
+    )
+
+
+def other_constants(evidence: Evidence) -> list[Fault]:
+    """Return the condition that a column does not have the value that all rows have."""
+    return [
+        Fault(
+            column,
+            sql.SQL("{} IS DISTINCT FROM {}").format(sql.Identifier(column), sql.Literal(value)),
+            (column,),
+        )
+        for column, value in evidence.catalog.table.constants
+    ]
+
+
+def constants(evidence: Evidence, tallies: list[Tally]) -> Finding:
+    """Judge columns that are the same in all rows."""
+    named = ", ".join(column for column, _ in evidence.catalog.table.constants)
+    return conclude(
+        Wording(
+            "row with another value than all rows have",
+            "rows with another value than all rows have",
+            f"{named} is the same in every row" if named else "no column has to be the same in every row",
+            of="rows",
+        ),
+        evidence.threshold("constants"),
+        tallies,
+        evidence.rows,
+    )
+
+
+def odd_times(evidence: Evidence) -> list[Fault]:
+    """Return the conditions of times that cannot be.
+
+    A file without ``created_at`` gets the time of its import there, later than any ``updated_at``: no fault.
+    """
+    times = [column.name for column in evidence.catalog.columns if column.type == _TIME]
+    faults = []
+    last = evidence.last_file
+    if last is None or last.columns is None or "created_at" in last.columns:
+        faults.append(
+            Fault(
+                "created_at after updated_at",
+                sql.SQL("created_at > updated_at"),
+                ("created_at", "updated_at"),
+            )
+        )
+    # An hour, because the clocks of source and server need not agree.
+    ahead = "{} > now() + interval '1 hour'"
+    before = "{} < timestamptz '2000-01-01 00:00:00+00'"
+    faults += [_each(f"{name} in the future", ahead, name) for name in times if name in _DONE]
+    faults += [_each(f"{name} before 2000", before, name) for name in times]
+    return faults
+
+
+def timestamps(evidence: Evidence, tallies: list[Tally]) -> Finding:
+    """Judge times that cannot be."""
+    return conclude(
+        Wording("time that cannot be", "times that cannot be", "every time can be", of="rows"),
+        evidence.threshold("timestamps"),
+        tallies,
+        evidence.rows,
+    )
+
+
+def _each(label: str, condition: str, column: str) -> Fault:
+    return Fault(label, sql.SQL(condition).format(sql.Identifier(column)), (column,))
+
+
+def _told(shape: JsonShape) -> str:
+    inside = " as documented" if shape.faults else ""
+    return f"{shape.column} (not an {shape.type}{inside})"
+
+
+def _odd(evidence: Evidence, shape: JsonShape) -> sql.Composed:
+    """Return the condition; what came as text is left out, as it is counted already."""
+    column = sql.Identifier(shape.column)
+    odd = sql.SQL(" OR ").join(
+        [sql.SQL("jsonb_typeof({}) <> {}").format(column, sql.Literal(shape.type))]
+        + [
+            sql.SQL("jsonb_path_exists({}, {}, '{{}}', true)").format(column, sql.Literal(path))
+            for path in shape.faults
+        ]
+    )
+    if shape.column not in evidence.repaired("invalid_json"):
+        return sql.SQL("({})").format(odd)
+    return sql.SQL(
+        "({}) AND NOT EXISTS (SELECT FROM ingest.field_issues i WHERE i.table_name = {} AND i.column_name = {} "
+        "AND i.code = 'invalid_json' AND i.resolved_at IS NULL AND i.row_id = {}.id::text)"
+    ).format(odd, sql.Literal(evidence.table), sql.Literal(shape.column), sql.Identifier(evidence.table))

@@ -1,0 +1,86 @@
+"""``daybreak check`` and ``daybreak status``: how good the data is, and how every table stands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+
+import click
+
+from daybreak_pipeline.cli_shared import Command, console, json_option, report
+from daybreak_pipeline.status import TableStatus, age
+
+
+@click.command(cls=Command)
+@json_option
+def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Check every table as it is now, without importing; what fails is shown first."""
+    from daybreak_pipeline import pipeline
+
+    with pipeline.ready(migrate=False) as (_, environment):
+        outcome = pipeline.run_checks(environment)
+    if as_json:
+        click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
+    else:
+        report(outcome, "check")
+    sys.exit(outcome.exit_code)
+
+
+@click.command(cls=Command)
+@json_option
+def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
+    """Show how every table stands: last import, age, what waits for repair, failed checks; and the next import."""
+    from daybreak_pipeline import database, pipeline, timetable
+    from daybreak_pipeline import status as statuses
+
+    with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
+        found = statuses.read(connection)
+    upcoming = timetable.next_daily(timetable.DAILY_IMPORT_AT, datetime.now(UTC))
+    if as_json:
+        tables = {table.table: table.as_json() for table in found}
+        click.echo(json.dumps({"next_import_at": upcoming.isoformat(), "tables": tables}))
+        return
+    _show(found)
+    click.echo(
+        f"\nnext scheduled import: {upcoming:%Y-%m-%d %H:%M} UTC, while daybreak up or a Dagster daemon runs"
+    )
+
+
+def _show(found: list[TableStatus]) -> None:
+    from rich.table import Table
+
+    shown = console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("table", "last import", "status"):
+        table.add_column(heading)
+    for heading in ("records", "rows", "age", "quarantine", "issues"):
+        table.add_column(heading, justify="right")
+    table.add_column("failed checks")
+    for one in found:
+        color = {"failed": "red", None: "yellow"}.get(one.status, "green")
+        table.add_row(
+            one.table,
+            f"{one.imported_at:%Y-%m-%d %H:%M}" if one.imported_at else "never",
+            f"[{color}]{one.status or 'not tried'}[/]",
+            "-" if one.records is None else f"{one.records:,}",
+            f"{one.rows:,}",
+            age(one.age_seconds),
+            _number(one.quarantined),
+            _number(one.field_issues),
+            _checks(one),
+        )
+    shown.print(table, highlight=False)
+    for one in found:
+        if one.error:
+            shown.print(f"[red]failed[/] {one.error}", soft_wrap=True, highlight=False)
+
+
+def _number(number: int) -> str:
+    return f"{number:,}" if number else "[dim]·[/]"
+
+
+def _checks(one: TableStatus) -> str:
+    if one.checked_at is None:
+        return "[dim]not checked[/]"
+    return f"[red]{', '.join(one.failed_checks)}[/]" if one.failed_checks else "[green]none[/]"

@@ -1,0 +1,90 @@
+"""How every table stands: its last import, how old that is, what waits for repair, and which checks fail.
+
+Answered from the ledger and the history of checks alone: milliseconds, whatever the size of the tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from daybreak_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+_STATUS = """
+    SELECT t.name, last.status, last.finished_at, last.error, loaded.finished_at, loaded.rows_read,
+           extract(epoch FROM now() - seen.finished_at)::bigint, greatest(c.reltuples, 0)::bigint,
+           (SELECT count(*) FROM ingest.quarantine q WHERE q.table_name = t.name AND q.resolved_at IS NULL),
+           (SELECT count(*) FROM ingest.field_issues f WHERE f.table_name = t.name AND f.resolved_at IS NULL),
+           ARRAY(SELECT r.check_name FROM (
+                     SELECT DISTINCT ON (check_name) check_name, passed FROM ingest.check_results
+                     WHERE table_name = t.name ORDER BY check_name, at DESC, id DESC) r
+                 WHERE NOT r.passed ORDER BY r.check_name),
+           (SELECT max(at) FROM ingest.check_results WHERE table_name = t.name)
+    FROM unnest(%s::text[]) WITH ORDINALITY AS t(name, place)
+    LEFT JOIN pg_class c ON c.oid = to_regclass('public.' || t.name)
+    LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name ORDER BY id DESC LIMIT 1) last ON true
+    LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name AND status = 'imported'
+                       AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1) loaded ON true
+    LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name AND status <> 'failed'
+                       AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1) seen ON true
+    ORDER BY t.place
+"""
+
+
+@dataclass(frozen=True)
+class TableStatus:
+    """How one table stands. Times are UTC.
+
+    Attributes:
+        table: its name.
+        status: of the last attempt: imported, skipped, failed; None before the first.
+        attempted_at: when that ended.
+        error: why it failed.
+        imported_at: when a file was last loaded.
+        records: how many that file had.
+        age_seconds: since when the table is known to be as its file: loaded, or seen not to have changed.
+        rows: in the table, as of its statistics.
+        quarantined: records that wait for repair.
+        field_issues: values that wait for repair.
+        failed_checks: that failed when they last ran.
+        checked_at: when a check last ran.
+    """
+
+    table: str
+    status: str | None
+    attempted_at: datetime | None
+    error: str | None
+    imported_at: datetime | None
+    records: int | None
+    age_seconds: int | None
+    rows: int
+    quarantined: int
+    field_issues: int
+    failed_checks: list[str]
+    checked_at: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``--json`` prints of the table, times in ISO format."""
+        facts = {name: value for name, value in vars(self).items() if name != "table"}
+        return {
+            name: value.isoformat() if isinstance(value, datetime) else value for name, value in facts.items()
+        }
+
+
+def read(connection: Connection) -> list[TableStatus]:
+    """Return how all tables stand, in the order of their declaration."""
+    return [TableStatus(*row) for row in connection.execute(_STATUS, [list(TABLES)]).fetchall()]
+
+
+def age(seconds: int | None) -> str:
+    """Return an age as people say it: 12 s, 5 min, 3 h, 2 d; a dash where there is none."""
+    if seconds is None:
+        return "-"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

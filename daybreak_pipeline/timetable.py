@@ -1,0 +1,19 @@
+"""When things run by themselves, known without Dagster: the schedules are made from it, and ``daybreak status`` tells it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+
+DAILY_IMPORT_AT = time(5, 0, tzinfo=UTC)
+
+
+def daily_cron(at: time) -> str:
+    """Return the cron expression of every day at a time."""
+    return f"{at.minute} {at.hour} * * *"
+
+
+def next_daily(at: time, now: datetime) -> datetime:
+    """Return the first moment after ``now`` that has a time of day, in the time zone of ``at``."""
+    local = now.astimezone(at.tzinfo)
+    today = datetime.combine(local.date(), at)
+    return today if today > local else today + timedelta(days=1)
