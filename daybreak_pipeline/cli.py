@@ -20,6 +20,7 @@ import click
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli_migrate import migrate
 from daybreak_pipeline.cli_quarantine import quarantine
+from daybreak_pipeline.cli_report import report as report_command
 from daybreak_pipeline.cli_shared import (
     USAGE_EXIT,
     Group,
@@ -27,6 +28,7 @@ from daybreak_pipeline.cli_shared import (
     data_dir_option,
     export_directory,
     json_option,
+    keep_report,
     only_option,
     progress_line,
     report,
@@ -52,6 +54,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 main.add_command(migrate)
 main.add_command(quarantine)
+main.add_command(report_command)
 
 
 @main.command()
@@ -69,6 +72,7 @@ def up(data_dir: Path | None, port: int | None) -> None:
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
         click.echo(f"database {health.name} at {health.host}:{health.port}, export {export}")
         report(run_import(environment, export), export=export)
+        keep_report(environment)
         chosen = _port(port)
         click.echo("\nstarting the web UI …")
         with web.serving(environment, chosen) as children:
@@ -111,9 +115,11 @@ def import_(data_dir: Path | None, only: tuple[str, ...], full: bool, dry_run: b
                 outcome = pipeline.rehearse_import(health, export, only=only, full=full, tell=tell)
         else:
             outcome = run_import(environment, export, only=only, full=full)
-    report(outcome, export=export, as_json=as_json)
-    if dry_run:
-        click.echo("a rehearsal: nothing was changed", err=as_json)
+        report(outcome, export=export, as_json=as_json)
+        if dry_run:
+            click.echo("a rehearsal: nothing was changed", err=as_json)
+        else:
+            keep_report(environment)
     sys.exit(outcome.exit_code)
 
 
@@ -125,10 +131,11 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 
     with pipeline.ready(migrate=False) as (_, environment):
         outcome = pipeline.run_checks(environment)
-    if as_json:
-        click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
-    else:
-        report(outcome, "check")
+        if as_json:
+            click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
+        else:
+            report(outcome, "check")
+        keep_report(environment)
     sys.exit(outcome.exit_code)
 
 
