@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -174,13 +175,14 @@ def _actions(table: TableFacts, check: CheckResult) -> Iterator[Action]:
     """Return what helps with a failing check: commands first, then the check's own query."""
     reason = _REASONS.get(check.name)
     held_back = {code for code, _, _ in table.quarantined}
+    listing = f"daybreak quarantine list --table {table.name}"
     if reason in held_back:
-        yield Action("List the records", f"daybreak quarantine list --table {table.name} --reason {reason}")
+        yield Action("List the records", f"{listing} --reason {reason}")
     elif check.name == "quarantine_rate" and held_back:
-        yield Action("List the records", f"daybreak quarantine list --table {table.name}")
-    if check.name == "database_matches_migrations":
+        yield Action("List the records", listing)
+    elif check.name == "database_matches_migrations":
         yield Action("Look at the schema", "daybreak migrate status")
+    elif check.rows and table.known and not check.query:
+        yield Action("Trace the first row", shlex.join(["daybreak", "trace", table.name, check.rows[0]]))
     if check.query:
         yield Action("See the rows", check.query, "sql")
-    elif reason not in held_back and check.rows and table.known:
-        yield Action("Trace the first row", f"daybreak trace {table.name} {check.rows[0]}")
