@@ -82,10 +82,11 @@ def judge(facts: Facts) -> Verdict:
         return Verdict("no", (Clause("nothing has been imported yet"),), found)
     wrong = _errors(facts, problems)
     if wrong:
-        sound = len({table.name for table in tables} - {p.table for p in problems if p.severity == "ERROR"})
+        broken = {problem.table for problem in problems if problem.severity == "ERROR"}
+        sound = sum(table.name not in broken and not _unchecked(table) for table in tables)
         if sound:
-            others = "table has" if sound == 1 else f"{sound} tables have"
-            wrong.append(Clause(f"the other {others} no error"))
+            others = "table is checked and has" if sound == 1 else "tables are checked and have"
+            wrong.append(Clause(f"{sound} {others} no error"))
         return Verdict("no", tuple(wrong), problems)
     doubts = _doubts(facts, problems)
     if doubts:
@@ -150,11 +151,12 @@ def _problems(facts: Facts) -> Iterator[Problem]:
                     tuple(_actions(table, check)),
                 )
         if _unchecked(table):
+            before = "not checked since its last import: what checks say here is of the time before"
             yield Problem(
                 "WARN",
                 table.name,
                 "",
-                "not checked since its last import: what checks say here is of the time before",
+                before if table.checks else "never checked",
                 actions=(Action("Check every table", "daybreak check"),),
             )
 

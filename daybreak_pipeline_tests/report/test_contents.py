@@ -169,7 +169,7 @@ def test_a_check_of_the_whole_database_has_a_row_and_no_column(session: Connecti
         ["database", "database_ matches_ migrations", "2 objects differ"]
     ]
     assert "daybreak migrate status" in read.problems()[0][5]
-    assert "checks find errors in database ; the other 16 tables have no error" in read.verdict()
+    assert "checks find errors in database ; 16 tables are checked and have no error" in read.verdict()
 
 
 def test_a_failed_import_shows_its_error_and_since_when(session: Connection) -> None:
@@ -179,7 +179,7 @@ def test_a_failed_import_shows_its_error_and_since_when(session: Connection) -> 
             session, "documents", hours_ago=hours, status="failed", error="documents: no file documents.csv"
         )
     read = page(session)
-    assert "imports fail for documents ; the other 15 tables have no error" in read.verdict()
+    assert "imports fail for documents ; 15 tables are checked and have no error" in read.verdict()
     ((severity, table, check, what, since, action),) = read.problems()
     assert (severity, table, check) == ("✕ ERROR", "documents", "import")
     assert what == "import failed: documents: no file documents.csv"

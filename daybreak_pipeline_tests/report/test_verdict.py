@@ -35,18 +35,18 @@ def failing(severity: str, table: str = "a") -> TableFacts:
     [
         (FINE, "yes", ["all 2 tables are imported, and all 2 checks passed"]),
         (failing("WARN"), "yes, but", ["checks warn about a"]),
-        (failing("ERROR"), "no", ["checks find errors in a", "the other table has no error"]),
+        (failing("ERROR"), "no", ["checks find errors in a", "1 table is checked and has no error"]),
         (
             replace(FINE, last=FAILED, failing=Streak(NOW, 1)),
             "no",
-            ["imports fail for a", "the other table has no error"],
+            ["imports fail for a", "1 table is checked and has no error"],
         ),
         (
             replace(FINE, last=FAILED, good_at=None, failing=Streak(NOW, 1)),
             "no",
-            ["imports fail for a", "the other table has no error"],
+            ["imports fail for a", "1 table is checked and has no error"],
         ),
-        (TableFacts("a", rows=0), "no", ["never imported: a", "the other table has no error"]),
+        (TableFacts("a", rows=0), "no", ["never imported: a", "1 table is checked and has no error"]),
         (
             replace(FINE, good_at=NOW - LATE_AFTER),
             "yes",
@@ -79,8 +79,12 @@ def test_without_any_import_the_answer_is_no() -> None:
 def test_errors_outweigh_warnings() -> None:
     assert verdict_of(failing("WARN"), failing("ERROR", "b"), replace(FINE, name="c")) == (
         "no",
-        ["checks find errors in b", "the other 2 tables have no error"],
+        ["checks find errors in b", "2 tables are checked and have no error"],
     )
+
+
+def test_a_table_that_nobody_checked_is_not_called_sound() -> None:
+    assert verdict_of(failing("ERROR", "b"), replace(FINE, checks=())) == ("no", ["checks find errors in b"])
 
 
 def test_the_worst_tables_are_named_and_the_rest_is_counted() -> None:
