@@ -7,6 +7,8 @@ WITH RECURSIVE pairs AS (
         SELECT r.table_name, r.check_name FROM ingest.check_results r
         WHERE (r.table_name, r.check_name) > (p.table_name, p.check_name) ORDER BY 1, 2 LIMIT 1
     ) n
+), imported AS (
+    SELECT table_name, max(finished_at) AS finished_at FROM ingest.imports WHERE status = 'imported' GROUP BY table_name
 )
 SELECT p.table_name, p.check_name, l.passed, l.severity, l.failed, l.total, l.description, l.at, l.details,
        broken.since, broken.times, coalesce(imported.finished_at > l.at, false)
@@ -17,15 +19,13 @@ CROSS JOIN LATERAL (
 ) l
 LEFT JOIN LATERAL (
     SELECT r.at, r.id FROM ingest.check_results r
-    WHERE (r.table_name, r.check_name) = (p.table_name, p.check_name) AND r.passed
+    WHERE (r.table_name, r.check_name) = (p.table_name, p.check_name) AND r.passed AND NOT l.passed
     ORDER BY r.at DESC, r.id DESC LIMIT 1
-) good ON NOT l.passed
+) good ON true
 LEFT JOIN LATERAL (
     SELECT min(r.at) AS since, count(*) AS times FROM ingest.check_results r
-    WHERE (r.table_name, r.check_name) = (p.table_name, p.check_name) AND NOT r.passed
-      AND (good.id IS NULL OR (r.at, r.id) > (good.at, good.id))
-) broken ON NOT l.passed
-LEFT JOIN LATERAL (
-    SELECT i.finished_at FROM ingest.imports i
-    WHERE i.table_name = p.table_name AND i.status = 'imported' ORDER BY i.id DESC LIMIT 1
-) imported ON true;
+    WHERE (r.table_name, r.check_name) = (p.table_name, p.check_name) AND NOT r.passed AND NOT l.passed
+      AND r.at >= coalesce(good.at, '-infinity') -- what the index can use; the next line decides
+      AND (r.at, r.id) > (coalesce(good.at, '-infinity'), coalesce(good.id, 0))
+) broken ON true
+LEFT JOIN imported ON imported.table_name = p.table_name;
