@@ -22,6 +22,7 @@ from daybreak_pipeline.cli_keys import keys
 from daybreak_pipeline.cli_migrate import migrate
 from daybreak_pipeline.cli_quality import check, status
 from daybreak_pipeline.cli_quarantine import quarantine
+from daybreak_pipeline.cli_report import report as report_command
 from daybreak_pipeline.cli_roles import roles
 from daybreak_pipeline.cli_shared import (
     USAGE_EXIT,
@@ -30,6 +31,7 @@ from daybreak_pipeline.cli_shared import (
     data_dir_option,
     export_directory,
     json_option,
+    keep_report,
     only_option,
     progress_line,
     report,
@@ -58,6 +60,7 @@ main.add_command(keys)
 main.add_command(migrate)
 main.add_command(quarantine)
 main.add_command(roles)
+main.add_command(report_command)
 main.add_command(check)
 main.add_command(status)
 
@@ -79,6 +82,7 @@ def up(data_dir: Path | None, port: int | None) -> None:
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
         click.echo(f"database {health.name} at {health.host}:{health.port}, export {export}")
         report(run_import(environment, export), export=export)
+        keep_report(environment)
         chosen = _port(port)
         environment.setdefault("DAYBREAK_WEB_URL", os.environ.get("DAYBREAK_WEB_URL") or web.url(chosen))
         click.echo("\nstarting the web UI …")
@@ -129,9 +133,11 @@ def import_(data_dir: Path | None, only: tuple[str, ...], full: bool, dry_run: b
                 outcome = pipeline.rehearse_import(health, export, only=only, full=full, tell=tell)
         else:
             outcome = run_import(environment, export, only=only, full=full)
-    report(outcome, export=export, as_json=as_json)
-    if dry_run:
-        click.echo("a rehearsal: nothing was changed", err=as_json)
+        report(outcome, export=export, as_json=as_json)
+        if dry_run:
+            click.echo("a rehearsal: nothing was changed", err=as_json)
+        else:
+            keep_report(environment)
     sys.exit(outcome.exit_code)
 
 

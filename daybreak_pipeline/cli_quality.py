@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from daybreak_pipeline.cli_shared import Command, console, json_option, report
+from daybreak_pipeline.cli_shared import Command, console, json_option, keep_report, report
 from daybreak_pipeline.status import TableStatus, age
 
 
@@ -20,10 +20,11 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 
     with pipeline.ready(migrate=False) as (_, environment):
         outcome = pipeline.run_checks(environment)
-    if as_json:
-        click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
-    else:
-        report(outcome, "check")
+        if as_json:
+            click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
+        else:
+            report(outcome, "check")
+        keep_report(environment)
     sys.exit(outcome.exit_code)
 
 

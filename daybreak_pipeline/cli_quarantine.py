@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from daybreak_pipeline.cli_shared import Group, console, json_option, only_option, report, run_import
+from daybreak_pipeline.cli_shared import (
+    Group,
+    console,
+    json_option,
+    keep_report,
+    only_option,
+    report,
+    run_import,
+)
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
 
@@ -84,7 +92,8 @@ def replay(only: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - clic
 
     with pipeline.ready(migrate=False) as (_, environment):
         outcome = run_import(environment, settings.export_dir(), only=only, replay=True)
-    report(outcome, as_json=as_json)
+        report(outcome, as_json=as_json)
+        keep_report(environment)
     sys.exit(outcome.exit_code)
 
 

@@ -90,6 +90,19 @@ def run_import(environment: dict[str, str], export: Path, **options: Any) -> Out
         return pipeline.run_import(environment, export, progress=TerminalProgress(tell), **options)
 
 
+def keep_report(environment: dict[str, str]) -> None:
+    """Make the data-quality report, and say on stderr where it is, or why there is none.
+
+    What an import did stands, whatever becomes of the report.
+    """
+    from daybreak_pipeline import pipeline
+
+    try:
+        click.echo(f"data-quality report: {pipeline.render_report(environment)}", err=True)
+    except DaybreakError as error:
+        click.echo(f"no data-quality report: {error}", err=True)
+
+
 def report(
     outcome: Outcome, what: str = "import", *, export: Path | None = None, as_json: bool = False
 ) -> None:

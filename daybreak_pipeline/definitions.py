@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from daybreak_pipeline.assets.report import build_report_asset, build_report_sensor
 from daybreak_pipeline.assets.sources import build_source_assets
 from daybreak_pipeline.assets.tables import build_table_assets
 from daybreak_pipeline.checks.definitions import build_checks
@@ -22,11 +23,11 @@ from daybreak_pipeline.sensors import SENSORS
 def build_defs(**overrides: Any) -> dg.Definitions:
     """Return the definitions; ``overrides`` replace resources by name (``health_database=…``)."""
     return dg.Definitions(
-        assets=[build_source_assets(), *build_table_assets()],
+        assets=[build_source_assets(), *build_table_assets(), build_report_asset()],
         asset_checks=build_checks(),
         jobs=JOBS,
         schedules=SCHEDULES,
-        sensors=SENSORS,
+        sensors=[*SENSORS, build_report_sensor()],
         resources={"health_database": HealthDatabase(), "progress_log": ProgressLog()} | overrides,
         executor=executor(),
     )

@@ -182,6 +182,26 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         return outcome
 
 
+def render_report(environment: dict[str, str]) -> Path:
+    """Make the data-quality report as Dagster's own, after an import or a check, and return where it is.
+
+    A run of its own: as a step of the import it would be skipped when a table fails.
+
+    Raises:
+        UsageError: the report could not be made.
+    """
+    from daybreak_pipeline import run_requests
+    from daybreak_pipeline.assets.report import LATEST, REPORT
+
+    tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
+    with _executed(environment, "report_data_quality", {}, tags=tags) as result:
+        if not result.success:
+            reasons = [*_reasons(result).values(), f"see run {result.run_id} in the web UI"]
+            raise UsageError(reasons[0])
+        (made,) = result.asset_materializations_for_node(REPORT)
+        return Path(str(made.metadata[LATEST].value))
+
+
 def rehearse_import(
     health: DatabaseSettings,
     export_dir: Path,

@@ -186,9 +186,12 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
             for node in nodes
             if node["isMaterializable"]
         }
-        assert materialised == dict.fromkeys(TABLES, 1)
-        assert len(nodes) == 32
-        assert running.ask(RUNS)["runsOrError"]["results"] == [{"jobName": "import_all", "status": "SUCCESS"}]
+        assert materialised == dict.fromkeys((*TABLES, "data_quality_report"), 1)
+        assert len(nodes) == 33
+        assert running.ask(RUNS)["runsOrError"]["results"] == [
+            {"jobName": "report_data_quality", "status": "SUCCESS"},
+            {"jobName": "import_all", "status": "SUCCESS"},
+        ]
         assert running.ask(SCHEDULES)["schedulesOrError"]["results"] == [
             {"name": "daily_import", "pipelineName": "import_all", "scheduleState": {"status": "RUNNING"}}
         ]

@@ -3,7 +3,6 @@
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 
 from dataclasses import asdict
-from datetime import timedelta
 
 import dagster as dg
 from pydantic import Field
@@ -15,9 +14,9 @@ from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.run import Result, import_table, replay_table
 from daybreak_pipeline.resources import HealthDatabase, ProgressLog, told_in_one_line
 from daybreak_pipeline.tables import TABLES, Table
+from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 
-# The schedule looks at every table once a day, and an import of millions of records may take hours.
-_FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=timedelta(hours=26), fail_window=timedelta(hours=30))
+_FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=LATE_AFTER, fail_window=TOO_LATE_AFTER)
 
 
 class ImportConfig(dg.Config):

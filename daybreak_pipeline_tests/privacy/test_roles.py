@@ -152,7 +152,7 @@ MATRIX = (
         for verb, statement in (
             ("SELECT", "SELECT * FROM {}"),
             ("DELETE", "DELETE FROM {} WHERE false"),
-            ("TRUNCATE", "TRUNCATE {}"),
+            ("TRUNCATE", "TRUNCATE {} CASCADE"),
         )
     ),
     cell("INSERT quarantine", "INSERT INTO ingest.quarantine (id) SELECT NULL WHERE false", ADMIN),

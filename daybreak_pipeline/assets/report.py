@@ -1,0 +1,87 @@
+"""The data-quality report as an asset: made anew after every import and every check, whatever came of them.
+
+It cannot be a step of the import's own run: Dagster skips what is downstream of a failed step or a failed
+blocking check, and a failed import is when the report matters most. So it has a job of its own. The command line
+runs that after its imports (``pipeline.render_report``); after all others the daemon does, by the condition below.
+"""
+
+# Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
+
+from typing import Any
+
+import dagster as dg
+
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.report import queries, render, store
+from daybreak_pipeline.report.verdict import judge
+from daybreak_pipeline.resources import HealthDatabase
+from daybreak_pipeline.tables import TABLES
+
+REPORT = "data_quality_report"
+LATEST = "latest"
+"""Name of the metadata that says where the newest report is."""
+
+_CONDITION = dg.AutomationCondition
+
+
+def build_report_asset() -> dg.AssetsDefinition:
+    """Return the report, which depends on all tables."""
+
+    @dg.asset(
+        key=REPORT,
+        deps=list(TABLES),
+        group_name="data_quality",
+        owners=["team:data-engineering"],
+        kinds={"html"},
+        automation_condition=_whenever_a_run_has_ended(),
+        description="Can I trust today's data? What broke, since when, and what to do: one page of HTML, complete in "
+        "itself, for every import. The last 30 are kept.",
+    )
+    def data_quality_report(
+        context: dg.AssetExecutionContext, health_database: HealthDatabase
+    ) -> dg.MaterializeResult[None]:
+        try:
+            with health_database.connection() as connection:
+                facts = queries.read(connection)
+            latest, dated = store.keep(render.html(facts), facts.at, context.run.run_id)
+        except DaybreakError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        verdict = judge(facts)
+        errors = sum(problem.severity == "ERROR" for problem in verdict.problems)
+        return dg.MaterializeResult(
+            metadata={
+                "verdict": dg.MetadataValue.text(verdict.answer),
+                "report": dg.MetadataValue.md(render.markdown(facts)),
+                LATEST: dg.MetadataValue.path(latest),
+                "this_run": dg.MetadataValue.path(dated),
+                "errors": dg.MetadataValue.int(errors),
+                "warnings": dg.MetadataValue.int(len(verdict.problems) - errors),
+            }
+        )
+
+    return data_quality_report
+
+
+def _whenever_a_run_has_ended() -> dg.AutomationCondition[Any]:
+    """Return: a table was imported, failed to, or was checked since the last report, and nothing is under way."""
+    happened = _CONDITION.any_deps_match(
+        _CONDITION.newly_updated()
+        | _CONDITION.execution_failed().newly_true()
+        | _CONDITION.any_checks_match(_CONDITION.newly_updated())
+    )
+    under_way = _CONDITION.any_deps_match(
+        _CONDITION.in_progress() | _CONDITION.any_checks_match(_CONDITION.in_progress())
+    )
+    return (happened.since_last_handled() & ~under_way & ~_CONDITION.in_progress()).with_label(
+        "imported or checked since the last report, and nothing under way"
+    )
+
+
+def build_report_sensor() -> dg.AutomationConditionSensorDefinition:
+    """Return what has the daemon look at the condition, turned on from the start."""
+    return dg.AutomationConditionSensorDefinition(
+        name="report_after_runs",
+        target=dg.AssetSelection.assets(REPORT),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes the data-quality report anew when an import or a check has ended, whatever came of it.",
+    )

@@ -1,0 +1,41 @@
+"""``daybreak report``: the data-quality report, made from the database as it is now."""
+
+from __future__ import annotations
+
+import os
+import sys
+import webbrowser
+from pathlib import Path
+
+import click
+
+from daybreak_pipeline.cli_shared import Command
+
+
+@click.command(cls=Command)
+@click.option("--open", "show", is_flag=True, help="Show it in the browser.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write (default: reports/latest.html in DAYBREAK_HOME).",
+)
+def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes flags so
+    """Write the data-quality report: can the data be trusted, what broke, since when, what to do."""
+    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline.report import queries, render, store
+
+    with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
+        page = render.html(queries.read(connection))
+    path = store.write((out or store.directory() / store.LATEST).expanduser().absolute(), page)
+    click.echo(path)
+    if show and not _shown(path):
+        click.echo("there is no browser here: open the file on a machine that has one", err=True)
+
+
+def _shown(path: Path) -> bool:
+    """Show a file in the browser, and return whether there was one."""
+    # Without a display, webbrowser would take over the terminal with a text browser.
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in displays):
+        return False
+    return webbrowser.open(path.as_uri())

@@ -1,0 +1,1 @@
+"""The data-quality report: what the ledger and the checks know, as one page. Nothing here knows Dagster."""

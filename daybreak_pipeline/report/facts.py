@@ -1,0 +1,133 @@
+"""What the report says, as plain values. Where they come from, ``queries`` knows; how they look, ``render``.
+
+Counts, names of columns and ids of rows; never a value of a record. All times are UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from daybreak_pipeline.timetable import LATE_AFTER
+
+Severity = Literal["ERROR", "WARN"]
+State = Literal["passed", "WARN", "ERROR", "none"]
+
+
+@dataclass(frozen=True)
+class Load:
+    """One row of the ledger, of a file. ``seconds`` is wall time."""
+
+    status: str
+    finished_at: datetime
+    seconds: float
+    counts: dict[str, int]
+    error: str | None = None
+    run_id: str | None = None
+
+    @property
+    def records_per_second(self) -> float | None:
+        """How fast the file was read; None where nothing was read."""
+        read = self.counts.get("read", 0)
+        return read / self.seconds if read and self.seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class Streak:
+    """Since when something has failed without a break, and how often."""
+
+    since: datetime
+    times: int
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """The newest result of one check of one table. ``outdated``: the table was imported after it."""
+
+    table: str
+    name: str
+    passed: bool
+    severity: Severity
+    failed: int
+    total: int
+    description: str
+    at: datetime
+    counts: dict[str, int] = field(default_factory=dict)
+    rows: tuple[str, ...] = ()
+    query: str = ""
+    streak: Streak | None = None
+    outdated: bool = False
+
+    @property
+    def state(self) -> State:
+        """How the heat map shows it."""
+        return "passed" if self.passed else self.severity
+
+    @property
+    def details(self) -> dict[str, int]:
+        """The counts that the description does not name already."""
+        return {label: number for label, number in self.counts.items() if label not in self.description}
+
+    @property
+    def percent(self) -> float | None:
+        """How much of what was looked at fails, in percent; None where nothing was."""
+        return 100 * self.failed / self.total if self.total else None
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """Everything about one table.
+
+    ``last`` is its last import, whatever came of it; ``loaded`` the last one that read the file: a skipped
+    one counts nothing. ``history`` holds the newest imports that read the file or failed, oldest first.
+    ``quarantined`` counts open records by reason and column, ``issues`` open field issues by column and code.
+    """
+
+    name: str
+    rows: int | None = None
+    rows_estimated: bool = False
+    last: Load | None = None
+    loaded: Load | None = None
+    good_at: datetime | None = None
+    failing: Streak | None = None
+    replayed: int = 0
+    history: tuple[Load, ...] = ()
+    quarantined_records: int = 0
+    quarantined: tuple[tuple[str, str, int], ...] = ()
+    issues: tuple[tuple[str, str, int], ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether it is one of the tables that are imported (a check may be about the database as a whole)."""
+        return self.rows is not None
+
+    @property
+    def never_imported(self) -> bool:
+        """Whether no import of it ever succeeded."""
+        return self.known and self.good_at is None
+
+    def check(self, name: str) -> CheckResult | None:
+        """Return the result of a check, if it ever ran."""
+        return next((check for check in self.checks if check.name == name), None)
+
+    def late(self, now: datetime) -> bool:
+        """Whether its last good import is too long ago."""
+        return self.good_at is not None and now - self.good_at > LATE_AFTER
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All tables as they were at one moment."""
+
+    at: datetime
+    database: str
+    environment: str
+    tables: tuple[TableFacts, ...]
+    check_names: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody ever tried to import anything."""
+        return all(table.last is None for table in self.tables)

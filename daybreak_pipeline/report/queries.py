@@ -1,0 +1,188 @@
+"""Asks the database for everything that the report says, in a few statements and one snapshot."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.checks.rules import RULES
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.importer.ledger import COUNTS
+from daybreak_pipeline.report.facts import CheckResult, Facts, Load, Streak, TableFacts
+from daybreak_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+SHOWN_IMPORTS = 30
+_COUNTED_BYTES = 64 * 1024 * 1024
+"""Tables up to this size are counted; of larger ones the planner's estimate has to do: counting takes seconds."""
+
+Rows = list[tuple[Any, ...]]
+
+
+def read(connection: Connection) -> Facts:
+    """Return the state of the data, all of it as of one moment.
+
+    Args:
+        connection: to a migrated database, not in a transaction.
+
+    Raises:
+        UsageError: the schema is not there.
+    """
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        known = connection.execute(
+            "SELECT now(), current_database(), to_regclass('ingest.check_results') IS NOT NULL"
+        ).fetchone()
+        if not known or not known[2]:
+            msg = "the database lacks the tables that a report is made of: run daybreak migrate up"
+            raise UsageError(msg)
+        checks = _checks(_run(connection, "checks"))
+        return Facts(
+            at=known[0],
+            database=known[1],
+            environment=settings.environment(),
+            tables=_tables(connection, checks),
+            check_names=_columns({name: checks[name] for name in TABLES if name in checks}),
+        )
+
+
+def _run(connection: Connection, name: str) -> Rows:
+    statement = (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    parameters = {"tables": list(TABLES), "imports": SHOWN_IMPORTS}
+    return connection.execute(statement.encode(), parameters).fetchall()
+
+
+def _columns(checks: Mapping[str, list[CheckResult]]) -> tuple[str, ...]:
+    """Return the names of all checks: the rules' own order first, then what else has results."""
+    found = {check.name for results in checks.values() for check in results}
+    rules = [rule.name for rule in RULES]
+    return (*rules, *sorted(found - set(rules)))
+
+
+def _tables(connection: Connection, checks: Mapping[str, list[CheckResult]]) -> tuple[TableFacts, ...]:
+    """Return the plan's tables, and whatever else checks were about."""
+    ledger = {row[0]: row[1:] for row in _run(connection, "imports")}
+    history: dict[str, list[Load]] = defaultdict(list)
+    for name, entry in _run(connection, "history"):
+        history[name].append(_load(entry))
+    records: dict[str, int] = {}
+    quarantined: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    for name, code, column, number in _run(connection, "quarantine"):
+        if code is None:
+            records[name] = number
+        else:
+            quarantined[name].append((code, column, number))
+    issues: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
+    for name, column, code, number in _run(connection, "issues"):
+        issues[name].append((column, code, number))
+    found = [
+        TableFacts(
+            name=name,
+            rows=rows,
+            rows_estimated=estimated,
+            history=tuple(history[name]),
+            quarantined_records=records.get(name, 0),
+            quarantined=tuple(quarantined[name]),
+            issues=tuple(issues[name]),
+            checks=tuple(checks.get(name, ())),
+            **_ledger(*ledger[name]),
+        )
+        for name, (rows, estimated) in _sizes(connection).items()
+    ]
+    others = sorted(set(checks) - set(TABLES))
+    return (*found, *(TableFacts(name, checks=tuple(checks[name])) for name in others))
+
+
+def _sizes(connection: Connection) -> dict[str, tuple[int, bool]]:
+    """Return how many rows each table has, and whether that is an estimate."""
+    sizes = _run(connection, "tables")
+    missing = [name for name, exists, _, _ in sizes if not exists]
+    if missing:
+        msg = f"the database has no table {missing[0]}: run daybreak migrate up"
+        raise UsageError(msg)
+    estimates = {
+        name: estimate for name, _, estimate, size in sizes if size > _COUNTED_BYTES and estimate is not None
+    }
+    counted = [name for name in TABLES if name not in estimates]
+    counts = connection.execute(
+        sql.SQL(" UNION ALL ").join(
+            sql.SQL("SELECT {}, count(*) FROM {}").format(sql.Literal(name), sql.Identifier("public", name))
+            for name in counted
+        )
+    ).fetchall()
+    found = {name: (number, False) for name, number in counts}
+    found |= {name: (number, True) for name, number in estimates.items()}
+    return {name: found[name] for name in TABLES}
+
+
+def _ledger(  # noqa: PLR0913, PLR0917 - the columns of imports.sql
+    last: dict[str, Any] | None,
+    loaded: dict[str, Any] | None,
+    good_at: datetime | None,
+    since: datetime | None,
+    times: int,
+    replayed: int,
+) -> dict[str, Any]:
+    return {
+        "last": _load(last) if last else None,
+        "loaded": _load(loaded) if loaded else None,
+        "good_at": good_at,
+        "failing": Streak(since, times) if since else None,
+        "replayed": replayed,
+    }
+
+
+def _load(entry: Mapping[str, Any]) -> Load:
+    begun, finished = (datetime.fromisoformat(entry[name]) for name in ("started_at", "finished_at"))
+    return Load(
+        status=entry["status"],
+        finished_at=finished,
+        seconds=(finished - begun).total_seconds(),
+        counts={name: entry["field_issues" if name == "field_issues" else f"rows_{name}"] for name in COUNTS},
+        error=entry["error"],
+        run_id=entry["run_id"],
+    )
+
+
+def _checks(rows: Rows) -> dict[str, list[CheckResult]]:
+    found: dict[str, list[CheckResult]] = defaultdict(list)
+    for (
+        table,
+        name,
+        passed,
+        severity,
+        failed,
+        total,
+        description,
+        at,
+        details,
+        since,
+        times,
+        outdated,
+    ) in rows:
+        found[table].append(
+            CheckResult(
+                table=table,
+                name=name,
+                passed=passed,
+                severity=severity,
+                failed=failed,
+                total=total,
+                description=description,
+                at=at,
+                counts=dict(details.get("counts") or {}),
+                rows=tuple(str(row) for row in details.get("rows") or ()),
+                query=str(details.get("sql") or ""),
+                streak=Streak(since, times) if since else None,
+                outdated=outdated,
+            )
+        )
+    return found

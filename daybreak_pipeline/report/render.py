@@ -1,0 +1,170 @@
+"""Turns facts into a page of HTML, complete in itself, and into Markdown for Dagster's UI.
+
+Words, order and look are in ``templates``; what is judged, in ``verdict``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from daybreak_pipeline.importer.ledger import COUNTS
+from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
+from daybreak_pipeline.report.plots import Trend, sparkline
+from daybreak_pipeline.report.verdict import Verdict, judge
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_SYMBOLS = {"passed": "✓", "WARN": "▲", "ERROR": "✕", "none": "—"}
+_WORDS = {"passed": "passed", "WARN": "warning", "ERROR": "error", "none": "not run"}
+_ANSWERS = {"yes": "✓", "yes, but": "▲", "no": "✕"}
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>-])")
+
+
+def html(facts: Facts) -> str:
+    """Return the report as one HTML file without any reference to another."""
+    return _environment().get_template("report.html.j2").render(**_context(facts))
+
+
+def markdown(facts: Facts) -> str:
+    """Return the verdict, what is broken and the heat map as Markdown."""
+    return _environment().get_template("report.md.j2").render(**_context(facts))
+
+
+def _context(facts: Facts) -> dict[str, object]:
+    verdict = judge(facts)
+    return {
+        "facts": facts,
+        "verdict": verdict,
+        "at": facts.at,
+        "symbols": _SYMBOLS,
+        "words": _WORDS,
+        "answers": _ANSWERS,
+        "counts": COUNTS,
+        "import_state": lambda table: import_state(table, facts.at),
+        "worst": lambda table: _worst(verdict, table, facts.at),
+        "trends": trends,
+        "summary": _summary(facts, verdict),
+    }
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(enabled_extensions=("html", "html.j2"), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "number": lambda value: f"{value:,}",
+        "time": lambda value: f"{value:%Y-%m-%d %H:%M} UTC",
+        "seconds": seconds,
+        "ago": ago,
+        "lasting": lasting,
+        "speed": speed,
+        "percent": percent,
+        "md": escape_markdown,
+        "anchor": anchor,
+    }
+    return environment
+
+
+def anchor(name: str) -> str:
+    """Return a name as it can stand in an id and in a link."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
+
+
+def escape_markdown(text: object) -> str:
+    """Return text that Markdown takes for nothing but text, in one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def import_state(table: TableFacts, now: datetime) -> tuple[str, str]:
+    """Return state and word of a table's imports for the heat map."""
+    if not table.known:
+        return "none", "not imported"
+    if table.failing:
+        return "ERROR", "failed"
+    if table.never_imported:
+        return "ERROR", "never"
+    if table.late(now):
+        return "WARN", "late"
+    return "passed", table.last.status if table.last else "imported"
+
+
+def trends(table: TableFacts) -> list[tuple[Trend, Markup]]:
+    """Return what is plotted for a table, over its last imports that read the file or failed."""
+
+    def over(label: str, count: str) -> Trend:
+        return Trend(label, tuple(None if load.error else load.counts[count] for load in table.history))
+
+    duration = Trend(
+        "Duration", tuple(None if load.error else round(load.seconds, 2) for load in table.history), " s"
+    )
+    shown = [over("Records read", "read"), over("Quarantined", "quarantined"), duration]
+    return [(trend, sparkline(trend)) for trend in shown]
+
+
+def seconds(value: float) -> str:
+    """Return a duration for people."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.0f} min"  # noqa: PLR2004 - two minutes
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """Return how long ago something was, in its largest unit."""
+    past = max(now - then, timedelta())
+    minutes = int(past.total_seconds() // 60)
+    for size, unit in ((24 * 60, "d"), (60, "h"), (1, "min")):
+        if minutes >= size:
+            return f"{minutes // size} {unit}"
+    return "less than a minute"
+
+
+def lasting(streak: Streak, now: datetime) -> str:
+    """Return for how long something has failed; what failed once only is new."""
+    return "new" if streak.times == 1 else f"for {ago(streak.since, now)}"
+
+
+def speed(value: float | None) -> str:
+    """Return records per second, rounded to what one can read."""
+    return "—" if value is None else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share; a small one is never shown as nothing."""
+    if value is None:
+        return ""
+    return "< 0.01 %" if 0 < value < 0.01 else f"{value:.3g} %"  # noqa: PLR2004 - two decimals
+
+
+def _worst(verdict: Verdict, table: TableFacts, now: datetime) -> str:
+    """Return the worst state of a table: of its imports and of all that is wrong with it."""
+    found = {problem.severity for problem in verdict.problems if problem.table == table.name}
+    found |= {state for state in ("ERROR", "WARN") if state == import_state(table, now)[0]}
+    return "ERROR" if "ERROR" in found else "WARN" if "WARN" in found else "passed"
+
+
+def _summary(facts: Facts, verdict: Verdict) -> dict[str, int]:
+    """Return the numbers that stand under the verdict."""
+    checks: list[CheckResult] = [check for table in facts.tables for check in table.checks]
+    return {
+        "tables": sum(table.known for table in facts.tables),
+        "rows": sum(table.rows or 0 for table in facts.tables),
+        "checks": len(checks),
+        "passed": sum(check.passed for check in checks),
+        "quarantined": sum(table.quarantined_records for table in facts.tables),
+        "issues": sum(number for table in facts.tables for _, _, number in table.issues),
+        "errors": sum(problem.severity == "ERROR" for problem in verdict.problems),
+        "warnings": sum(problem.severity == "WARN" for problem in verdict.problems),
+    }

@@ -1,0 +1,56 @@
+"""Where reports are kept: the newest under a name that stays, and one for each run, the oldest of which go."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.errors import UsageError
+
+KEPT = 30
+LATEST = "latest.html"
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z-[0-9a-f-]+\.html")
+
+
+def directory() -> Path:
+    """Return where reports are: ``reports`` in ``DAYBREAK_HOME``."""
+    return settings.home() / "reports"
+
+
+def keep(page: str, at: datetime, run_id: str) -> tuple[Path, Path]:
+    """Write a run's report, dated and as the latest one, and return both paths; only the last 30 dated ones stay.
+
+    Raises:
+        UsageError: the directory cannot be written.
+    """
+    dated = directory() / f"{at:%Y-%m-%dT%H%M%SZ}-{run_id.split('-', 1)[0]}.html"
+    write(dated, page)
+    latest = write(directory() / LATEST, page)
+    # The names sort by time; nothing else that somebody keeps here is touched.
+    old = sorted(path for path in directory().iterdir() if _DATED.fullmatch(path.name))[:-KEPT]
+    for path in old:
+        path.unlink(missing_ok=True)  # another run may have been quicker
+    return latest, dated
+
+
+def write(path: Path, page: str) -> Path:
+    """Write a report in one step, so that nobody ever reads half of one, and return its path.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        msg = f"cannot write the report {path}: {error.strerror}"
+        raise UsageError(msg) from None
+    return path

@@ -1,0 +1,94 @@
+"""``daybreak report``, and the report that imports and checks of the command line leave behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from daybreak_pipeline_tests.report.pages import Page
+from daybreak_pipeline_tests.test_cli import (  # noqa: F401 - fixtures
+    Environment,
+    dagster_home,
+    daybreak,
+    export_dir,
+    given,
+    one_line,
+)
+
+
+def read(path: Path) -> Page:
+    return Page.read(path.read_text(encoding="utf-8"))
+
+
+def latest(environment: Environment) -> Path:
+    return Path(environment["DAYBREAK_HOME"]) / "reports" / "latest.html"
+
+
+def test_it_writes_the_state_of_the_database_and_says_where(given: Environment) -> None:  # noqa: F811 - fixture
+    done = daybreak(given, "report")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{latest(given)}\n", "")
+    assert "nothing has been imported yet" in read(latest(given)).verdict()
+
+
+def test_it_writes_where_it_is_told_to(given: Environment, tmp_path: Path) -> None:  # noqa: F811 - fixture
+    done = daybreak(given, "report", "--out", tmp_path / "new" / "mine.html")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'new' / 'mine.html'}\n")
+    assert "nothing has been imported yet" in read(tmp_path / "new" / "mine.html").verdict()
+    assert not latest(given).exists()
+
+
+def test_without_a_display_it_says_so_instead_of_opening_anything(given: Environment) -> None:  # noqa: F811 - fixture
+    done = daybreak(given | {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}, "report", "--open")
+    assert (done.returncode, done.stdout) == (0, f"{latest(given)}\n")
+    assert "no browser here" in done.stderr
+
+
+def test_with_a_browser_it_is_opened(given: Environment, tmp_path: Path) -> None:  # noqa: F811 - fixture
+    opened, browser = tmp_path / "opened", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n', encoding="utf-8")
+    browser.chmod(0o755)
+    done = daybreak(given | {"BROWSER": f"{browser} %s"}, "report", "--open")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert opened.read_text(encoding="utf-8").strip() == latest(given).as_uri()
+
+
+def test_a_file_that_cannot_be_written_is_one_line(given: Environment, tmp_path: Path) -> None:  # noqa: F811 - fixture
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    done = daybreak(given, "report", "--out", tmp_path / "file" / "report.html")
+    assert "cannot write the report" in one_line(done)
+
+
+@pytest.mark.parametrize("arguments", [("import", "--only", "documents", "--json"), ("check", "--json")])
+def test_imports_and_checks_leave_a_report_and_keep_their_output(
+    given: Environment,  # noqa: F811 - fixture
+    export_dir: Path,  # noqa: F811 - fixture
+    arguments: tuple[str, ...],
+) -> None:
+    where = ("--data-dir", str(export_dir)) if arguments[0] == "import" else ()
+    done = daybreak(given, *arguments, *where)
+    assert "run_id" in json.loads(done.stdout)
+    assert done.stderr.splitlines()[-1] == f"data-quality report: {latest(given)}"
+    assert len(list(latest(given).parent.iterdir())) == 2
+
+
+def test_an_import_stands_although_there_can_be_no_report(
+    given: Environment,  # noqa: F811 - fixture
+    export_dir: Path,  # noqa: F811 - fixture
+) -> None:
+    latest(given).parent.parent.mkdir()
+    latest(given).parent.write_text("in the way", encoding="utf-8")
+    done = daybreak(given, "import", "--only", "documents", "--data-dir", export_dir)
+    assert done.returncode == 0
+    assert "no data-quality report: cannot write the report" in done.stderr
+    assert "documents" in done.stdout
+
+
+def test_a_rehearsal_leaves_no_report(
+    given: Environment,  # noqa: F811 - fixture
+    export_dir: Path,  # noqa: F811 - fixture
+) -> None:
+    done = daybreak(given, "import", "--dry-run", "--only", "documents", "--data-dir", export_dir)
+    assert done.returncode == 0
+    assert not latest(given).exists()
