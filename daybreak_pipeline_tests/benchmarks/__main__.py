@@ -51,7 +51,12 @@ class Timings:
 @click.command()
 @click.option("--records", default=1_000_000, show_default=True, help="Questionnaires and referrals.")
 @click.option("--runs", default=3, show_default=True, help="Runs of each measurement; medians are reported.")
-@click.option("--peers/--no-peers", default=True, help="Whether pgloader, dlt and pandas are measured too.")
+@click.option(
+    "--peer-runs",
+    default=3,
+    show_default=True,
+    help="Runs of pgloader, dlt and pandas, which take minutes each; 0 leaves them out.",
+)
 @click.option(
     "--measure",
     "what",
@@ -67,7 +72,7 @@ class Timings:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write what was measured.",
 )
-def main(records: int, runs: int, peers: bool, what: str, report: Path) -> None:
+def main(records: int, runs: int, peer_runs: int, what: str, report: Path) -> None:
     """Measure, print and write the report."""
     timings = Timings()
     peaks: dict[str, int] = {}
@@ -82,7 +87,7 @@ def main(records: int, runs: int, peers: bool, what: str, report: Path) -> None:
         if what != "growth":
             for case in cases.CASES:
                 click.echo(f"{case.table}: {records:,} records")
-                cases.measure(bench, case, timings.take, runs=runs, peers=peers)
+                cases.measure(bench, case, timings.take, runs=runs, peer_runs=peer_runs)
                 write()
             bench.clear(cases.CASES[0].table)
             _, peaks[FIRST_IMPORT] = import_apart(bench.settings, cases.CASES[0].table, bench.export())

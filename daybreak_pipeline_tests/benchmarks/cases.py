@@ -87,8 +87,8 @@ def generate(directory: Path, records: int, tables: Sequence[str]) -> None:
     generate_export(directory, patients=int(records * PATIENTS_FOR_A_RECORD), seed=1, only=tables)
 
 
-def measure(bench: Bench, case: Case, take: Take, *, runs: int, peers: bool) -> None:
-    """Measure one table in every way."""
+def measure(bench: Bench, case: Case, take: Take, *, runs: int, peer_runs: int) -> None:
+    """Measure one table in every way; the peers, which take minutes each, ``peer_runs`` times."""
     directory = bench.export()
     for parent in case.parents:
         bench.load(parent, directory)
@@ -124,9 +124,9 @@ def measure(bench: Bench, case: Case, take: Take, *, runs: int, peers: bool) -> 
     with _unaudited(bench, case.table):
         take(f"{case.table}: COPY into the live table", runs, emptied(peer.copy_live))
         take(f"{case.table}: COPY into all-text staging", runs, emptied(lambda: peer.copy_text(source)))
-        for name, load in peer.available() if peers else []:
+        for name, load in peer.available() if peer_runs else []:
             try:
-                take(f"{case.table}: {name}", runs, emptied(load))
+                take(f"{case.table}: {name}", peer_runs, emptied(load))
             except (subprocess.CalledProcessError, RuntimeError) as error:
                 # The others are worth measuring all the same; what it loaded in part is no result.
                 click.echo(f"  {case.table}: {name} failed and is left out: {error}")
