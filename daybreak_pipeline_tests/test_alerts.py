@@ -120,7 +120,7 @@ def test_failed_checks_of_a_run_that_succeeds_are_one_message(
 ) -> None:
     export.write(
         "organizations",
-        record("organizations", "school"),
+        *(record("organizations", f"school {number}") for number in range(50)),
         record("organizations", "wrong", kind="3", name="Canarylast"),
         record("organizations", "unnamed", name=None),
     )

@@ -63,7 +63,7 @@ def test_only_the_rules_that_are_wanted_are_applied(own: Export) -> None:
 
 
 def test_a_table_that_is_gone_is_named(own: Export) -> None:
-    own.connection.execute("DROP TABLE documents")
+    own.connection.execute("DROP TABLE documents CASCADE")
     catalog = catalogs.read(own.connection, "documents")
     with pytest.raises(UsageError, match="documents: the table is missing"):
         rules.examine(own.connection, catalog)
