@@ -1,11 +1,11 @@
-# make up: everything running. make test: the tests. Both make .venv first; the second time that costs nothing.
+# make up: everything running. make test: the tests, without the slow ones. Both make .venv first; the second time that costs nothing.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test lint format bench clean
+.PHONY: install up test test-slow lint format bench clean
 
 install: $(INSTALLED)
 
@@ -19,8 +19,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 up: install
 	@$(BIN)/daybreak up
 
+# Each file of tests in one process, as many processes as there are cores.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow
 
 lint: install
 	$(BIN)/ruff check .

@@ -306,6 +306,7 @@ IMPORTED = "SELECT started_at, rows_read, run_id FROM ingest.imports WHERE table
 """A table's imports."""
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_imported_within_a_minute_and_once_and_a_slow_copy_when_it_is_complete(
     home: Path, port: int, tmp_path: Path, small_export: Path
 ) -> None:

@@ -10,10 +10,13 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from daybreak_pipeline_tests.exports import Export, uuid
+
+pytestmark = pytest.mark.slow
 
 Record = dict[str, str | None]
 TIMES = ("2025-01-01T00:00:00", "2025-01-02T00:00:00.5", "2025-01-03 00:00:00 UTC")

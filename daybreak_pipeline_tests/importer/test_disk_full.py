@@ -24,6 +24,8 @@ from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1 << 20
 DISK = 64
 

@@ -22,6 +22,8 @@ from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 
+pytestmark = pytest.mark.slow
+
 RECORDS = 2000
 KILLS = 50
 SERVER_KILLS = 5

@@ -30,6 +30,8 @@ from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record, uuid
 
+pytestmark = pytest.mark.slow
+
 DAYBREAK = Path(sys.executable).with_name("daybreak")
 NEEDLES = ("kanarie", "9995550147", "1913-07-29")
 """What only personal values of this test hold: in every text, every phone number, every date."""

@@ -18,6 +18,8 @@ from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.exports import Export, record, uuid
 from daybreak_pipeline_tests.privacy.naughty_strings import strings
 
+pytestmark = pytest.mark.slow
+
 STRINGS = strings()
 SEALED = [table.name for table in TABLES.values() if table.sealed_columns]
 PEOPLE = [table.name for table in TABLES.values() if table.searchable_columns]

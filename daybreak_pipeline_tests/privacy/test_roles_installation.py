@@ -29,6 +29,8 @@ from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.conftest import KEY, _administer
 from daybreak_pipeline_tests.test_cli import Done, daybreak, dump, environment_of, one_line
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = PROJECT_ROOT / "data" / "sample"
 SECRET = "correct horse battery staple"
 ROLES = tuple(role.name for role in roles.ROLES)
