@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test test-slow lint format bench clean
+.PHONY: install up test browser test-slow lint format bench clean
 
 install: $(INSTALLED)
 
@@ -23,7 +23,11 @@ up: install
 test: install
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
-test-slow: install
+# The web UI and the report are tested in a real browser. Without one, those tests are skipped and say so.
+browser: install
+	@$(BIN)/python -m daybreak_pipeline_tests.browser
+
+test-slow: browser
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow
 
 lint: install

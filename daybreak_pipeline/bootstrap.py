@@ -53,10 +53,7 @@ def _with_installed_package(environment: Path) -> bool:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
     sys.stdout.write("installing the package python3-venv …\n")
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    _succeeds(["apt-get", "update", "-qq"], quiet)
-    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "python3-venv"]
-    return _succeeds(install, quiet) and _with_venv(environment)
+    return install_package("python3-venv") and _with_venv(environment)
 
 
 def _with_pip_of_the_system(environment: Path) -> bool:
@@ -79,6 +76,18 @@ def _with_unpacked_package(environment: Path) -> bool:
             if _succeeds(bare) and _succeeds([*pip, "install", "--no-index", str(wheel)]):
                 return True
     return False
+
+
+def install_package(package: str) -> bool:
+    """Install a package of Debian or Ubuntu, quietly and without questions, as root; return whether apt-get did."""
+    calm = {"DEBIAN_FRONTEND": "noninteractive", "UCF_FORCE_CONFFOLD": "1"}
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
+    install = [*apt, "install", "-y", "--no-install-recommends", package]
+    # Package lists that are missing or old make the first attempt fail, within a second.
+    if _succeeds(install, calm):
+        return True
+    _succeeds([*apt, "update"], calm)
+    return _succeeds(install, calm)
 
 
 def unpack_package(package: str, target: Path) -> bool:

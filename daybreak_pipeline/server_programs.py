@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daybreak_pipeline.bootstrap import unpack_package
+from daybreak_pipeline.bootstrap import install_package, unpack_package
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -360,19 +360,9 @@ def install() -> None:
 
 def _install_package() -> bool:
     """Install Debian's package, without a cluster of its own, and say whether that gave a server."""
-    command = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
-    install_command = [*command, "install", "-y", "--no-install-recommends", "postgresql"]
-    calm = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "UCF_FORCE_CONFFOLD": "1"}
-
-    def succeeds(arguments: list[str]) -> bool:
-        return subprocess.run(arguments, check=False, env=calm, capture_output=True).returncode == 0
-
     with _no_default_cluster():
-        # Package lists that are missing or old make the first attempt fail, within a second.
-        if not succeeds(install_command):
-            succeeds([*command, "update"])
-            if not succeeds(install_command):
-                return False
+        if not install_package("postgresql"):
+            return False
     try:
         find()
     except UsageError:

@@ -29,6 +29,11 @@ _NAMES = (f"test_{number}" for number in itertools.count())
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own DB_HOST or DAYBREAK_HOME must never be tested on."""
+    forget_settings(monkeypatch)
+
+
+def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every setting out of the environment; fixtures of a module, which come before the above, call it too."""
     for name in list(os.environ):
         if name.startswith(("DB_", "DAYBREAK_", "DAGSTER_")) or name in {
             "ENCRYPTION_KEY",

@@ -38,9 +38,9 @@ STOP_SECONDS = 30
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
 
 
-@pytest.fixture(scope="module")
-def home() -> Iterator[Path]:
-    """A home that every user may enter, so that root's server keeps its data in there."""
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """Yield a home that every user may enter, so that root's server keeps its data in there."""
     directory = Path(tempfile.mkdtemp(prefix="daybreak-up-")).resolve()
     directory.chmod(0o711)
     try:
@@ -52,6 +52,12 @@ def home() -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    with temporary_home() as directory:
+        yield directory
+
+
 @pytest.fixture
 def small_export(tmp_path: Path) -> Path:
     """An export of which only one file is there: quickly read, and all other tables fail."""
@@ -61,11 +67,16 @@ def small_export(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture
-def port() -> int:
+def free_port() -> int:
+    """Return a port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
 
 
 def left_behind(home: Path) -> list[str]:

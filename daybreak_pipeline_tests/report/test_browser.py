@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from PIL import Image
 
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.report import render
+from daybreak_pipeline_tests.browser import CHROMIUM, SANDBOX_OFF, needs_chromium
 from daybreak_pipeline_tests.report.pages import everything_wrong, facts
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+pytestmark = needs_chromium
 
 
 def console_of(page: Path, picture: Path, *, scheme: str) -> list[str]:
@@ -25,7 +24,7 @@ def console_of(page: Path, picture: Path, *, scheme: str) -> list[str]:
         [
             CHROMIUM,
             "--headless",
-            "--no-sandbox",  # as root, in a container; the page is ours
+            SANDBOX_OFF,
             "--disable-gpu",
             "--hide-scrollbars",
             "--enable-logging=stderr",

@@ -1,0 +1,203 @@
+"""The web UI in a real browser, as somebody sees it who has just run ``daybreak up`` on the sample.
+
+What each test saw is kept as pictures in ``build/screenshots``. Words, roles and titles are looked for, and
+never the UI's own class names, which change with every release of Dagster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from daybreak_pipeline.checks.rules import RULES
+from daybreak_pipeline.settings import PROJECT_ROOT
+from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.browser import CHROMIUM, SANDBOX_OFF, needs_chromium
+from daybreak_pipeline_tests.conftest import forget_settings
+from daybreak_pipeline_tests.test_up import Up, free_port, temporary_home, up
+
+pytestmark = [pytest.mark.slow, needs_chromium]
+
+PATIENCE_MS = 60_000
+"""How long anything may take to appear, on a slow machine too."""
+PICTURES = PROJECT_ROOT / "build" / "screenshots"
+TABLE = "documents"
+AUTOMATIONS = (
+    "changed_files",
+    "daily_import",
+    "report_after_runs",
+    "tell_of_failed_checks",
+    "tell_of_failed_runs",
+)
+
+
+class Ui:
+    """A running ``daybreak up``, and where its things are."""
+
+    def __init__(self, home: Path, running: Up) -> None:
+        self.home = home
+        self.running = running
+        self.url = f"http://127.0.0.1:{running.port}"
+
+    def failed(self, table: str) -> dict[str, str]:
+        """Return a table's failed checks and what each found, as the scorecard in the terminal says it."""
+        found = re.findall(rf"^  (?:ERROR|WARN ) {table}\.(\w+): (.+)$", self.running.said(), re.MULTILINE)
+        assert found
+        return dict(found)
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    output = tmp_path_factory.mktemp("web_ui") / "output"
+    with pytest.MonkeyPatch.context() as patch, temporary_home() as home:
+        forget_settings(patch)
+        with up(home, free_port(), output) as running:
+            yield Ui(home, running)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=[SANDBOX_OFF])
+        yield opened
+        opened.close()
+
+
+class Heard:
+    """What a page complained of, and whom it asked for something beside the UI itself."""
+
+    def __init__(self, page: Page) -> None:
+        self.errors: list[str] = []
+        self.strangers: set[str] = set()
+        page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._asked(request.url))
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "file://", "data:", "blob:")):
+            self.strangers.add(url)
+
+
+@pytest.fixture
+def heard() -> list[Heard]:
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, heard: list[Heard], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A tab of its own, tall enough that no list leaves out what is below; it ends without errors in its console."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1800}, timezone_id="UTC")
+    opened = context.new_page()
+    opened.set_default_timeout(PATIENCE_MS)
+    heard.append(Heard(opened))
+    yield opened
+    picture(opened, request.node.name.removeprefix("test_"))
+    context.close()
+    assert heard[0].errors == []
+    assert heard[0].strangers == set()
+
+
+def picture(page: Page, name: str) -> None:
+    page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def icon_button(within: Locator, icon: str) -> Locator:
+    """Return the button that shows nothing but an icon."""
+    return within.get_by_role("button").filter(has=within.page.get_by_role("img", name=icon, exact=True))
+
+
+def test_the_asset_graph_shows_every_group_and_every_table_by_name(ui: Ui, page: Page) -> None:
+    groups: dict[str, list[str]] = defaultdict(list)
+    groups["data_quality"] = ["data_quality_report"]
+    groups["export"] = sorted(TABLES)
+    for table in TABLES.values():
+        groups[table.group].append(table.name)
+
+    page.goto(ui.url)
+    page.get_by_role("link", name="Lineage").click()
+    for group in groups:  # in the picture
+        expect(page.locator("svg").get_by_text(group, exact=True)).to_be_visible()
+    picture(page, "the_asset_graph_by_group")
+
+    rows = page.locator("[data-index]")  # in the list beside it
+    for group in sorted(groups, reverse=True):
+        row = rows.filter(has=page.get_by_title(group, exact=True))
+        icon_button(row, "arrow_drop_down").click()
+    expected = [name for group in sorted(groups) for name in (group, *sorted(groups[group]))]
+    expect(rows).to_have_count(len(expected))
+    titles = rows.locator("[title]")
+    expect(titles).to_have_count(len(expected))
+    assert [title.get_attribute("title") for title in titles.all()] == expected
+
+
+def test_a_click_imports_one_table_and_its_run_succeeds(ui: Ui, page: Page) -> None:
+    page.goto(f"{ui.url}/assets/{TABLE}")
+    page.get_by_role("button").filter(has_text=re.compile("^Materialize$")).click()
+    expect(page.get_by_text("Launched run")).to_be_visible()
+    picture(page, "a_click_imports_one_table")
+    page.get_by_role("link", name="View", exact=True).click()
+    page.wait_for_url(re.compile("/runs/[0-9a-f-]{36}"))
+    expect(page.get_by_text("Success", exact=True)).to_be_visible()
+    expect(page.get_by_text(f'Finished execution of step "check_{TABLE}"')).to_be_visible()
+    expect(page.get_by_text("RUN_SUCCESS")).to_be_visible()
+
+
+def test_the_checks_page_says_which_passed_and_in_a_sentence_what_failed(ui: Ui, page: Page) -> None:
+    failed = ui.failed(TABLE)
+    page.goto(f"{ui.url}/assets/{TABLE}")
+    page.get_by_role("tab", name="Checks").click()
+    expect(page.get_by_text(f"Checks ({len(RULES)})")).to_be_visible()
+    names = page.get_by_title(re.compile("^(" + "|".join(rule.name for rule in RULES) + ")$"))
+    assert 0 < len(failed) < len(RULES)
+    for rule in RULES:
+        outcome = "Failed" if rule.name in failed else "Succeeded"
+        expect(names.locator("..", has_text=rule.name).locator("..").locator("..")).to_contain_text(outcome)
+    for check in ("duplicates", "row_accounting"):
+        page.get_by_title(check, exact=True).first.click()
+        expect(page.get_by_text("Failed" if check in failed else "Passed", exact=True).last).to_be_visible()
+        picture(page, f"the_check_{check}")
+    page.get_by_title("duplicates", exact=True).first.click()
+    expect(page.get_by_text(failed["duplicates"], exact=True)).to_be_visible()
+
+
+def test_the_report_leads_from_what_broke_to_the_failing_rows(ui: Ui, page: Page) -> None:
+    page.goto(f"{ui.url}/assets/data_quality_report")
+    latest = ui.home / "reports" / "latest.html"
+    expect(page.get_by_text(str(latest), exact=True)).to_be_visible()
+    picture(page, "the_report_in_the_web_ui")
+
+    page.goto(latest.as_uri())
+    broken = page.locator("#broken")
+    row = broken.get_by_role("row").filter(has_text=ui.failed(TABLE)["duplicates"])
+    row.get_by_role("link", name="duplicates").click()
+    assert page.url == f"{latest.as_uri()}#{TABLE}-duplicates"
+    finding = page.locator(f"#{TABLE}-duplicates")
+    expect(finding).to_be_in_viewport()
+    ids = finding.locator(".ids code").all_inner_texts()
+    export = (PROJECT_ROOT / "data" / "sample" / f"{TABLE}.csv").read_text(encoding="utf-8")
+    assert ids
+    assert [row for row in ids if row not in export] == []
+
+
+def test_schedule_and_sensors_are_switched_on(ui: Ui, page: Page) -> None:
+    page.goto(ui.url)
+    page.get_by_role("link", name="Automation").click()
+    for name in AUTOMATIONS:
+        row = page.locator("[data-index]").filter(has=page.get_by_text(name, exact=True))
+        chosen_and_on = row.get_by_role("checkbox")
+        expect(chosen_and_on).to_have_count(2)  # the second appears when the UI knows
+        expect(chosen_and_on.last).to_be_checked()
+
+
+def test_the_browsers_console_would_be_heard(ui: Ui, page: Page, heard: list[Heard]) -> None:
+    page.goto(ui.url)
+    page.evaluate("console.error('an error'); setTimeout(() => nobody.knows())")
+    page.wait_for_function("true")
+    assert heard[0].errors == ["an error", "nobody is not defined"]
+    heard[0].errors.clear()
