@@ -332,6 +332,18 @@ def test_a_skipped_table_keeps_its_data_version(sample: Sample) -> None:
     assert len(versions) == 1
 
 
+def test_a_skipped_table_says_why_and_keeps_its_row_count(sample: Sample) -> None:
+    """Else the UI would show no count of rows after a day on which nothing came."""
+    shown = {
+        m.asset_materialization.metadata["status"].value: m.asset_materialization.metadata
+        for m in sample.runs.dagster.fetch_materializations(dg.AssetKey("kinships"), limit=3).records
+        if m.asset_materialization
+    }
+    assert shown["skipped"]["dagster/row_count"] == shown["imported"]["dagster/row_count"]
+    assert str(shown["skipped"]["why_skipped"].value).startswith("the file has not changed")
+    assert "why_skipped" not in shown["imported"]
+
+
 def test_an_imported_table_is_up_to_date_with_its_file(sample: Sample) -> None:
     """The version of the file that a table was made from must be the one that an observation reports.
 

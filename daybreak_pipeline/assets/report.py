@@ -18,7 +18,7 @@ from daybreak_pipeline.resources import HealthDatabase
 from daybreak_pipeline.tables import TABLES
 
 REPORT = "data_quality_report"
-LATEST = "latest"
+LATEST = "latest_report"
 """Name of the metadata that says where the newest report is."""
 
 _CONDITION = dg.AutomationCondition
@@ -35,7 +35,8 @@ def build_report_asset() -> dg.AssetsDefinition:
         kinds={"html"},
         automation_condition=_whenever_a_run_has_ended(),
         description="Can I trust today's data? What broke, since when, and what to do: one page of HTML, complete in "
-        "itself, for every import. The last 30 are kept.",
+        "itself, for every import. The last 30 are kept. A web page must not open files: `daybreak report --open` does, "
+        f"or copy the path under `{LATEST}` below into the browser's address bar.",
     )
     def data_quality_report(
         context: dg.AssetExecutionContext, health_database: HealthDatabase
@@ -50,10 +51,10 @@ def build_report_asset() -> dg.AssetsDefinition:
         errors = sum(problem.severity == "ERROR" for problem in verdict.problems)
         return dg.MaterializeResult(
             metadata={
-                "verdict": dg.MetadataValue.text(verdict.answer),
-                "report": dg.MetadataValue.md(render.markdown(facts)),
+                "can_data_be_trusted": dg.MetadataValue.text(verdict.answer),
+                "summary": dg.MetadataValue.md(render.markdown(facts)),
                 LATEST: dg.MetadataValue.path(latest),
-                "this_run": dg.MetadataValue.path(dated),
+                "report_of_this_run": dg.MetadataValue.path(dated),
                 "errors": dg.MetadataValue.int(errors),
                 "warnings": dg.MetadataValue.int(len(verdict.problems) - errors),
             }

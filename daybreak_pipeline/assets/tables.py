@@ -16,6 +16,10 @@ from daybreak_pipeline.resources import HealthDatabase, ProgressLog, told_in_one
 from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 
+_ROW_COUNT = "dagster/row_count"
+_WHY_SKIPPED = (
+    "the file has not changed since its last import; with `full: true` in the launchpad it is read again"
+)
 _FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=LATE_AFTER, fail_window=TOO_LATE_AFTER)
 
 
@@ -74,7 +78,7 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
             context.instance.add_run_tags(context.run.run_id, tag)
         context.log.info("%s: %s in %.2f s", table.name, _in_words(result), result.seconds)
         return dg.MaterializeResult(
-            metadata=_metadata(result, catalog),
+            metadata=_metadata(result, catalog, _rows(context.instance, result)),
             # What was replayed came from no file: Dagster then makes a version of its own.
             data_version=dg.DataVersion(result.source_sha256) if result.source_sha256 else None,
         )
@@ -106,7 +110,17 @@ def _in_words(result: Result) -> str:
     return f"{result.status}{': ' if counts else ''}{', '.join(counts)}"
 
 
-def _metadata(result: Result, catalog: TableCatalog) -> dict[str, dg.MetadataValue]:
+def _rows(instance: dg.DagsterInstance, result: Result) -> int | None:
+    """Return how many rows the table had when it was last counted: a skipped import counts none."""
+    if result.rows_in_table is not None:
+        return result.rows_in_table
+    event = instance.get_latest_materialization_event(dg.AssetKey(result.table))
+    before = event.asset_materialization if event else None
+    counted = before.metadata.get(_ROW_COUNT) if before else None
+    return counted.value if isinstance(counted, dg.IntMetadataValue) else None
+
+
+def _metadata(result: Result, catalog: TableCatalog, rows: int | None) -> dict[str, dg.MetadataValue]:
     """Return counts, names and the column schema with the database's comments; no value of any record."""
     columns = [
         dg.TableColumn(
@@ -126,8 +140,10 @@ def _metadata(result: Result, catalog: TableCatalog) -> dict[str, dg.MetadataVal
         "import_id": dg.MetadataValue.int(result.import_id),
         "references_restored": dg.MetadataValue.int(result.references_restored),
     }
-    if result.rows_in_table is not None:
-        metadata["dagster/row_count"] = dg.MetadataValue.int(result.rows_in_table)
+    if result.status == "skipped":
+        metadata["why_skipped"] = dg.MetadataValue.text(_WHY_SKIPPED)
+    if rows is not None:
+        metadata[_ROW_COUNT] = dg.MetadataValue.int(rows)
     metadata |= {name: dg.MetadataValue.int(value) for name, value in asdict(result.accounting).items()}
     if result.unknown_columns:
         metadata["unknown_columns"] = dg.MetadataValue.text(", ".join(result.unknown_columns))

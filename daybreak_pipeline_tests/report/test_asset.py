@@ -51,11 +51,11 @@ def test_a_report_follows_a_failed_import(runs: Runs, export: Export) -> None:
 def test_the_materialisation_says_the_same_in_markdown_and_where_the_file_is(runs: Runs) -> None:
     latest = pipeline.render_report(runs.environment)
     told = metadata(runs)
-    assert told["latest"] == dg.PathMetadataValue(str(latest))
-    assert told["verdict"] == dg.TextMetadataValue("no")
-    assert isinstance(told["report"], dg.MarkdownMetadataValue)
-    assert "nothing has been imported yet" in (told["report"].value or "")
-    dated = Path(str(told["this_run"].value))
+    assert told["latest_report"] == dg.PathMetadataValue(str(latest))
+    assert told["can_data_be_trusted"] == dg.TextMetadataValue("no")
+    assert isinstance(told["summary"], dg.MarkdownMetadataValue)
+    assert "nothing has been imported yet" in (told["summary"].value or "")
+    dated = Path(str(told["report_of_this_run"].value))
     assert dated.parent == latest.parent
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}Z-[0-9a-f]{8}\.html", dated.name)
     assert dated.read_bytes() == latest.read_bytes()
