@@ -17,9 +17,7 @@ from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 
 _ROW_COUNT = "dagster/row_count"
-_WHY_SKIPPED = (
-    "the file has not changed since its last import; with `full: true` in the launchpad it is read again"
-)
+_WHY_SKIPPED = "the file has not changed (full: true reads it again)"
 _FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=LATE_AFTER, fail_window=TOO_LATE_AFTER)
 
 
