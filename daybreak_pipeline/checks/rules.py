@@ -75,7 +75,7 @@ RULES = (
     Rule("quarantine_rate", "Few records of the last file are in quarantine.", imports.quarantine_rate),
     Rule(
         "constants",
-        "Columns that are the same in every row are.",
+        "A column that the plan gives one value for every row (market_id) has it everywhere.",
         values.constants,
         values.other_constants,
     ),
