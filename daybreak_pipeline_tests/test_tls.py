@@ -18,7 +18,7 @@ import pytest
 
 from daybreak_pipeline import database, instance, local_data, local_postgres, settings
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
-from daybreak_pipeline_tests.test_cli import Done, daybreak, environment_of, one_line
+from daybreak_pipeline_tests.test_cli import DAYBREAK, Done, daybreak, environment_of, one_line
 
 SAMPLE = PROJECT_ROOT / "data" / "sample"
 
@@ -135,7 +135,7 @@ def test_everything_works_over_verified_tls(secured: DatabaseSettings, tmp_path:
     shown = run(secured, tmp_path, "psql", "-Atc", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
     assert shown.stdout == "t\n"
     child = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-    ran = run(secured, tmp_path, "run", "--", "daybreak", "psql", "-Atc", child)
+    ran = run(secured, tmp_path, "run", "--", DAYBREAK, "psql", "-Atc", child)
     assert ran.stdout == "t\n"
 
 
