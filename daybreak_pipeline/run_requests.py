@@ -1,6 +1,7 @@
 """What a run of ``import_all`` is told and tagged with, whoever starts it: command line, schedule or sensor.
 
-The tags are for people who search the list of runs; nothing decides by them.
+The tags are for people who search the list of runs. Only ``STARTED_BY`` is decided by: a command's run lives and dies
+with its process, which tells the runs that were lost.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,9 +44,8 @@ def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[DatabaseSettings]:
-    """The embedded server, in a home of its own."""
+@contextmanager
+def _served() -> Iterator[DatabaseSettings]:
     home = Path(tempfile.mkdtemp(prefix="daybreak-tests-"))
     home.chmod(0o711)  # as root, the server runs as another user, who must be able to pass
     try:
@@ -53,6 +53,21 @@ def server() -> Iterator[DatabaseSettings]:
             yield settings
     finally:
         shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[DatabaseSettings]:
+    """The embedded server, in a home of its own."""
+    with _served() as settings:
+        yield settings
+
+
+@pytest.fixture
+def own_server() -> Iterator[DatabaseSettings]:
+    """A server that the test may kill, with the schema."""
+    with _served() as settings:
+        runner.upgrade(settings)
+        yield settings
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,27 +13,13 @@ import dagster as dg
 import psycopg
 import pytest
 
-from daybreak_pipeline import database, local_postgres, resources
+from daybreak_pipeline import database, resources
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
-from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.test_pipeline import Runs, in_memory
 
 LEDGER = "SELECT table_name, status FROM ingest.imports ORDER BY id"
-
-
-@pytest.fixture
-def own_server() -> Iterator[DatabaseSettings]:
-    """A server that the test may kill."""
-    home = Path(tempfile.mkdtemp(prefix="daybreak-retry-"))
-    home.chmod(0o711)
-    try:
-        with local_postgres.serve(home) as settings:
-            runner.upgrade(settings)
-            yield settings
-    finally:
-        shutil.rmtree(home)
 
 
 @pytest.fixture

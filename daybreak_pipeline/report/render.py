@@ -6,7 +6,7 @@ Words, order and look are in ``templates``; what is judged, in ``verdict``.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from daybreak_pipeline.importer.ledger import COUNTS
 from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.report.plots import Trend, sparkline
 from daybreak_pipeline.report.verdict import Verdict, judge
+from daybreak_pipeline.status import age
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -123,12 +124,8 @@ def seconds(value: float) -> str:
 
 def ago(then: datetime, now: datetime) -> str:
     """Return how long ago something was, in its largest unit."""
-    past = max(now - then, timedelta())
-    minutes = int(past.total_seconds() // 60)
-    for size, unit in ((24 * 60, "d"), (60, "h"), (1, "min")):
-        if minutes >= size:
-            return f"{minutes // size} {unit}"
-    return "less than a minute"
+    past = int((now - then).total_seconds())
+    return age(past) if past >= 60 else "less than a minute"  # noqa: PLR2004 - a minute
 
 
 def lasting(streak: Streak, now: datetime) -> str:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from daybreak_pipeline import database, local_postgres
-from daybreak_pipeline.schema import runner
+from daybreak_pipeline import database
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
@@ -125,19 +121,6 @@ def test_the_importer_killed_at_fifty_random_moments(export: Export, migrated: D
     _write(export, KILLS + 1)
     assert export.load("documents")["updated"] == RECORDS
     assert _version(export.connection) == KILLS + 1
-
-
-@pytest.fixture
-def own_server() -> Iterator[DatabaseSettings]:
-    """A server that the test may kill."""
-    home = Path(tempfile.mkdtemp(prefix="daybreak-kill-"))
-    home.chmod(0o711)
-    try:
-        with local_postgres.serve(home) as settings:
-            runner.upgrade(settings)
-            yield settings
-    finally:
-        shutil.rmtree(home)
 
 
 def _connected(settings: DatabaseSettings) -> database.Connection:

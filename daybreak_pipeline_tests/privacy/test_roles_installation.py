@@ -189,15 +189,20 @@ def test_an_administrator_who_is_no_superuser_may_still_do_everything_with_the_d
     apply(importer, DAYBREAK_ADMIN_PASSWORD=SECRET)
     administrator = replace(health, user="daybreak_admin", password=SECRET)
     with database.connect(administrator, key=KEY) as connection:
+        is_superuser = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        assert is_superuser.fetchone() == (False,)
         for name in [*TABLES, "ingest.imports", "ingest.quarantine", "privacy.key_check", "users"]:
             connection.execute(f"SELECT * FROM {name}".encode())
         for name in TABLES:
             connection.execute(f"SELECT * FROM reporting.{name}".encode())
             connection.execute(f"TRUNCATE {name} CASCADE".encode())
-        connection.execute(
-            "SELECT nextval('ingest.imports_id_seq'), ingest.text_array('a'), privacy.key('seal')"
-        )
+        called = connection.execute(
+            "SELECT nextval('ingest.imports_id_seq'), ingest.text_array('a'), privacy.key('seal') IS NOT NULL"
+        ).fetchone()
+        assert called == (1, ["a"], True)
         connection.execute("CREATE TABLE public.mine (id int)")
+        owner = connection.execute("SELECT tableowner FROM pg_tables WHERE tablename = 'mine'")
+        assert owner.fetchone() == ("daybreak_admin",)
 
 
 def test_what_an_administrator_applied_keeps_working_for_an_ordinary_owner(
