@@ -146,7 +146,7 @@ def _check_imports(settings: DatabaseSettings) -> None:
         left = reader.execute(
             """
             SELECT relname::text FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relkind IN ('r', 'v')
-            AND relname ~ '^(stage|fates|faults|issues|finished|candidates)_'
+            AND relname ~ '^(stage|thinned|compared|fates|missing|faults|issues|finished|candidates)_'
             """
         ).fetchall()
     assert (unaccounted, left) == ([], [])

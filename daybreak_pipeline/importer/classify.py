@@ -7,31 +7,44 @@ no rule has to read the wide records again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from psycopg import sql
 
+from daybreak_pipeline.errors import SourceError
+from daybreak_pipeline.importer import rows
 from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.work import UNSETTLED, Work
 
 BAD_KEYS = frozenset({"malformed", "missing_key", "invalid_key"})
 _ORDERED_BY = ("updated_at", "tx_commit_time", "_fivetran_synced")
+_THIN = 4
+"""The stage is reduced to the records that are not settled when these are fewer than one in so many."""
 
 
 def classify(work: Work) -> None:
-    """Fill ``fates`` with one row for each staged record."""
+    """Fill ``fates``.
+
+    Raises:
+        SourceError: a value fits no column and cannot be found.
+    """
     columns = narrow_columns(work)
-    if not _fill_fates(work, columns):
-        work.expressions.lenient |= work.misfits(columns, work.stage.table)
-        _fill_fates(work, columns)
+    if work.into_empty:
+        _finish_rows(work, columns)
+        _mark_duplicates(work, work.fates)
+    else:
+        _compare(work)
+        _mark_duplicates(work, work.compared)
+        _open(work, columns)
     work.run("ANALYZE {fates}")
-    _mark_duplicates(work, columns)
     work.summarize()
     if work.summary.keys() & BAD_KEYS:
         _note_bad_keys(work)
     work.run(
         """
         CREATE VIEW {candidates} AS SELECT s.* FROM {stage} s
-        WHERE NOT EXISTS (SELECT FROM {fates} f WHERE f._record = s._record AND f._outcome NOT IN ('insert', 'update'))
+        WHERE EXISTS (SELECT FROM {fates} f WHERE f._record = s._record AND f._outcome IN ('insert', 'update'))
         """
     )
 
@@ -77,80 +90,200 @@ def _any(conditions: list[sql.Composable]) -> sql.Composable:
     return call("coalesce({}, false)", sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("false")
 
 
-def _fill_fates(work: Work, columns: list[Column]) -> bool:
-    """Create ``fates``; returns False, with nothing done, where a value does not fit its type.
+def _finish_rows(work: Work, columns: list[Column]) -> None:
+    """Make the rows that go into an empty table, and ``fates`` of them: so every value is cast once.
 
-    The hash is compared here and not kept: most records are unchanged, and PostgreSQL would compute an expression
-    that stands twice twice. Into an empty table there is nothing to compare with.
+    PostgreSQL casts, hashes and seals on every core when it creates a table, and on one when it inserts: the
+    detour pays.
     """
-    join = sql.SQL("") if work.into_empty else call("LEFT JOIN {} t ON t.id = k.id", work.target)
-    created = work.attempt(
+    values = {value.name: value for value in rows.values(work)}
+    # A rule looks at what the record says; where the row has something else in that column, it is kept beside.
+    beside = {
+        column.name: sql.Identifier(f"_typed_{column.name}")
+        for column in columns
+        if column.name not in values or column.name in work.expressions.derived
+    }
+    _attempt(
+        work,
+        work.expressions.in_file,
+        lambda: work.attempt(
+            """
+            CREATE UNLOGGED TABLE {finished} AS
+            SELECT s._record, {unkeyed} AS _unkeyed, {lacks} AS _lacks, {long} AS _long, {values} FROM {stage} s
+            """,
+            finished=work.finished,
+            unkeyed=_unkeyed(work),
+            lacks=_lacks(work),
+            long=_long(work),
+            values=sql.SQL(", ").join(
+                [
+                    *(call("{} AS {}", v.made, sql.Identifier(v.name)) for v in rows.values(work)),
+                    *(
+                        call("{} AS {}", work.expressions.typed(column), beside[column.name])
+                        for column in columns
+                        if column.name in beside
+                    ),
+                ]
+            ),
+        ),
+    )
+    work.run(
         """
         CREATE UNLOGGED TABLE {fates} AS
-        SELECT k._record, k._lacks, k._long, {names}, {outcome} AS _outcome
-        FROM (SELECT s._record, s._malformed IS NOT NULL AS _malformed, {id_text} IS NULL AS _keyless,
-                     ROW({columns}) IS NULL AND s._malformed IS NULL AS _blank,
-                     {lacks} AS _lacks, {long} AS _long, {content} AS _content, {typed}
-              FROM {stage} s) k {join}
+        SELECT s._record, s._lacks, s._long, {typed},
+               CASE WHEN s._unkeyed IS NOT NULL THEN s._unkeyed WHEN s.id IS NULL THEN 'invalid_key'
+                    WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END AS _outcome
+        FROM {finished} s
         """,
-        names=sql.SQL(", ").join(call("k.{}", sql.Identifier(column.name)) for column in columns),
-        outcome=_outcome(columns, compared=not work.into_empty),
-        id_text=work.expressions.text("id"),
-        columns=sql.SQL(", ").join(call("s.{}", column) for column in work.stage.columns),
-        lacks=_any([call("{} IS NULL", work.expressions.text(c.name)) for c in required_columns(work)]),
-        long=_any(
-            [too_long(work, column) for column in limited_columns(work)]
-            + [too_long_to_index(work, column) for column in indexed_columns(work)]
-        ),
-        content=work.expressions.content_hash(),
+        finished=work.finished,
         typed=sql.SQL(", ").join(
-            call("{} AS {}", work.expressions.typed(column), sql.Identifier(column.name))
-            for column in columns
+            call("s.{} AS {name}", beside.get(c.name, sql.Identifier(c.name)), name=sql.Identifier(c.name))
+            for c in columns
         ),
-        join=join,
+        deleted=_deleted(columns, sql.SQL("s._fivetran_deleted")),
     )
-    return created is not None
 
 
-def _outcome(columns: list[Column], *, compared: bool) -> sql.Composable:
-    """Return what becomes of a record, so far as its key tells; ``compared`` with the row that has its id.
+def _compare(work: Work) -> None:
+    """Create ``compared``: what becomes of each record, so far as its key tells and the row that has it.
 
-    Both sides of the staleness test are the source's own times: the row's is the application's if that
-    has edited it since, and then the row is newer.
+    The hash is compared here and not kept: PostgreSQL would compute an expression that stands twice twice. Both
+    sides of the staleness test are the source's own times: the row's is the application's if that has edited
+    it since, and then the row is newer.
     """
-    names = {column.name for column in columns}
+    columns = [c for c in narrow_columns(work) if c.name in {"id", "updated_at", "_fivetran_deleted"}]
+    by_name = {column.name: column for column in columns}
+
+    def typed(name: str) -> sql.Composable:
+        return work.expressions.typed(by_name[name])
+
+    _attempt(
+        work,
+        columns,
+        lambda: work.attempt(
+            """
+            CREATE UNLOGGED TABLE {compared} AS
+            SELECT s._record, coalesce(t.id, {id}) AS id,
+                   CASE WHEN {unkeyed} IS NOT NULL THEN {unkeyed}
+                        WHEN t.id IS NULL THEN CASE WHEN {id} IS NULL THEN 'invalid_key'
+                                                    WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END
+                        WHEN {older} THEN 'stale' WHEN {content} = t._source_hash THEN 'unchanged' ELSE 'update'
+                   END AS _outcome
+            FROM {stage} s LEFT JOIN {target} t ON t.id = {id}
+            """,
+            id=typed("id"),
+            unkeyed=_unkeyed(work),
+            deleted=_deleted(columns, typed("_fivetran_deleted") if "_fivetran_deleted" in by_name else None),
+            older=call("{} < t.updated_at", typed("updated_at"))
+            if "updated_at" in by_name
+            else sql.SQL("false"),
+            content=work.expressions.content_hash(),
+        ),
+    )
+
+
+def _open(work: Work, columns: list[Column]) -> None:
+    """Create ``fates`` of the records that are not settled, and let the others go from the stage if they are most."""
+    outcomes = work.connection.execute(
+        sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.compared)
+    ).fetchall()
+    work.settled = {outcome: number for outcome, number in outcomes if outcome not in UNSETTLED}
+    unsettled = sql.Literal(list(UNSETTLED))
+    if (work.stage.records - sum(work.settled.values())) * _THIN < work.stage.records:
+        work.run(
+            """
+            CREATE UNLOGGED TABLE {thinned} AS
+            SELECT s.* FROM {stage} s JOIN {compared} c ON c._record = s._record WHERE c._outcome = ANY ({unsettled});
+            DROP TABLE {stage}
+            """,
+            thinned=work.thinned,
+            unsettled=unsettled,
+        )
+        work.stage.table = work.thinned
+    _attempt(
+        work,
+        columns,
+        lambda: work.attempt(
+            """
+            CREATE UNLOGGED TABLE {fates} AS
+            SELECT s._record, {lacks} AS _lacks, {long} AS _long, {typed}, c._outcome
+            FROM {stage} s JOIN {compared} c ON c._record = s._record WHERE c._outcome = ANY ({unsettled})
+            """,
+            lacks=_lacks(work),
+            long=_long(work),
+            typed=sql.SQL(", ").join(
+                call("{} AS {}", work.expressions.typed(column), sql.Identifier(column.name))
+                for column in columns
+            ),
+            unsettled=unsettled,
+        ),
+    )
+
+
+def _attempt(work: Work, columns: list[Column], create: Callable[[], int | None]) -> None:
+    """Create a table of casts; where a value does not fit, find out which columns have such, and create it again."""
+    if create() is not None:
+        return
+    work.expressions.lenient |= work.misfits(columns, work.stage.table)
+    if create() is None:
+        msg = f"{work.catalog.table.name}: a value fits no column, and it cannot be told which; nothing was changed"
+        raise SourceError(msg)
+
+
+def _unkeyed(work: Work) -> sql.Composable:
+    """Return what is wrong with a record that has no key, NULL where it has one."""
     return call(
         """
-        CASE WHEN k._blank THEN 'blank' WHEN k._malformed THEN 'malformed' WHEN k._keyless THEN 'missing_key'
-             WHEN k.id IS NULL THEN 'invalid_key' WHEN {new} AND {deleted} THEN 'skipped_deleted'
-             WHEN {new} THEN 'insert' WHEN {older} THEN 'stale' WHEN {same} THEN 'unchanged' ELSE 'update' END
+        CASE WHEN s._malformed IS NOT NULL THEN 'malformed'
+             WHEN {id} IS NULL THEN CASE WHEN ROW({columns}) IS NULL THEN 'blank' ELSE 'missing_key' END END
         """,
-        new=sql.SQL("t.id IS NULL" if compared else "true"),
-        deleted=sql.SQL("coalesce(k._fivetran_deleted, false)" if "_fivetran_deleted" in names else "false"),
-        older=sql.SQL("k.updated_at < t.updated_at" if compared and "updated_at" in names else "false"),
-        same=sql.SQL("k._content = t._source_hash" if compared else "false"),
+        id=work.expressions.text("id"),
+        columns=sql.SQL(", ").join(call("s.{}", column) for column in work.stage.columns),
     )
 
 
-def _mark_duplicates(work: Work, columns: list[Column]) -> None:
+def _lacks(work: Work) -> sql.Composable:
+    return _any([call("{} IS NULL", work.expressions.text(c.name)) for c in required_columns(work)])
+
+
+def _long(work: Work) -> sql.Composable:
+    return _any(
+        [too_long(work, column) for column in limited_columns(work)]
+        + [too_long_to_index(work, column) for column in indexed_columns(work)]
+    )
+
+
+def _deleted(columns: list[Column], flag: sql.Composable | None) -> sql.Composable:
+    if flag is None or "_fivetran_deleted" not in {column.name for column in columns}:
+        return sql.SQL("false")
+    return call("coalesce({}, false)", flag)
+
+
+def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
     """Of the records with one id, keep the newest (contract, rule 3)."""
-    name = work.fates.as_string(work.connection)
+    name = table.as_string(work.connection)
     unique = work.connection.execute("SELECT ingest.is_unique(%s::text::regclass, 'id')", [name]).fetchone()
     if unique == (True,):
         return
-    names = {column.name for column in columns}
-    age = [call("{} DESC NULLS LAST", sql.Identifier(name)) for name in _ORDERED_BY if name in names]
+    work.run("ANALYZE {table}", table=table)
+    age = [
+        call("ingest.try_cast({}, NULL::{}) DESC NULLS LAST", work.expressions.text(c.name), sql.SQL(c.type))
+        for name in _ORDERED_BY
+        for c in work.expressions.in_file
+        if c.name == name
+    ]
     work.run(
         """
         WITH several AS MATERIALIZED (
-            SELECT id FROM {fates} WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1
+            SELECT id FROM {table} WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1
         ), placed AS (
-            SELECT _record, row_number() OVER (PARTITION BY id ORDER BY {age}) AS place
-            FROM {fates} WHERE id IN (SELECT id FROM several)
+            SELECT c._record, row_number() OVER (PARTITION BY c.id ORDER BY {age}) AS place
+            FROM {table} c JOIN {stage} s ON s._record = c._record WHERE c.id IN (SELECT id FROM several)
         )
-        UPDATE {fates} f SET _outcome = 'duplicate' FROM placed p WHERE p.place > 1 AND f._record = p._record
+        UPDATE {table} f SET _outcome = 'duplicate' FROM placed p WHERE p.place > 1 AND f._record = p._record
         """,
-        age=sql.SQL(", ").join([*age, sql.SQL("_record DESC")]),
+        table=table,
+        age=sql.SQL(", ").join([*age, sql.SQL("c._record DESC")]),
     )
 
 

@@ -6,6 +6,7 @@ found becomes ``lenient``: its expression then gives NULL for them (or, for JSON
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,13 +14,15 @@ from psycopg import sql
 
 from daybreak_pipeline.importer.catalog import Column, TableCatalog
 from daybreak_pipeline.importer.sources import UNNAMED, named_like
-from daybreak_pipeline.importer.staging import Stage
+from daybreak_pipeline.importer.staging import SEPARATOR, Stage
 
 TEXT_TYPES = frozenset({"text", "character varying"})
 # JSON arrays of strings without escapes, which are nearly all: the same text in braces is an array literal.
 PLAIN_ARRAY = r'^\["[^"\\]*"(, ?"[^"\\]*")*\]$'
 SEAL_KEY = sql.SQL("(SELECT privacy.required_key('seal'))")
 SEARCH_KEY = sql.SQL("(SELECT privacy.required_key('search'))")
+_ARGUMENTS = 90
+"""How many values one call of a function is given; PostgreSQL allows a hundred."""
 HASH_KEY = sql.SQL("(SELECT privacy.required_key('source_hash'))")
 
 
@@ -129,8 +132,8 @@ class Expressions:
         """Return why a staged text does not fit its column (NULL if it does), in words without the value."""
         return call("ingest.cast_fault({}, NULL::{})", self.text(column.name), sql.SQL(column.type))
 
-    def value(self, column: Column) -> sql.Composable:
-        """Return what is stored in a plain column: typed, with constants and defaults filled in."""
+    def computed(self, column: Column) -> sql.Composable:
+        """Return a plain column's value as the record tells it: a constant, typed, or made of other columns."""
         if column.name in self.constants:
             return call("{}::{}", sql.Literal(self.constants[column.name]), sql.SQL(column.type))
         value = self.typed(column)
@@ -144,8 +147,6 @@ class Expressions:
                 self._if_present("tx_commit_time"),
                 self._if_present("updated_at"),
             )
-        if column.takes_default:
-            value = call("coalesce({}, {})", value, sql.SQL(column.default or "NULL"))
         return value
 
     def sealed_text(self, column: Column) -> sql.Composable:
@@ -169,18 +170,50 @@ class Expressions:
     def content_hash(self) -> sql.Composable:
         """Return the keyed hash of all that a record can change in the row: its digest, permuted by AES-256.
 
-        Columns are taken in the order of their names, so that a file with its columns rearranged holds
-        the same records. ``record_send`` writes lengths and NULLs, so no two contents look alike. Unlike an
-        HMAC the hash can be carried over to another key without the record (ADR 0007).
+        Columns are taken in the order of their names, so that a file with its columns rearranged holds the same
+        records. Unlike an HMAC the hash can be carried over to another key without the record (ADR 0007).
         """
         kept = {column.name for column in self.in_file} | {"op"}
         if self.keeps_unknown:
             kept |= set(self.unknown)
-        columns = sorted(kept & set(self.stage.header))
-        row = sql.SQL(", ").join(
-            call("s.{}", column) for name in columns if (column := self.stage.column(name))
+        content = self._content(sorted(kept & set(self.stage.header)))
+        return call("encrypt(sha256({}), {}, 'aes-ecb/pad:none')", content, HASH_KEY)
+
+    def _content(self, names: list[str]) -> sql.Composable:
+        """Return bytes that are equal for two records only if these columns and their values are.
+
+        That is the values with separators between them, after a digest of the names. A record in which a value has
+        the separator takes another form, which writes lengths and takes twice as long; no text looks like it.
+        """
+        columns = sql.Literal(hashlib.sha256("\n".join(names).encode()).hexdigest()[:32])
+        values: list[sql.Composable] = [
+            columns,
+            *(call("coalesce({}, '')", self._staged(name)) for name in names),
+        ]
+        text = self._joined(values)
+        plain = call("convert_to({}, 'UTF8')", text)
+        if not self.stage.may_hold_separator:
+            return plain
+        return call(
+            "CASE WHEN octet_length({text}) - octet_length(replace({text}, {separator}, '')) = {expected} THEN {plain} "
+            "ELSE record_send(ROW({values})) END",
+            text=text,
+            separator=sql.Literal(SEPARATOR),
+            expected=sql.Literal(len(names)),
+            plain=plain,
+            values=sql.SQL(", ").join(values),
         )
-        return call("encrypt(sha256(record_send(ROW({}))), {}, 'aes-ecb/pad:none')", row, HASH_KEY)
+
+    def _staged(self, name: str) -> sql.Composable:
+        return call("s.{}", self.stage.column(name) or sql.NULL)
+
+    def _joined(self, values: list[sql.Composable]) -> sql.Composable:
+        """Return texts with the separator between them."""
+        groups = [values[start : start + _ARGUMENTS] for start in range(0, len(values), _ARGUMENTS)]
+        joined: list[sql.Composable] = [
+            call("concat_ws({}, {})", sql.Literal(SEPARATOR), sql.SQL(", ").join(group)) for group in groups
+        ]
+        return joined[0] if len(joined) == 1 else self._joined(joined)
 
     def _if_present(self, name: str) -> sql.Composable:
         column = self.catalog.by_name.get(name)

@@ -38,9 +38,9 @@ def load_file(
     """
     work = _begin(connection, catalog, source.header, import_id)
     staging.fill(connection, work.stage, source, progress)
+    unknown = _unknown_values(work)
     _process(work, progress)
     quarantine.resolve(work, whole_file=True)
-    unknown = _unknown_values(work)
     return _finish(work), unknown
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from daybreak_pipeline.importer import bare
-from daybreak_pipeline.importer.catalog import Column
-from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
-from daybreak_pipeline.importer.validate import parents, parking, same_key
+from daybreak_pipeline.importer import bare, rows
+from daybreak_pipeline.importer.expressions import call
+from daybreak_pipeline.importer.validate import parking, same_key
 from daybreak_pipeline.importer.work import Work
 
 
@@ -26,16 +25,19 @@ def merge(work: Work, dangling: set[str]) -> bool:
     Returns:
         False where a value does not fit its type: what was written then is the caller's to roll back.
     """
-    values = _values(work, dangling)
-    source = _source(work, dangling)
     if work.into_empty:
-        return _load_bare(work, values, source)
+        _load_bare(work, dangling)
+        return True
+    values = [
+        (value.name, rows.stored(work, value, value.made, sql.SQL("s._record"), dangling))
+        for value in rows.values(work)
+    ]
     for columns in work.catalog.unique_keys:
         _park(work, columns)
     steps = [_update, _insert]
     if any(key.table == work.catalog.table.name for key in work.catalog.foreign_keys):
         steps.reverse()  # a row that changes may refer to a new one
-    return all(step(work, values, source) for step in steps)
+    return all(step(work, values) for step in steps)
 
 
 def _park(work: Work, columns: tuple[str, ...]) -> None:
@@ -68,15 +70,16 @@ def _not_newer(work: Work, record: str) -> sql.Composable:
     return call("({time} IS NULL OR t.updated_at <= {time})", time=time)
 
 
-def _update(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:
+def _update(work: Work, values: list[tuple[str, sql.Composable]]) -> bool:
     """Update rows while they are not newer than their record, also when an application writes right now."""
     assigned = _for_update(work, values)
     done = work.attempt(
         """
         WITH changed AS (
             UPDATE {target} t SET {assignments}
-            FROM {fates} m, (SELECT f._record, {aliased} {source} AND f._outcome = 'update') v
-            WHERE m._record = v._record AND t.id = m.id AND {not_newer}
+            FROM (SELECT f.*, {aliased} FROM {stage} s JOIN {fates} f ON f._record = s._record
+                  WHERE f._outcome = 'update') v
+            WHERE t.id = v.id AND {not_newer}
             RETURNING t.id
         )
         UPDATE {fates} f SET _outcome = 'stale'
@@ -90,113 +93,50 @@ def _update(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Co
             call("{} AS {}", value, sql.Identifier(f"v{position}"))
             for position, (_, value) in enumerate(assigned)
         ),
-        not_newer=_not_newer(work, "m"),
-        source=source,
+        not_newer=_not_newer(work, "v"),
     )
     return done is not None
 
 
-def _insert(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:
+def _insert(work: Work, values: list[tuple[str, sql.Composable]]) -> bool:
     """Insert the new records in place."""
     done = work.attempt(
-        "INSERT INTO {target} ({columns}) SELECT {values} {source} AND f._outcome = 'insert'",
+        "INSERT INTO {target} ({columns}) SELECT {values} FROM {stage} s JOIN {fates} f ON f._record = s._record "
+        "WHERE f._outcome = 'insert'",
         columns=_names(values),
         values=sql.SQL(", ").join(value for _, value in values),
-        source=source,
     )
     return done is not None
 
 
-def _load_bare(work: Work, values: list[tuple[str, sql.Composable]], source: sql.Composable) -> bool:
-    """Fill the empty table, by way of a table of finished rows.
+def _load_bare(work: Work, dangling: set[str]) -> None:
+    """Fill the empty table with the rows that ``classify`` has made of the records.
 
-    PostgreSQL casts, hashes and seals on every core when it creates a table, and on one when it inserts: the
-    detour pays. Most records are new, so leaving out the others is cheaper than a join.
+    Most records are new, so leaving out the others is cheaper than a join with those that are.
     """
-    done = work.attempt(
-        """
-        CREATE UNLOGGED TABLE {finished} AS SELECT {values} {source}
-        AND NOT EXISTS (SELECT FROM {fates} f WHERE f._record = s._record AND f._outcome <> 'insert')
-        """,
-        finished=work.finished,
-        values=sql.SQL(", ").join(call("{} AS {}", value, sql.Identifier(name)) for name, value in values),
-        source=source,
-    )
-    if done is None:
-        return False
+    values = [
+        (
+            value.name,
+            rows.stored(work, value, sql.Identifier("s", value.name), sql.SQL("s._record"), dangling),
+        )
+        for value in rows.values(work)
+    ]
     with bare.loaded(work.connection, work.target, records=work.stage.records):
         work.run(
-            "INSERT INTO {target} ({columns}) SELECT {columns} FROM {finished}",
+            "INSERT INTO {target} ({columns}) SELECT {values} FROM {finished} s {where}",
             columns=_names(values),
+            values=sql.SQL(", ").join(value for _, value in values),
             finished=work.finished,
+            where=call(
+                "WHERE NOT EXISTS (SELECT FROM {} f WHERE f._record = s._record AND f._outcome <> 'insert')",
+                work.fates,
+            ),
         )
     work.run("DROP TABLE {finished}", finished=work.finished)
-    return True
 
 
 def _names(values: list[tuple[str, sql.Composable]]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(name) for name, _ in values)
-
-
-def _values(work: Work, dangling: set[str]) -> list[tuple[str, sql.Composable]]:
-    """Return every column to write, with its value. What the file does not have keeps its default."""
-    expressions = work.expressions
-    catalog = work.catalog
-    in_file = {column.name for column in expressions.in_file}
-    written = in_file | set(expressions.constants) | expressions.derived
-    result: list[tuple[str, sql.Composable]] = []
-    for column in catalog.columns:
-        if column.name not in written:
-            continue
-        if column.name in catalog.sealed:
-            sealed = call("privacy.seal({}, {})", expressions.sealed_text(column), SEAL_KEY)
-            result.append((f"{column.name}_encrypted", sealed))
-            if column.name not in catalog.table.kept_plain:
-                continue
-        result.append(
-            (column.name, _referenced(work, column) if column.name in dangling else expressions.value(column))
-        )
-    searchable = [catalog.by_name[name] for name in catalog.table.searchable_columns if name in in_file]
-    if searchable:
-        names = sql.SQL(", ").join(expressions.typed(column) for column in searchable)
-        result.append(
-            (
-                "name_tokens",
-                call("privacy.name_tokens(nullif(concat_ws(' ', {}), ''), {})", names, SEARCH_KEY),
-            )
-        )
-    if "_export_columns_encrypted" in catalog.technical and expressions.personal_unknown:
-        personal = expressions.record(expressions.personal_unknown)
-        sealed = call("privacy.seal(nullif({}, '{{}}')::text, {})", personal, SEAL_KEY)
-        result.append(("_export_columns_encrypted", sealed))
-    return [
-        *result,
-        ("_source_hash", expressions.content_hash()),
-        ("_import_id", call("{}::bigint", sql.Literal(work.import_id))),
-        ("_record_number", sql.SQL("s._record")),
-    ]
-
-
-def _referenced(work: Work, column: Column) -> sql.Composable:
-    """Return a reference's value: the parent's own id, NULL where there is no parent."""
-    position = next(i for i, key in enumerate(work.catalog.foreign_keys) if key.column == column.name)
-    return call("{}.id", sql.Identifier(f"p{position}"))
-
-
-def _source(work: Work, dangling: set[str]) -> sql.Composable:
-    """Return FROM … WHERE over the staged records, their fates, and the parents of references that dangle."""
-    joins = [
-        call(
-            " LEFT JOIN {} {alias} ON {alias}.id = {}",
-            parents(work, key),
-            work.expressions.typed(work.catalog.by_name[key.column]),
-            alias=sql.Identifier(f"p{position}"),
-        )
-        for position, key in enumerate(work.catalog.foreign_keys)
-        if key.column in dangling
-    ]
-    fates = sql.SQL("") if work.into_empty else call(" JOIN {} f ON f._record = s._record", work.fates)
-    return call("FROM {} s{}{} WHERE true", work.stage.table, fates, sql.SQL("").join(joins))
 
 
 def _for_update(work: Work, values: list[tuple[str, sql.Composable]]) -> list[tuple[str, sql.Composable]]:

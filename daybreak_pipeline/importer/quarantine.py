@@ -62,11 +62,12 @@ def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
         UPDATE ingest.quarantine q SET resolved_at = now(),
                resolution = CASE f._outcome WHEN 'stale' THEN 'superseded' WHEN 'skipped_deleted' THEN 'absent'
                                             ELSE 'loaded' END
-        FROM {fates} f
+        FROM {every_fate} f
         WHERE q.table_name = %(table)s AND q.resolved_at IS NULL AND q.row_id = f.id::text
           AND f._outcome IN ('insert', 'update', 'unchanged', 'stale', 'skipped_deleted')
         """,
         parameters,
+        every_fate=work.every_fate,
     )
     work.run(
         """

@@ -42,6 +42,9 @@ RECORD = sql.Identifier("_record")
 MALFORMED = sql.Identifier("_malformed")
 RAW = sql.Identifier("_raw")
 
+SEPARATOR = "\x1f"
+"""What stands between values that are hashed together (``expressions.content_hash``)."""
+
 _BLOCKS_AHEAD = 8
 
 Progress = Callable[[str, int], None]
@@ -50,11 +53,15 @@ Progress = Callable[[str, int], None]
 
 @dataclass
 class Stage:
-    """A staging table: its name, which of its columns holds which column of the source, and how many records."""
+    """A staging table: its name, which of its columns holds which column of the source, and how many records.
+
+    ``may_hold_separator`` is False when no staged value has the separator in it.
+    """
 
     table: sql.Identifier
     header: tuple[str, ...]
     records: int = 0
+    may_hold_separator: bool = True
 
     def column(self, name: str) -> sql.Identifier | None:
         """Return the staging column of a source column, None where the source does not have it."""
@@ -85,6 +92,7 @@ def fill(connection: Connection, stage: Stage, source: Source, progress: Progres
         SourceError: a part cannot be read at all (a damaged archive, say).
     """
     staged = 0
+    stage.may_hold_separator = False
     for part in source.parts:
         try:
             for size in _fill_part(connection, stage, part, _next_record(connection, stage)):
@@ -183,6 +191,7 @@ def _copy(
     With a ``delimiter`` they are a file as it stands, header included; without, CSV that we wrote.
     """
     listed = sql.SQL(", ").join(columns)
+    separator = SEPARATOR.encode()
     # FORCE_NULL: an empty cell is NULL, quoted or not.
     command = sql.SQL(
         "COPY {} ({}) FROM STDIN (FORMAT csv, HEADER {}, DELIMITER {}, ENCODING 'UTF8', FORCE_NULL ({}))"
@@ -190,6 +199,7 @@ def _copy(
     with connection.cursor() as cursor:
         with cursor.copy(command) as copy, _read_ahead(blocks) as ready:
             for block in ready:
+                stage.may_hold_separator |= separator in block
                 copy.write(block)
                 yield len(block)
         stage.records += cursor.rowcount

@@ -19,13 +19,17 @@ from daybreak_pipeline.importer.staging import Stage
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
+UNSETTLED = ("insert", "update", "malformed", "missing_key", "invalid_key")
+"""What a record's key leaves open: to be loaded or refused."""
+
 
 @dataclass
 class Work:
     """One import in progress.
 
     ``into_empty`` tells that the table has no row: then nothing has to be compared with it. ``again``
-    that the records come from quarantine.
+    that the records come from quarantine. ``settled`` counts the records that have no row in ``fates``, and
+    ``summary`` all of them.
     """
 
     connection: Connection
@@ -35,6 +39,7 @@ class Work:
     import_id: int
     into_empty: bool
     again: bool = False
+    settled: dict[str, int] = field(default_factory=dict)
     summary: dict[str, int] = field(default_factory=dict)
     lacking: bool = False
     too_long: bool = False
@@ -45,7 +50,7 @@ class Work:
             "SELECT _outcome, count(*), bool_or(_lacks), bool_or(_long) FROM {} GROUP BY 1"
         ).format(self.fates)
         rows = self.connection.execute(query).fetchall()
-        self.summary = {outcome: number for outcome, number, _, _ in rows}
+        self.summary = self.settled | {outcome: number for outcome, number, _, _ in rows}
         self.lacking = any(lacks for _, _, lacks, _ in rows)
         self.too_long = any(long for _, _, _, long in rows)
 
@@ -56,11 +61,33 @@ class Work:
 
     @property
     def fates(self) -> sql.Identifier:
-        """One row for each record: ``_record``, ``_outcome``, and typed columns that rules look at.
+        """One row for each record that is not settled: ``_record``, ``_outcome``, and typed columns that rules look at.
 
         ``_outcome`` is insert or update for what is to be loaded, and else a name of the ledger's.
         """
         return self._table("fates")
+
+    @property
+    def compared(self) -> sql.Identifier:
+        """One row for each record, where the table has rows: ``_record``, ``id``, and ``_outcome`` as the key tells it.
+
+        Most records of an export that comes again are settled by that: unchanged, stale, duplicate.
+        """
+        return self._table("compared")
+
+    @property
+    def thinned(self) -> sql.Identifier:
+        """The stage without the records that are settled."""
+        return self._table("thinned")
+
+    @property
+    def every_fate(self) -> sql.Composable:
+        """Every record's ``id`` and ``_outcome``, settled or not."""
+        if self.into_empty:
+            return self.fates
+        return sql.SQL(
+            "(SELECT id, _outcome FROM {} UNION ALL SELECT id, _outcome FROM {} WHERE _outcome <> ALL ({}))"
+        ).format(self.fates, self.compared, sql.Literal(list(UNSETTLED)))
 
     @property
     def faults(self) -> sql.Identifier:
@@ -73,8 +100,13 @@ class Work:
         return self._table("issues")
 
     @property
+    def missing(self) -> sql.Identifier:
+        """The references of one column that lead nowhere, while they are noted."""
+        return self._table("missing")
+
+    @property
     def finished(self) -> sql.Identifier:
-        """The rows as they go into an empty table."""
+        """The rows that go into an empty table, before defaults, with what ``fates`` needs to know of them."""
         return self._table("finished")
 
     @property
@@ -123,12 +155,15 @@ class Work:
     def drop(self) -> None:
         """Drop every working table."""
         self.run("DROP VIEW {candidates}; DROP TABLE {stage}, {fates}, {faults}, {issues}")
+        if not self.into_empty:
+            self.run("DROP TABLE {compared}")
 
     def _composed(self, template: str, parts: Mapping[str, sql.Composable]) -> sql.Composed:
         names: dict[str, sql.Composable] = {
             "target": self.target,
             "stage": self.stage.table,
             "fates": self.fates,
+            "compared": self.compared,
             "faults": self.faults,
             "issues": self.issues,
             "candidates": self.candidates,

@@ -1,0 +1,87 @@
+"""What the row of a record consists of: every column that an import writes, and the expression of its value.
+
+A value is made in two steps. ``made`` is all that costs time (casts, seals, hashes) and needs only the staged
+record; ``stored`` adds what the table and the other records have to say: defaults, and NULL for a reference that
+leads nowhere. Into an empty table the steps are two statements, else one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from daybreak_pipeline.importer.catalog import Column
+from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
+from daybreak_pipeline.importer.work import Work
+
+
+@dataclass(frozen=True)
+class Value:
+    """One column to write. ``column`` is None where it is the importer's own and no source can fill it."""
+
+    name: str
+    made: sql.Composable
+    column: Column | None = None
+
+
+def values(work: Work) -> list[Value]:
+    """Return every column to write. What the file does not have keeps its default."""
+    expressions = work.expressions
+    catalog = work.catalog
+    in_file = {column.name for column in expressions.in_file}
+    written = in_file | set(expressions.constants) | expressions.derived
+    result: list[Value] = []
+    for column in catalog.columns:
+        if column.name not in written:
+            continue
+        if column.name in catalog.sealed:
+            sealed = call("privacy.seal({}, {})", expressions.sealed_text(column), SEAL_KEY)
+            result.append(Value(f"{column.name}_encrypted", sealed))
+            if column.name not in catalog.table.kept_plain:
+                continue
+        result.append(Value(column.name, expressions.computed(column), column))
+    searchable = [catalog.by_name[name] for name in catalog.table.searchable_columns if name in in_file]
+    if searchable:
+        names = sql.SQL(", ").join(expressions.typed(column) for column in searchable)
+        tokens = call("privacy.name_tokens(nullif(concat_ws(' ', {}), ''), {})", names, SEARCH_KEY)
+        result.append(Value("name_tokens", tokens))
+    if "_export_columns_encrypted" in catalog.technical and expressions.personal_unknown:
+        personal = expressions.record(expressions.personal_unknown)
+        sealed = call("privacy.seal(nullif({}, '{{}}')::text, {})", personal, SEAL_KEY)
+        result.append(Value("_export_columns_encrypted", sealed))
+    return [
+        *result,
+        Value("_source_hash", expressions.content_hash()),
+        Value("_import_id", call("{}::bigint", sql.Literal(work.import_id))),
+        Value("_record_number", sql.SQL("s._record")),
+    ]
+
+
+def stored(
+    work: Work, value: Value, made: sql.Composable, record: sql.Composable, dangling: set[str]
+) -> sql.Composable:
+    """Return what is stored of a value that has been made.
+
+    Args:
+        work: the import, validated.
+        value: the column.
+        made: the expression of its value.
+        record: the expression of its record's number.
+        dangling: the references of which some lead nowhere.
+    """
+    column = value.column
+    if column is None:
+        return made
+    if column.name in dangling:
+        return call(
+            "CASE WHEN {record} NOT IN (SELECT record FROM {issues} "
+            "WHERE (column_name, code) = ({name}, 'dangling_reference')) THEN {made} END",
+            record=record,
+            issues=work.issues,
+            name=sql.Literal(column.name),
+            made=made,
+        )
+    if column.takes_default and column.name not in work.expressions.constants:
+        return call("coalesce({}, {})", made, sql.SQL(column.default or "NULL"))
+    return made
