@@ -137,6 +137,9 @@ def write_configuration(data: Path, account: Account, port: int, sockets: Path) 
         "huge_pages = off",  # a container that may not use them is killed for trying
         "wal_level = replica",
         "max_wal_size = 4GB",
+        # An import writes hundreds of megabytes of log: the WAL writer takes them from its hands, on another core.
+        "wal_writer_delay = 10ms",
+        "wal_writer_flush_after = 16MB",
         "checkpoint_completion_target = 0.9",
         "timezone = 'UTC'",
         # The log, and why it is so quiet: statements, parameters and errors hold personal values. An

@@ -59,6 +59,7 @@ class Entry:
     source_sha256: str | None = None
     accounting: Accounting = Accounting()
     error: str | None = None
+    source_head_sha256: str | None = None
     source_columns: tuple[str, ...] | None = None
     unknown_values: dict[str, int] | None = None
 
@@ -101,6 +102,7 @@ def write(connection: Connection, entry: Entry) -> None:
         "source_uri": entry.source_uri,
         "source_sha256": entry.source_sha256,
         "source_bytes": entry.source_bytes,
+        "source_head_sha256": entry.source_head_sha256,
         "schema_version": entry.schema_version,
         "started_at": entry.started_at,
         "status": entry.status,
@@ -114,12 +116,12 @@ def write(connection: Connection, entry: Entry) -> None:
             (id, run_id, table_name, source_uri, source_sha256, source_bytes, schema_version, started_at,
              finished_at, status, error, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_stale,
              rows_duplicate, rows_skipped_deleted, rows_blank, rows_quarantined, field_issues,
-             source_columns, unknown_values)
+             source_head_sha256, source_columns, unknown_values)
         VALUES (%(id)s, %(run_id)s, %(table_name)s, %(source_uri)s, %(source_sha256)s, %(source_bytes)s,
                 %(schema_version)s, %(started_at)s, clock_timestamp(), %(status)s, %(error)s, %(rows_read)s,
                 %(rows_inserted)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_stale)s, %(rows_duplicate)s,
                 %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s,
-                %(source_columns)s, %(unknown_values)s)
+                %(source_head_sha256)s, %(source_columns)s, %(unknown_values)s)
         """,
         values,
     )
@@ -133,18 +135,28 @@ def write(connection: Connection, entry: Entry) -> None:
 
 
 class Content(NamedTuple):
-    """What a table was imported from: SHA-256 in hex, size in bytes, and the schema's version then."""
+    """What a table was imported from, and the schema's version then.
+
+    SHA-256 in hex, of the whole and of its beginning (None where an older version imported it); size in bytes.
+    """
 
     sha256: str
     source_bytes: int
     schema_version: str
+    head_sha256: str | None
+
+    def may_be(self, entry: Entry) -> bool:
+        """Whether the source of an import that begins can have this content, by all that a glance tells."""
+        return (self.source_bytes, self.schema_version) == (entry.source_bytes, entry.schema_version) and (
+            self.head_sha256 in {None, entry.source_head_sha256}
+        )
 
 
 def last_content(connection: Connection, table_name: str) -> Content | None:
     """Return the content that a table was last imported from."""
     row = connection.execute(
         """
-        SELECT source_sha256, source_bytes, schema_version FROM ingest.imports
+        SELECT source_sha256, source_bytes, schema_version, source_head_sha256 FROM ingest.imports
         WHERE table_name = %s AND status = 'imported' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
         """,
         [table_name],

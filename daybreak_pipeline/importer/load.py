@@ -13,7 +13,7 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import classify, ledger, merge, quarantine, sources, staging, validate
+from daybreak_pipeline.importer import classify, ledger, merge, quarantine, rows, sources, staging, validate
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import Expressions, call
 from daybreak_pipeline.importer.ledger import Accounting
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 _ENOUGH_TO_ANALYZE = 20
-"""Statistics are renewed when one record in so many was written; below that the server's own upkeep will do."""
+"""Statistics are renewed when one record in so many was written; below that the server's own upkeep will do.
+
+At once only of the columns that keys and rules are made of, which the next imports and checks need.
+"""
 
 
 def load_file(
@@ -137,5 +140,7 @@ def _finish(work: Work) -> Accounting:
     accounting = ledger.count(work)
     work.drop()
     if (accounting.inserted + accounting.updated) * _ENOUGH_TO_ANALYZE > accounting.read:
-        work.run("ANALYZE {target}")
+        stored = {value.name for value in rows.values(work)}
+        names = [sql.Identifier(c.name) for c in classify.narrow_columns(work) if c.name in stored]
+        work.run("ANALYZE {target} ({columns})", columns=sql.SQL(", ").join(names))
     return accounting

@@ -144,6 +144,7 @@ class _Import:
             status=status,
             source_uri=source.uri if source else self.source_uri,
             source_bytes=source.size() if source else None,
+            source_head_sha256=source.head_sha256() if source else None,
             schema_version=self.schema_version,
             started_at=self.started_at,
             run_id=self.run_id,
@@ -220,12 +221,8 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     entry = begun.entry("skipped", source)
     with ThreadPoolExecutor(1, "fingerprint") as beside:
         fingerprint = beside.submit(source.sha256)
-        # A file of another size has another content: no need to wait for its fingerprint.
-        same = (
-            last is not None
-            and (last.source_bytes, last.schema_version) == (entry.source_bytes, entry.schema_version)
-            and last.sha256 == fingerprint.result()
-        )
+        # A file that is seen at a glance to be another need not be waited for.
+        same = last is not None and last.may_be(entry) and last.sha256 == fingerprint.result()
         if not same or full:
             accounting, unknown = load.load_file(connection, catalog, source, entry.id, begun.progress)
             entry = replace(

@@ -11,7 +11,7 @@ import hashlib
 import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +58,19 @@ class Source:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the content in hex; of a directory, of its parts' names and contents."""
+        return self._digest(lambda file: iter(lambda: file.read(BLOCK), b""))
+
+    def head_sha256(self) -> str:
+        """Return what ``sha256`` would be if each part ended after its first block: a glance at the content."""
+        return self._digest(lambda file: [file.read(BLOCK)])
+
+    def _digest(self, blocks: Callable[[IO[bytes]], Iterable[bytes]]) -> str:
         digest = hashlib.sha256()
         for part in self.parts:
             if self.path.is_dir():
                 digest.update(f"{part.relative_to(self.path)}\0{part.stat().st_size}\0".encode())
             with part.open("rb") as file:
-                while block := file.read(BLOCK):
+                for block in blocks(file):
                     digest.update(block)
         return digest.hexdigest()
 
