@@ -181,6 +181,7 @@ def ratios() -> list[tuple[str, str, str, str]]:
             ("COPY into all-text staging", "5"),
             ("pgloader", "0.2"),
             ("dlt merge", "0.15"),
+            ("dlt merge of Arrow batches", "0.15"),
             ("pandas to_sql", "0.5"),
         ]
         result += [(f"{first} / {peer}", first, f"{case.table}: {peer}", limit) for peer, limit in limits]
