@@ -46,11 +46,15 @@ _PARTS = """
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     WHERE i.indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM own WHERE own.conindid = i.indexrelid)
     UNION ALL
-    -- Triggers of the audit trail would have every row copied for them; an import is recorded as a whole.
-    SELECT 'trigger', t.tgrelid::regclass::text, t.tgname, CASE t.tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END,
-           NULL, 5
+    -- The audit trail's trigger would have every row copied for it, even while it is disabled; an import is recorded
+    -- as a whole.
+    SELECT 'trigger', t.tgrelid::regclass::text, t.tgname,
+           pg_get_triggerdef(t.oid) || CASE t.tgenabled WHEN 'A'
+               THEN format('; ALTER TABLE %%s ENABLE ALWAYS TRIGGER %%I', t.tgrelid::regclass, t.tgname) ELSE '' END,
+           obj_description(t.oid, 'pg_trigger'), 5
     FROM pg_trigger t
-    WHERE t.tgrelid = %(table)s::regclass AND t.tgenabled IN ('A', 'O') AND t.tgfoid = to_regproc('audit.record_change')
+    WHERE t.tgrelid = %(table)s::regclass AND t.tgenabled IN ('A', 'O') AND t.tgnewtable IS NOT NULL
+      AND t.tgoldtable IS NULL AND t.tgfoid = to_regproc('audit.record_change')
     ORDER BY place, 3
 """
 
@@ -73,20 +77,14 @@ class _Part:
         if self.kind == "index":
             return sql.SQL("DROP INDEX {}").format(sql.SQL(self.owner))
         if self.kind == "trigger":
-            return sql.SQL("ALTER TABLE {} DISABLE TRIGGER {}").format(
-                sql.SQL(self.owner), sql.Identifier(self.name)
-            )
+            return sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(self.name), sql.SQL(self.owner))
         return sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(
             sql.SQL(self.owner), sql.Identifier(self.name)
         )
 
     def build(self) -> sql.SQL | sql.Composed:
-        if self.kind == "index":
+        if self.kind in {"index", "trigger"}:
             return sql.SQL(self.definition)
-        if self.kind == "trigger":
-            return sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(
-                sql.SQL(self.owner), sql.SQL(self.definition), sql.Identifier(self.name)
-            )
         return sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}").format(
             sql.SQL(self.owner), sql.Identifier(self.name), sql.SQL(self.definition)
         )
@@ -95,8 +93,8 @@ class _Part:
         comment = sql.Literal(self.comment)
         if self.kind == "index":
             return sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.SQL(self.owner), comment)
-        return sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}").format(
-            sql.Identifier(self.name), sql.SQL(self.owner), comment
+        return sql.SQL("COMMENT ON {} {} ON {} IS {}").format(
+            sql.SQL(self.kind), sql.Identifier(self.name), sql.SQL(self.owner), comment
         )
 
 

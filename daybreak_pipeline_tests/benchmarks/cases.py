@@ -136,23 +136,23 @@ def measure(bench: Bench, case: Case, take: Take, *, runs: int, peer_runs: int) 
 @contextmanager
 def _unaudited(bench: Bench, table: str) -> Iterator[None]:
     """Have a table without the audit trail's triggers while the block runs."""
-    target = sql.Identifier(table)
+    # PostgreSQL copies rows for a trigger that is only disabled.
     triggers = bench.connection.execute(
-        "SELECT tgname FROM pg_trigger WHERE tgrelid = %s::regclass AND tgfoid = 'audit.record_change'::regproc",
+        "SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger "
+        "WHERE tgrelid = %s::regclass AND tgfoid = 'audit.record_change'::regproc",
         [table],
     ).fetchall()
-
-    def alter(what: str) -> None:
-        for (name,) in triggers:
-            bench.connection.execute(
-                sql.SQL("ALTER TABLE {} {} TRIGGER {}").format(target, sql.SQL(what), sql.Identifier(name))
-            )
-
-    alter("DISABLE")
+    target = sql.Identifier(table)
+    for name, _ in triggers:
+        bench.connection.execute(sql.SQL("DROP TRIGGER {} ON {}").format(sql.Identifier(name), target))
     try:
         yield
     finally:
-        alter("ENABLE ALWAYS")
+        for name, definition in triggers:
+            bench.connection.execute(definition)
+            bench.connection.execute(
+                sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER {}").format(target, sql.Identifier(name))
+            )
 
 
 def _change_one_percent(bench: Bench, table: str, directory: Path, number: int) -> Path:
