@@ -37,7 +37,7 @@ def validate(work: Work) -> set[str]:
     if work.lacking:
         _required(work)
     _checks(work)
-    dangling = {key.column for key in _keys(work) if not _self(work, key) and _references(work, key)}
+    dangling = _missing(work, [key for key in _keys(work) if not _self(work, key)])
     _refuse(work)
     for columns in work.catalog.unique_keys:
         _natural_key(work, columns)
@@ -45,7 +45,7 @@ def validate(work: Work) -> set[str]:
     for key in _keys(work):
         if _self(work, key):
             # A refused record is no parent: repeat until no more records lose theirs.
-            while _references(work, key):
+            while _missing(work, [key]):
                 if not work.catalog.by_name[key.column].required:
                     dangling.add(key.column)
                     break
@@ -229,37 +229,62 @@ def _self(work: Work, key: ForeignKey) -> bool:
     return key.table == work.catalog.table.name
 
 
-def _references(work: Work, key: ForeignKey) -> int:
-    """Rule 7: a reference whose parent is missing. Returns how many were found.
+def _missing(work: Work, keys: list[ForeignKey]) -> set[str]:
+    """Rule 7: references whose parent is missing. Returns the columns in which some were found.
 
-    By way of a table of their own, which PostgreSQL fills on every core.
+    All are looked for at once, by way of a table of their own, which PostgreSQL fills on every core.
     """
-    parts = {
-        "missing": work.missing,
-        "name": sql.Literal(key.column),
-        "column": sql.Identifier(key.column),
-        "parents": parents(work, key),
-        "detail": sql.Literal(f"no such row in {key.table}"),
-    }
+    if not keys:
+        return set()
+    lost = [
+        call(
+            "(f.{} IS NOT NULL AND {}.id IS NULL)", sql.Identifier(key.column), sql.Identifier(f"p{position}")
+        )
+        for position, key in enumerate(keys)
+    ]
     found = work.run(
         """
-        CREATE UNLOGGED TABLE {missing} AS
-        SELECT f._record, f.{column} FROM {fates} f LEFT JOIN {parents} p ON p.id = f.{column}
-        WHERE f._outcome IN ('insert', 'update') AND f.{column} IS NOT NULL AND p.id IS NULL
+        CREATE UNLOGGED TABLE {missing} AS SELECT f._record, {values} FROM {fates} f {joins}
+        WHERE f._outcome IN ('insert', 'update') AND ({any})
         """,
-        **parts,
+        missing=work.missing,
+        values=sql.SQL(", ").join(
+            call(
+                "CASE WHEN {} THEN f.{column}::text END AS {column}",
+                condition,
+                column=sql.Identifier(key.column),
+            )
+            for condition, key in zip(lost, keys, strict=True)
+        ),
+        joins=sql.SQL(" ").join(
+            call(
+                "LEFT JOIN {} {parent} ON {parent}.id = f.{}",
+                parents(work, key),
+                sql.Identifier(key.column),
+                parent=sql.Identifier(f"p{position}"),
+            )
+            for position, key in enumerate(keys)
+        ),
+        any=sql.SQL(" OR ").join(lost),
     )
-    if work.catalog.by_name[key.column].required:
-        work.run(
-            "INSERT INTO {faults} SELECT _record, 'missing_parent', {name}, {detail} FROM {missing}", **parts
-        )
-    else:
-        work.run(
-            "INSERT INTO {issues} SELECT _record, {name}, 'dangling_reference', {column}::text FROM {missing}",
-            **parts,
-        )
-    work.run("DROP TABLE {missing}", **parts)
-    return found
+    columns = {key.column for key in keys if _note_missing(work, key)} if found else set()
+    work.run("DROP TABLE {missing}", missing=work.missing)
+    return columns
+
+
+def _note_missing(work: Work, key: ForeignKey) -> int:
+    """Note the references of one column that lead nowhere. Returns how many."""
+    required = work.catalog.by_name[key.column].required
+    return work.run(
+        "INSERT INTO {faults} SELECT _record, 'missing_parent', {name}, {detail} FROM {missing} WHERE {column} IS NOT NULL"
+        if required
+        else "INSERT INTO {issues} SELECT _record, {name}, 'dangling_reference', {column} FROM {missing} "
+        "WHERE {column} IS NOT NULL",
+        missing=work.missing,
+        name=sql.Literal(key.column),
+        detail=sql.Literal(f"no such row in {key.table}"),
+        column=sql.Identifier(key.column),
+    )
 
 
 def _natural_key(work: Work, columns: tuple[str, ...]) -> None:

@@ -101,7 +101,7 @@ class Work:
 
     @property
     def missing(self) -> sql.Identifier:
-        """The references of one column that lead nowhere, while they are noted."""
+        """The records with references that lead nowhere, while these are noted: the value of each column that has one."""
         return self._table("missing")
 
     @property
