@@ -126,7 +126,8 @@ def _report(
         f"One run of `make bench` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, PostgreSQL {version}, "
         f"Python {platform.python_version()}, {records:,} records. Medians, in seconds; the ratio is ours to the peer's. "
         "Every peer gets a clean file in the form it likes best; ours gets the export as it is, and validates, "
-        "hashes, accounts and builds all keys and indexes."
+        "hashes, accounts and builds all keys and indexes. dlt is measured with its own reader of CSV files, as its "
+        "manual has it, and with Arrow batches, of which it looks at no record. COPY's table is without our audit trail."
     )
     lines = [
         "# Benchmarks",
@@ -141,13 +142,19 @@ def _report(
         for name, taken in timings.seconds.items()
     ]
     lines += ["", "| ratio | is | at most |", "|---|---|---|"]
-    for name, over, under, limit in ratios:
-        a, b = timings.median(over), timings.median(under)
+    for name, above, below, limit in ratios:
+        a, b = timings.median(above), timings.median(below)
         if a is not None and b:
-            lines.append(f"| {name} | {a / b:.3f} | {limit} |")
+            over = a / b > float(limit)
+            lines.append(f"| {name} | {a / b:.3f}{' (over)' if over else ''} | {limit} |")
     lines += ["", "| peak memory of the importing process | is | at most |", "|---|---|---|"]
     lines += [f"| {name} | {peak / 1e6:.0f} MB | 300 MB |" for name, peak in peaks.items()]
-    lines.append("")
+    lines += [
+        "",
+        "To repeat it: `make bench` (an hour and a quarter), or `.venv/bin/python -m daybreak_pipeline_tests.benchmarks "
+        "--help`. What sealing and searching cost is in [benchmarks-of-privacy.md](benchmarks-of-privacy.md).",
+        "",
+    ]
     return "\n".join(lines)
 
 
