@@ -149,12 +149,11 @@ def _report(
             lines.append(f"| {name} | {a / b:.3f}{' (over)' if over else ''} | {limit} |")
     lines += ["", "| peak memory of the importing process | is | at most |", "|---|---|---|"]
     lines += [f"| {name} | {peak / 1e6:.0f} MB | 300 MB |" for name, peak in peaks.items()]
-    lines += [
-        "",
+    repeat = (
         "To repeat it: `make bench` (an hour and a quarter), or `.venv/bin/python -m daybreak_pipeline_tests.benchmarks "
-        "--help`. What sealing and searching cost is in [benchmarks-of-privacy.md](benchmarks-of-privacy.md).",
-        "",
-    ]
+        "--help`. What sealing and searching cost is in [benchmarks-of-privacy.md](benchmarks-of-privacy.md)."
+    )
+    lines += ["", repeat, ""]
     return "\n".join(lines)
 
 
