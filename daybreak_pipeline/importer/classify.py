@@ -15,9 +15,8 @@ from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import rows
 from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.work import UNSETTLED, Work
+from daybreak_pipeline.importer.work import BAD_KEYS, UNSETTLED, Work
 
-BAD_KEYS = frozenset({"malformed", "missing_key", "invalid_key"})
 _ORDERED_BY = ("updated_at", "tx_commit_time", "_fivetran_synced")
 _THIN = 4
 """The stage is reduced to the records that are not settled when these are fewer than one in so many."""
@@ -39,7 +38,7 @@ def classify(work: Work) -> None:
         _open(work, columns)
     work.run("ANALYZE {fates}")
     work.summarize()
-    if work.summary.keys() & BAD_KEYS:
+    if not work.summary.keys().isdisjoint(BAD_KEYS):
         _note_bad_keys(work)
     work.run(
         """
@@ -96,12 +95,12 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
     PostgreSQL casts, hashes and seals on every core when it creates a table, and on one when it inserts: the
     detour pays.
     """
-    values = {value.name: value for value in rows.values(work)}
+    stored = {value.name for value in rows.values(work)}
     # A rule looks at what the record says; where the row has something else in that column, it is kept beside.
     beside = {
         column.name: sql.Identifier(f"_typed_{column.name}")
         for column in columns
-        if column.name not in values or column.name in work.expressions.derived
+        if column.name not in stored or column.name in work.expressions.derived
     }
     _attempt(
         work,

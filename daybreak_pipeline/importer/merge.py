@@ -1,8 +1,8 @@
 """Writes the accepted records into the table.
 
-Values are cast, defaults and constants filled in, references without a parent nulled and personal columns
-sealed in the same statement. No Python sees a record. Into a table with rows, records are merged in place:
-readers see the old rows or the new ones and are never locked out. An empty table is loaded bare (``bare``).
+No Python sees a record. Into a table with rows, records are merged in place, and their values cast, sealed and completed
+(``rows``) in the same statement: readers see the old rows or the new ones and are never locked out. An empty table is
+loaded bare (``bare``), with rows that ``classify`` has made.
 """
 
 from __future__ import annotations
@@ -28,10 +28,7 @@ def merge(work: Work, dangling: set[str]) -> bool:
     if work.into_empty:
         _load_bare(work, dangling)
         return True
-    values = [
-        (value.name, rows.stored(work, value, value.made, sql.SQL("s._record"), dangling))
-        for value in rows.values(work)
-    ]
+    values = [(value.name, rows.stored(work, value, value.made, dangling)) for value in rows.values(work)]
     for columns in work.catalog.unique_keys:
         _park(work, columns)
     steps = [_update, _insert]
@@ -115,22 +112,16 @@ def _load_bare(work: Work, dangling: set[str]) -> None:
     Most records are new, so leaving out the others is cheaper than a join with those that are.
     """
     values = [
-        (
-            value.name,
-            rows.stored(work, value, sql.Identifier("s", value.name), sql.SQL("s._record"), dangling),
-        )
+        (value.name, rows.stored(work, value, sql.Identifier("s", value.name), dangling))
         for value in rows.values(work)
     ]
     with bare.loaded(work.connection, work.target, records=work.stage.records):
         work.run(
-            "INSERT INTO {target} ({columns}) SELECT {values} FROM {finished} s {where}",
+            "INSERT INTO {target} ({columns}) SELECT {values} FROM {finished} s "
+            "WHERE NOT EXISTS (SELECT FROM {fates} f WHERE f._record = s._record AND f._outcome <> 'insert')",
             columns=_names(values),
             values=sql.SQL(", ").join(value for _, value in values),
             finished=work.finished,
-            where=call(
-                "WHERE NOT EXISTS (SELECT FROM {} f WHERE f._record = s._record AND f._outcome <> 'insert')",
-                work.fates,
-            ),
         )
     work.run("DROP TABLE {finished}", finished=work.finished)
 

@@ -58,16 +58,13 @@ def values(work: Work) -> list[Value]:
     ]
 
 
-def stored(
-    work: Work, value: Value, made: sql.Composable, record: sql.Composable, dangling: set[str]
-) -> sql.Composable:
+def stored(work: Work, value: Value, made: sql.Composable, dangling: set[str]) -> sql.Composable:
     """Return what is stored of a value that has been made.
 
     Args:
         work: the import, validated.
         value: the column.
-        made: the expression of its value.
-        record: the expression of its record's number.
+        made: the expression of its value; the record, staged or finished, is ``s``.
         dangling: the references of which some lead nowhere.
     """
     column = value.column
@@ -75,9 +72,8 @@ def stored(
         return made
     if column.name in dangling:
         return call(
-            "CASE WHEN {record} NOT IN (SELECT record FROM {issues} "
+            "CASE WHEN s._record NOT IN (SELECT record FROM {issues} "
             "WHERE (column_name, code) = ({name}, 'dangling_reference')) THEN {made} END",
-            record=record,
             issues=work.issues,
             name=sql.Literal(column.name),
             made=made,

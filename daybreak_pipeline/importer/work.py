@@ -19,7 +19,8 @@ from daybreak_pipeline.importer.staging import Stage
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-UNSETTLED = ("insert", "update", "malformed", "missing_key", "invalid_key")
+BAD_KEYS = ("malformed", "missing_key", "invalid_key")
+UNSETTLED = ("insert", "update", *BAD_KEYS)
 """What a record's key leaves open: to be loaded or refused."""
 
 

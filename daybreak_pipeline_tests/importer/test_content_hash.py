@@ -17,7 +17,6 @@ def _changes(export: Export, table: str, one: dict[str, str | None], other: dict
     """Whether a record that was imported is changed by another; anything but that or unchanged is a mistake."""
     export.load(table, one)
     counts = export.load(table, other, full=True)
-
     assert counts in ({**_READ, "updated": 1}, {**_READ, "unchanged": 1})
     return "updated" in counts
 
