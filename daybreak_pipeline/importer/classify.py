@@ -1,8 +1,8 @@
 """Decides each record's fate by its key: the contract's order, up to validation.
 
 blank, malformed, key, duplicate, skipped_deleted, stale/unchanged; what is left is to be inserted or
-updated, if validation lets it. All that rules look at is typed here once, in one narrow table, so that
-no rule has to read the wide records again.
+updated, if validation lets it. Its values are cast here, once; all that rules look at is in one narrow table,
+so that no rule has to read the wide records again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def classify(work: Work) -> None:
     else:
         _compare(work)
         _mark_duplicates(work, work.compared)
-        _open(work, columns)
+        _settle(work)
+        _finish_rows(work, columns)
     work.run("ANALYZE {fates}")
     work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
@@ -90,10 +91,10 @@ def _any(conditions: list[sql.Composable]) -> sql.Composable:
 
 
 def _finish_rows(work: Work, columns: list[Column]) -> None:
-    """Make the rows that go into an empty table, and ``fates`` of them: so every value is cast once.
+    """Make the rows of the records that are not settled, and ``fates`` of them: so every value is cast once.
 
-    PostgreSQL casts, hashes and seals on every core when it creates a table, and on one when it inserts: the
-    detour pays.
+    PostgreSQL casts, hashes and seals on every core when it creates a table, and on one when it inserts or updates:
+    the detour pays.
     """
     stored = {value.name for value in rows.values(work)}
     # A rule looks at what the record says; where the row has something else in that column, it is kept beside.
@@ -102,16 +103,20 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
         for column in columns
         if column.name not in stored or column.name in work.expressions.derived
     }
+    unsettled = call(
+        "JOIN {} c ON c._record = s._record WHERE c._outcome = ANY ({})",
+        work.compared,
+        sql.Literal(list(UNSETTLED)),
+    )
     _attempt(
         work,
         work.expressions.in_file,
         lambda: work.attempt(
             """
             CREATE UNLOGGED TABLE {finished} AS
-            SELECT s._record, {unkeyed} AS _unkeyed, {lacks} AS _lacks, {long} AS _long, {values} FROM {stage} s
+            SELECT s._record, {found} AS _found, {lacks} AS _lacks, {long} AS _long, {values} FROM {stage} s {unsettled}
             """,
-            finished=work.finished,
-            unkeyed=_unkeyed(work),
+            found=_unkeyed(work) if work.into_empty else sql.SQL("c._outcome"),
             lacks=_lacks(work),
             long=_long(work),
             values=sql.SQL(", ").join(
@@ -124,17 +129,17 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
                     ),
                 ]
             ),
+            unsettled=sql.SQL("") if work.into_empty else unsettled,
         ),
     )
     work.run(
         """
         CREATE UNLOGGED TABLE {fates} AS
         SELECT s._record, s._lacks, s._long, {typed},
-               CASE WHEN s._unkeyed IS NOT NULL THEN s._unkeyed WHEN s.id IS NULL THEN 'invalid_key'
+               CASE WHEN s._found IS NOT NULL THEN s._found WHEN s.id IS NULL THEN 'invalid_key'
                     WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END AS _outcome
         FROM {finished} s
         """,
-        finished=work.finished,
         typed=sql.SQL(", ").join(
             call("s.{} AS {name}", beside.get(c.name, sql.Identifier(c.name)), name=sql.Identifier(c.name))
             for c in columns
@@ -181,13 +186,12 @@ def _compare(work: Work) -> None:
     )
 
 
-def _open(work: Work, columns: list[Column]) -> None:
-    """Create ``fates`` of the records that are not settled, and let the others go from the stage if they are most."""
+def _settle(work: Work) -> None:
+    """Count the records that ``compared`` settles, and let them go from the stage if they are most."""
     outcomes = work.connection.execute(
         sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.compared)
     ).fetchall()
     work.settled = {outcome: number for outcome, number in outcomes if outcome not in UNSETTLED}
-    unsettled = sql.Literal(list(UNSETTLED))
     if (work.stage.records - sum(work.settled.values())) * _THIN < work.stage.records:
         work.run(
             """
@@ -196,27 +200,9 @@ def _open(work: Work, columns: list[Column]) -> None:
             DROP TABLE {stage}
             """,
             thinned=work.thinned,
-            unsettled=unsettled,
+            unsettled=sql.Literal(list(UNSETTLED)),
         )
         work.stage.table = work.thinned
-    _attempt(
-        work,
-        columns,
-        lambda: work.attempt(
-            """
-            CREATE UNLOGGED TABLE {fates} AS
-            SELECT s._record, {lacks} AS _lacks, {long} AS _long, {typed}, c._outcome
-            FROM {stage} s JOIN {compared} c ON c._record = s._record WHERE c._outcome = ANY ({unsettled})
-            """,
-            lacks=_lacks(work),
-            long=_long(work),
-            typed=sql.SQL(", ").join(
-                call("{} AS {}", work.expressions.typed(column), sql.Identifier(column.name))
-                for column in columns
-            ),
-            unsettled=unsettled,
-        ),
-    )
 
 
 def _attempt(work: Work, columns: list[Column], create: Callable[[], int | None]) -> None:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import psycopg
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import classify, ledger, merge, quarantine, rows, sources, staging, validate
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import Expressions, call
@@ -74,12 +72,10 @@ def _process(work: Work, progress: Progress) -> None:
     _refuse_contradictions(work)
     progress("classify", 0)
     classify.classify(work)
-    if not _validated_and_merged(work, progress):
-        # Some value does not fit a column that only the merge casts. Find out which, and begin again.
-        work.expressions.lenient |= work.misfits(work.expressions.in_file, work.candidates)
-        if not _validated_and_merged(work, progress):
-            msg = f"{work.catalog.table.name}: a value is too large for an index; nothing was changed"
-            raise SourceError(msg)
+    progress("validate", 0)
+    dangling = validate.validate(work)
+    progress("merge", work.stage.records)
+    merge.merge(work, dangling)
     progress("quarantine", 0)
     quarantine.keep(work)
 
@@ -113,18 +109,6 @@ def _refuse_contradictions(work: Work) -> None:
         reasons=sql.SQL(", ").join(reasons),
         any=sql.SQL(" OR ").join(differ.values()),
     )
-
-
-def _validated_and_merged(work: Work, progress: Progress) -> bool:
-    """Validate and merge, or do nothing and return False where a value does not fit its type."""
-    with work.connection.transaction() as attempt:
-        progress("validate", 0)
-        dangling = validate.validate(work)
-        progress("merge", work.stage.records)
-        if merge.merge(work, dangling):
-            return True
-        raise psycopg.Rollback(attempt)
-    return False
 
 
 def _unknown_values(work: Work) -> dict[str, int]:

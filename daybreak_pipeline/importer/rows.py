@@ -2,7 +2,7 @@
 
 A value is made in two steps. ``made`` is all that costs time (casts, seals, hashes) and needs only the staged
 record; ``stored`` adds what the table and the other records have to say: defaults, and NULL for a reference that
-leads nowhere. Into an empty table the steps are two statements, else one.
+leads nowhere.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def stored(work: Work, value: Value, made: sql.Composable, dangling: set[str]) -
     Args:
         work: the import, validated.
         value: the column.
-        made: the expression of its value; the record, staged or finished, is ``s``.
+        made: its value, in ``finished`` with the alias ``s``.
         dangling: the references of which some lead nowhere.
     """
     column = value.column

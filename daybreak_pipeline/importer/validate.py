@@ -2,8 +2,7 @@
 
 Each rule is one statement over the whole set, most of them over the narrow table ``fates``. A record with
 any fault is quarantined with all of them; a value that can be repaired becomes a field issue and its
-record loads. Columns that no rule looks at are cast by the merge, which comes back here with those that
-hold misfits.
+record loads.
 """
 
 from __future__ import annotations
@@ -16,12 +15,11 @@ from daybreak_pipeline.importer.catalog import Column, ForeignKey
 from daybreak_pipeline.importer.classify import (
     indexed_columns,
     limited_columns,
-    narrow_columns,
     required_columns,
     too_long,
     too_long_to_index,
 )
-from daybreak_pipeline.importer.expressions import TEXT_TYPES, call
+from daybreak_pipeline.importer.expressions import call
 from daybreak_pipeline.importer.work import Work
 
 
@@ -50,8 +48,6 @@ def validate(work: Work) -> set[str]:
                     dangling.add(key.column)
                     break
                 _refuse(work)
-    if work.count(work.faults):
-        _other_types(work)
     return dangling
 
 
@@ -100,34 +96,6 @@ def _types(work: Work) -> None:
                 """,
                 **parts,
             )
-
-
-def _other_types(work: Work) -> None:
-    """Rule 4: all faults of a refused record are listed, also in columns that only the merge would cast."""
-    looked_at = work.expressions.lenient | {column.name for column in narrow_columns(work)}
-    others = [
-        c
-        for c in work.expressions.in_file
-        if c.name not in looked_at and c.type not in {*TEXT_TYPES, "jsonb"}
-    ]
-    if not others:
-        return
-    work.run(
-        """
-        INSERT INTO {faults} SELECT s._record, 'invalid_value', v.name, v.fault
-        FROM {fates} f JOIN {stage} s ON s._record = f._record CROSS JOIN LATERAL (VALUES {columns}) v(name, fault)
-        WHERE f._outcome = 'quarantined' AND f.id IS NOT NULL AND v.fault IS NOT NULL
-        """,
-        columns=sql.SQL(", ").join(
-            call(
-                "({}, CASE WHEN {} IS NOT NULL THEN {} END)",
-                sql.Literal(column.name),
-                work.expressions.text(column.name),
-                work.expressions.fault(column),
-            )
-            for column in others
-        ),
-    )
 
 
 def _lengths(work: Work) -> None:
@@ -319,9 +287,9 @@ def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
         """
         INSERT INTO {faults} SELECT k._record, 'duplicate_key', {name}, 'a row of the table has this key'
         FROM {fates} k JOIN {target} t ON {same} AND t.id <> k.id
-        WHERE k._outcome IN ('insert', 'update') AND {present} AND NOT (
-            ({parkable} OR k._outcome = 'insert')
-            AND EXISTS (SELECT FROM {fates} m WHERE m.id = t.id AND m._outcome = 'update' AND NOT ({stays})))
+        LEFT JOIN {fates} m ON m.id = t.id AND m._outcome = 'update' AND NOT ({stays})
+        WHERE k._outcome IN ('insert', 'update') AND {present}
+          AND NOT (({parkable} OR k._outcome = 'insert') AND m.id IS NOT NULL)
         """,
         same=same_key("t", "k", columns),
         stays=call("coalesce({}, false)", same_key("m", "t", columns)),

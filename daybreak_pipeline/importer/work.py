@@ -107,7 +107,7 @@ class Work:
 
     @property
     def finished(self) -> sql.Identifier:
-        """The rows that go into an empty table, before defaults, with what ``fates`` needs to know of them."""
+        """The rows of the records that are not settled, before defaults, with what ``fates`` needs to know of them."""
         return self._table("finished")
 
     @property
@@ -155,7 +155,7 @@ class Work:
 
     def drop(self) -> None:
         """Drop every working table."""
-        self.run("DROP VIEW {candidates}; DROP TABLE {stage}, {fates}, {faults}, {issues}")
+        self.run("DROP VIEW {candidates}; DROP TABLE {stage}, {finished}, {fates}, {faults}, {issues}")
         if not self.into_empty:
             self.run("DROP TABLE {compared}")
 
@@ -165,6 +165,7 @@ class Work:
             "stage": self.stage.table,
             "fates": self.fates,
             "compared": self.compared,
+            "finished": self.finished,
             "faults": self.faults,
             "issues": self.issues,
             "candidates": self.candidates,

@@ -121,7 +121,7 @@ def test_faults_are_found_as_ever(export: Export) -> None:
     }
 
 
-def test_a_value_that_only_the_merge_casts_starts_it_again(export: Export) -> None:
+def test_a_value_that_fits_no_column_leaves_keys_and_indexes_as_they_were(export: Export) -> None:
     before = export.connection.execute(_SCHEMA).fetchall()
     counts = export.load(
         "questionnaires", record("questionnaires", "a", score="many"), record("questionnaires", "b")
