@@ -141,6 +141,8 @@ def write_configuration(data: Path, account: Account, port: int, sockets: Path) 
         "wal_writer_delay = 10ms",
         "wal_writer_flush_after = 16MB",
         "checkpoint_completion_target = 0.9",
+        # What an import waits for this long while autovacuum has it locked, autovacuum gives up.
+        "deadlock_timeout = 100ms",
         "timezone = 'UTC'",
         # The log, and why it is so quiet: statements, parameters and errors hold personal values. An
         # error's main text may quote one (invalid input syntax for type date: "..."), and its client gets it

@@ -74,10 +74,13 @@ def _process(work: Work, progress: Progress) -> None:
     classify.classify(work)
     progress("validate", 0)
     dangling = validate.validate(work)
+    progress("quarantine", 0)
+    quarantine.keep_records(work)
+    # Nobody reads the stage after this: its room on the disk is given back before the table takes as much.
+    work.run("TRUNCATE {stage}")
     progress("merge", work.stage.records)
     merge.merge(work, dangling)
-    progress("quarantine", 0)
-    quarantine.keep(work)
+    quarantine.keep_issues(work)
 
 
 def _refuse_contradictions(work: Work) -> None:

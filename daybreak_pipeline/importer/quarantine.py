@@ -18,19 +18,68 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 
-def keep(work: Work) -> None:
-    """Write the import's faults and issues."""
-    parameters = {"import_id": work.import_id, "table": work.catalog.table.name}
-    if work.count(work.faults):
-        _keep_records(work, parameters)
-    if work.count(work.issues):
-        work.run(
-            """
-            DELETE FROM {issues} i USING {fates} f
-            WHERE f._record = i.record AND f._outcome NOT IN ('insert', 'update')
-            """
+def keep_records(work: Work) -> None:
+    """Write the refused records and why they are, once the stage is validated.
+
+    The same record is known again by its id, or else by its content and how often that occurred. One that was tried
+    again keeps saying which file it came from. Empty cells are kept too: the record's hash, by which a later import
+    sees that nothing changed, must come out the same.
+    """
+    if not work.count(work.faults):
+        return
+    work.run(
+        """
+        WITH refused AS (
+            SELECT s._record AS record, f.id::text AS row_id,
+                   CASE WHEN s._raw IS NULL THEN {record} ELSE jsonb_build_object('_raw', s._raw) END AS content
+            FROM {stage} s JOIN {fates} f ON f._record = s._record WHERE f._outcome = 'quarantined'
+        ), numbered AS (
+            SELECT *, row_number() OVER (PARTITION BY row_id, content ORDER BY record) AS occurrence FROM refused
+        ), reasons AS (
+            SELECT record, jsonb_agg(jsonb_build_object('code', code, 'column', column_name, 'detail', detail)
+                                     ORDER BY column_name, code) AS reasons
+            FROM {faults} GROUP BY record
         )
-        _keep_issues(work, parameters)
+        INSERT INTO ingest.quarantine AS q
+            (import_id, table_name, record_number, row_id, reasons, record_encrypted, record_key)
+        SELECT %(import_id)s, %(table)s, n.record, n.row_id, r.reasons, privacy.seal(n.content::text, {seal_key}),
+               encrypt(sha256(convert_to(coalesce('id ' || n.row_id, 'content ' || n.occurrence || ' ' || n.content),
+                                         'UTF8')), {hash_key}, 'aes-ecb/pad:none')
+        FROM numbered n JOIN reasons r ON r.record = n.record
+        ORDER BY n.record -- when they are tried again, that is their order: the first of two with one key wins
+        ON CONFLICT (table_name, record_key) WHERE resolved_at IS NULL DO UPDATE
+        SET import_id = CASE WHEN %(again)s THEN q.import_id ELSE excluded.import_id END,
+            record_number = CASE WHEN %(again)s THEN q.record_number ELSE excluded.record_number END,
+            reasons = excluded.reasons, record_encrypted = excluded.record_encrypted, last_seen_at = now()
+        """,
+        {"import_id": work.import_id, "table": work.catalog.table.name, "again": work.again},
+        record=work.expressions.all_columns(),
+        seal_key=SEAL_KEY,
+        hash_key=HASH_KEY,
+    )
+
+
+def keep_issues(work: Work) -> None:
+    """Write the repaired values of the records that were loaded."""
+    if not work.count(work.issues):
+        return
+    work.run(
+        """
+        DELETE FROM {issues} i USING {fates} f
+        WHERE f._record = i.record AND f._outcome NOT IN ('insert', 'update')
+        """
+    )
+    work.run(
+        """
+        INSERT INTO ingest.field_issues (import_id, table_name, row_id, column_name, code, value_encrypted)
+        SELECT %(import_id)s, %(table)s, f.id::text, i.column_name, i.code, privacy.seal(i.value, {key})
+        FROM {issues} i JOIN {fates} f ON f._record = i.record
+        ON CONFLICT (table_name, row_id, column_name, code) WHERE resolved_at IS NULL DO UPDATE
+        SET import_id = excluded.import_id, value_encrypted = excluded.value_encrypted
+        """,
+        {"import_id": work.import_id, "table": work.catalog.table.name},
+        key=SEAL_KEY,
+    )
 
 
 def resolve(work: Work, *, whole_file: bool) -> None:
@@ -118,57 +167,5 @@ def stage_again(work: Work, *, met_by: int | None) -> None:
         {"table": work.catalog.table.name, "met_by": met_by},
         columns=sql.SQL(", ").join([RECORD, *work.stage.columns]),
         values=sql.SQL(", ").join(call("q.record ->> {}", sql.Literal(name)) for name in work.stage.header),
-        key=SEAL_KEY,
-    )
-
-
-def _keep_records(work: Work, parameters: dict[str, object]) -> None:
-    """Know the same record again by its id, or else by its content and how often that occurred.
-
-    One that was tried again keeps saying which file it came from. Empty cells are kept too: the record's
-    hash, by which a later import sees that nothing changed, must come out the same.
-    """
-    work.run(
-        """
-        WITH refused AS (
-            SELECT s._record AS record, f.id::text AS row_id,
-                   CASE WHEN s._raw IS NULL THEN {record} ELSE jsonb_build_object('_raw', s._raw) END AS content
-            FROM {stage} s JOIN {fates} f ON f._record = s._record WHERE f._outcome = 'quarantined'
-        ), numbered AS (
-            SELECT *, row_number() OVER (PARTITION BY row_id, content ORDER BY record) AS occurrence FROM refused
-        ), reasons AS (
-            SELECT record, jsonb_agg(jsonb_build_object('code', code, 'column', column_name, 'detail', detail)
-                                     ORDER BY column_name, code) AS reasons
-            FROM {faults} GROUP BY record
-        )
-        INSERT INTO ingest.quarantine AS q
-            (import_id, table_name, record_number, row_id, reasons, record_encrypted, record_key)
-        SELECT %(import_id)s, %(table)s, n.record, n.row_id, r.reasons, privacy.seal(n.content::text, {seal_key}),
-               encrypt(sha256(convert_to(coalesce('id ' || n.row_id, 'content ' || n.occurrence || ' ' || n.content),
-                                         'UTF8')), {hash_key}, 'aes-ecb/pad:none')
-        FROM numbered n JOIN reasons r ON r.record = n.record
-        ORDER BY n.record -- when they are tried again, that is their order: the first of two with one key wins
-        ON CONFLICT (table_name, record_key) WHERE resolved_at IS NULL DO UPDATE
-        SET import_id = CASE WHEN %(again)s THEN q.import_id ELSE excluded.import_id END,
-            record_number = CASE WHEN %(again)s THEN q.record_number ELSE excluded.record_number END,
-            reasons = excluded.reasons, record_encrypted = excluded.record_encrypted, last_seen_at = now()
-        """,
-        parameters | {"again": work.again},
-        record=work.expressions.all_columns(),
-        seal_key=SEAL_KEY,
-        hash_key=HASH_KEY,
-    )
-
-
-def _keep_issues(work: Work, parameters: dict[str, object]) -> None:
-    work.run(
-        """
-        INSERT INTO ingest.field_issues (import_id, table_name, row_id, column_name, code, value_encrypted)
-        SELECT %(import_id)s, %(table)s, f.id::text, i.column_name, i.code, privacy.seal(i.value, {key})
-        FROM {issues} i JOIN {fates} f ON f._record = i.record
-        ON CONFLICT (table_name, row_id, column_name, code) WHERE resolved_at IS NULL DO UPDATE
-        SET import_id = excluded.import_id, value_encrypted = excluded.value_encrypted
-        """,
-        parameters,
         key=SEAL_KEY,
     )

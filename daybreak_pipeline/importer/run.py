@@ -272,7 +272,7 @@ def _describe(error: psycopg.Error) -> str:
         )
     if isinstance(error, psycopg.errors.DiskFull):
         return (
-            "the server's disk is full; nothing was changed. Make room, since an import needs about five times the "
+            "the server's disk is full; nothing was changed. Make room, since an import needs about four times the "
             "size of its file (unpacked) while it runs, and run it again"
         )
     parts = [f"the server reports {type(error).__name__} ({diagnosis.sqlstate})"]

@@ -93,7 +93,7 @@ def main(records: int, runs: int, peer_runs: int, what: str, report: Path) -> No
             _, peaks[FIRST_IMPORT] = import_apart(bench.settings, cases.CASES[0].table, bench.export())
             bench.drop_export()
         if what != "cases":
-            growing = Growth(cases.CASES, records)
+            growing = Growth(cases.CASES, records, runs)
             measure_growth(bench, growing, timings.take)
             peaks |= growing.peaks
             ratios += growing.ratios()
@@ -150,7 +150,7 @@ def _report(
     lines += ["", "| peak memory of the importing process | is | at most |", "|---|---|---|"]
     lines += [f"| {name} | {peak / 1e6:.0f} MB | 300 MB |" for name, peak in peaks.items()]
     repeat = (
-        "To repeat it: `make bench` (an hour and a quarter), or `.venv/bin/python -m daybreak_pipeline_tests.benchmarks "
+        "To repeat it: `make bench` (an hour and a half), or `.venv/bin/python -m daybreak_pipeline_tests.benchmarks "
         "--help`. What sealing and searching cost is in [benchmarks-of-privacy.md](benchmarks-of-privacy.md)."
     )
     lines += ["", repeat, ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -75,11 +76,16 @@ class Bench:
         return import_table(self.connection, table, directory, full=full)
 
     def clear(self, *tables: str) -> None:
-        """Empty tables, forget their imports, and let the server settle."""
+        """Empty tables, forget their imports, and let the server and the disk settle."""
         for table in tables:
             self.connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.Identifier(table)))
             self.connection.execute("DELETE FROM ingest.imports WHERE table_name = %s", [table])
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the disk has all that was written, so that what is measured next does not wait for it."""
         self.connection.execute("CHECKPOINT")
+        os.sync()
 
 
 def generate(directory: Path, records: int, tables: Sequence[str]) -> None:
