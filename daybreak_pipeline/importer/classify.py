@@ -12,7 +12,7 @@ from collections.abc import Callable
 from psycopg import sql
 
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import rows
+from daybreak_pipeline.importer import misfits, rows
 from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import call
 from daybreak_pipeline.importer.work import BAD_KEYS, UNSETTLED, Work
@@ -41,12 +41,6 @@ def classify(work: Work) -> None:
     work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
         _note_bad_keys(work)
-    work.run(
-        """
-        CREATE VIEW {candidates} AS SELECT s.* FROM {stage} s
-        WHERE EXISTS (SELECT FROM {fates} f WHERE f._record = s._record AND f._outcome IN ('insert', 'update'))
-        """
-    )
 
 
 def narrow_columns(work: Work) -> list[Column]:
@@ -114,7 +108,7 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
         lambda: work.attempt(
             """
             CREATE UNLOGGED TABLE {finished} AS
-            SELECT s._record, {found} AS _found, {lacks} AS _lacks, {long} AS _long, {values} FROM {stage} s {unsettled}
+            SELECT s._record, {found} AS _found, {lacks} AS _lacks, {long} AS _long, {values} FROM {records} s {unsettled}
             """,
             found=_unkeyed(work) if work.into_empty else sql.SQL("c._outcome"),
             lacks=_lacks(work),
@@ -173,7 +167,7 @@ def _compare(work: Work) -> None:
                                                     WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END
                         WHEN {older} THEN 'stale' WHEN {content} = t._source_hash THEN 'unchanged' ELSE 'update'
                    END AS _outcome
-            FROM {stage} s LEFT JOIN {target} t ON t.id = {id}
+            FROM {records} s LEFT JOIN {target} t ON t.id = {id}
             """,
             id=typed("id"),
             unkeyed=_unkeyed(work),
@@ -206,10 +200,10 @@ def _settle(work: Work) -> None:
 
 
 def _attempt(work: Work, columns: list[Column], create: Callable[[], int | None]) -> None:
-    """Create a table of casts; where a value does not fit, find out which columns have such, and create it again."""
+    """Create a table of casts; where a value does not fit, find all that do not, and create it again."""
     if create() is not None:
         return
-    work.expressions.lenient |= work.misfits(columns, work.stage.table)
+    misfits.find(work, columns)
     if create() is None:
         msg = f"{work.catalog.table.name}: a value fits no column, and it cannot be told which; nothing was changed"
         raise SourceError(msg)

@@ -1,7 +1,7 @@
 """SQL expressions from staged text to the values of a table's columns.
 
 An expression casts plainly, which is fast and fails on the first misfit. A column in which misfits were
-found becomes ``lenient``: its expression then gives NULL for them (or, for JSONB, a JSON string).
+found (``misfits``) becomes ``lenient``: its expression then gives NULL for them (or, for JSONB, a JSON string).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def call(template: str, *arguments: sql.Composable, **named: sql.Composable) -> 
 
 @dataclass
 class Expressions:
-    """The expressions of one import. ``s`` is the alias of the staging table in every one of them."""
+    """The expressions of one import. ``s`` is the alias of the staged records (``Work.records``) in every one of them."""
 
     catalog: TableCatalog
     stage: Stage
@@ -99,13 +99,20 @@ class Expressions:
 
     def typed(self, column: Column) -> sql.Composable:
         """Return a column's value in its type, before defaults and references."""
+        if column.name not in self.lenient:
+            return self._cast(column)
+        return call(
+            "CASE WHEN {} = ANY (s._misfits) THEN {} ELSE {} END",
+            sql.Literal(column.name),
+            call("to_jsonb({})", self.text(column.name)) if column.type == "jsonb" else sql.NULL,
+            self._cast(column),
+        )
+
+    def _cast(self, column: Column) -> sql.Composable:
         text = self.text(column.name)
         kind = sql.SQL(column.type)
         if column.type in TEXT_TYPES:
             return text
-        if column.name in self.lenient:
-            value = call("ingest.try_cast({}, NULL::{})", text, kind)
-            return call("coalesce({}, to_jsonb({}))", value, text) if column.type == "jsonb" else value
         # The common forms are cast in place; what needs a closer look goes through a function, which costs more.
         if column.type == "timestamp with time zone":
             return call(

@@ -70,32 +70,29 @@ def _refuse(work: Work) -> None:
 
 
 def _types(work: Work) -> None:
-    """Rule 4, and rule 8 for JSONB: values that do not cast, in the columns known to hold such."""
-    for column in work.expressions.in_file:
-        if column.name not in work.expressions.lenient or column.name == "id":
-            continue
-        parts = {
-            "name": sql.Literal(column.name),
-            "text": work.expressions.text(column.name),
-            "fault": work.expressions.fault(column),
-        }
-        if column.type == "jsonb":
-            work.run(
-                """
-                INSERT INTO {issues} SELECT s._record, {name}, 'invalid_json', {text} FROM {candidates} s
-                WHERE {text} IS NOT NULL AND {fault} IS NOT NULL
-                """,
-                **parts,
-            )
-        else:
-            work.run(
-                """
-                INSERT INTO {faults} SELECT x._record, 'invalid_value', {name}, x.fault
-                FROM (SELECT s._record, {fault} AS fault FROM {candidates} s WHERE {text} IS NOT NULL) x
-                WHERE x.fault IS NOT NULL
-                """,
-                **parts,
-            )
+    """Rule 4, and rule 8 for JSONB: the values that do not cast."""
+    lenient = [column for column in work.expressions.in_file if column.name in work.expressions.lenient]
+    if not lenient:
+        return
+    json = [column for column in lenient if column.type == "jsonb"]
+    work.run(
+        """
+        INSERT INTO {faults} SELECT m.record, 'invalid_value', m.column_name, m.fault
+        FROM {misfits} m JOIN {fates} f ON f._record = m.record
+        WHERE f._outcome IN ('insert', 'update') AND m.column_name <> ALL ({json}::text[])
+        """,
+        json=sql.Literal([column.name for column in json]),
+    )
+    for column in json:
+        work.run(
+            """
+            INSERT INTO {issues} SELECT m.record, m.column_name, 'invalid_json', {text}
+            FROM {misfits} m JOIN {fates} f ON f._record = m.record JOIN {stage} s ON s._record = m.record
+            WHERE f._outcome IN ('insert', 'update') AND m.column_name = {name}
+            """,
+            name=sql.Literal(column.name),
+            text=work.expressions.text(column.name),
+        )
 
 
 def _lengths(work: Work) -> None:

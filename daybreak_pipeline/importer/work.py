@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.importer.catalog import Column, TableCatalog
-from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions
+from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline.importer.expressions import Expressions
 from daybreak_pipeline.importer.staging import Stage
 
 if TYPE_CHECKING:
@@ -111,9 +111,26 @@ class Work:
         return self._table("finished")
 
     @property
-    def candidates(self) -> sql.Identifier:
-        """A view of the staged records that are to be loaded, as far as is known."""
-        return self._table("candidates")
+    def misfits(self) -> sql.Identifier:
+        """(record, column_name, fault): the values that do not cast, of the columns that are lenient."""
+        return self._table("misfits")
+
+    @property
+    def unlike(self) -> sql.Identifier:
+        """The values that are to be tried one by one, while misfits are looked for: ``_record``, ``name`` and ``value``."""
+        return self._table("unlike")
+
+    @property
+    def records(self) -> sql.Composable:
+        """The staged records, with the names of the columns whose values do not cast in ``_misfits``, if any does not."""
+        if not self.expressions.lenient:
+            return self.stage.table
+        return sql.SQL(
+            """
+            (SELECT s.*, m.columns AS _misfits FROM {} s LEFT JOIN (
+                SELECT record, array_agg(column_name) AS columns FROM {} GROUP BY record) m ON m.record = s._record)
+            """
+        ).format(self.stage.table, self.misfits)
 
     def run(
         self, template: str, parameters: Mapping[str, Any] | None = None, /, **parts: sql.Composable
@@ -127,35 +144,21 @@ class Work:
         row = self.connection.execute("SELECT ingest.attempt(%s)", [query]).fetchone()
         return None if row is None or row[0] is None else int(row[0])
 
-    def misfits(self, columns: list[Column], source: sql.Composable) -> set[str]:
-        """Return the columns in which some staged text does not cast.
-
-        Tries all at once, which is all that a good file needs, and column by column where that fails.
-        """
-
-        def fit(tried: list[Column]) -> bool:
-            counts = sql.SQL(", ").join(sql.SQL("count({})").format(self.expressions.typed(c)) for c in tried)
-            return self.attempt("SELECT {counts} FROM {source} s", counts=counts, source=source) is not None
-
-        castable = [c for c in columns if c.type not in TEXT_TYPES and c.name not in self.expressions.lenient]
-        if not castable or fit(castable):
-            return set()
-        return {column.name for column in castable if not fit([column])}
-
     def count(self, table: sql.Composable) -> int:
         """Count the rows of a table."""
         return database.count_rows(self.connection, table)
 
     def create(self) -> None:
-        """Create the tables for faults and issues."""
+        """Create the tables for misfits, faults and issues."""
         self.run(
+            "CREATE UNLOGGED TABLE {misfits} (record bigint, column_name text, fault text);"
             "CREATE UNLOGGED TABLE {faults} (record bigint, code text, column_name text, detail text);"
             "CREATE UNLOGGED TABLE {issues} (record bigint, column_name text, code text, value text)"
         )
 
     def drop(self) -> None:
         """Drop every working table."""
-        self.run("DROP VIEW {candidates}; DROP TABLE {stage}, {finished}, {fates}, {faults}, {issues}")
+        self.run("DROP TABLE {stage}, {finished}, {fates}, {misfits}, {faults}, {issues}")
         if not self.into_empty:
             self.run("DROP TABLE {compared}")
 
@@ -168,7 +171,8 @@ class Work:
             "finished": self.finished,
             "faults": self.faults,
             "issues": self.issues,
-            "candidates": self.candidates,
+            "misfits": self.misfits,
+            "records": self.records,
         }
         return sql.SQL(template).format(**{**names, **parts})
 

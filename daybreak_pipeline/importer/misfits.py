@@ -1,0 +1,97 @@
+"""Finds the values that do not fit their column, so that all others can be cast plainly and on every core.
+
+Only PostgreSQL knows what fits a type, and before version 16 it tells by an error, which costs a subtransaction for each
+value, on one core. So the values are looked at first, on every core: what is like nearly all that fit (``PLAIN``) does.
+Only the others are tried one by one.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from daybreak_pipeline.importer.catalog import Column
+from daybreak_pipeline.importer.expressions import PLAIN_ARRAY, TEXT_TYPES, call
+from daybreak_pipeline.importer.work import Work
+
+# No 29 February: whether there was one is for PostgreSQL to say.
+_DAY = "[1-9][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+PLAIN = {
+    "uuid": "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
+    "smallint": "^-?[0-9]{1,4}$",
+    "integer": "^-?[0-9]{1,9}$",
+    "bigint": "^-?[0-9]{1,18}$",
+    "boolean": "^(true|false|t|f|1|0)$",
+    "date": f"^{_DAY}$",
+    "timestamp with time zone": (
+        rf"^{_DAY}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?"
+        "(Z|[+-](0[0-9]|1[0-2])(:?[0-5][0-9])?)?$"
+    ),
+    "text[]": rf"^\[\]$|{PLAIN_ARRAY}",
+}
+"""Patterns by type: a value like this fits, whatever else may."""
+
+
+def find(work: Work, columns: list[Column]) -> None:
+    """Note every staged value of some columns that does not cast in ``misfits``, and make these columns lenient."""
+    lenient = work.expressions.lenient
+    tried = [c for c in columns if c.type not in TEXT_TYPES and c.name not in lenient]
+    _try_unlike(work, [column for column in tried if column.type in PLAIN])
+    others = [column for column in tried if column.type not in PLAIN]
+    if others and not _fit(work, others):
+        for column in others:
+            if not _fit(work, [column]):
+                _try_each(work, column)
+    work.run("ANALYZE {misfits}")
+    query = sql.SQL("SELECT DISTINCT column_name FROM {}").format(work.misfits)
+    lenient.update(name for (name,) in work.connection.execute(query))
+
+
+def _try_unlike(work: Work, columns: list[Column]) -> None:
+    """Try the values that are not like those that fit."""
+    if not columns:
+        return
+    work.run(
+        """
+        CREATE UNLOGGED TABLE {unlike} AS SELECT s._record, v.name, v.value
+        FROM {stage} s CROSS JOIN LATERAL (VALUES {columns}) v(name, value, plain)
+        WHERE v.value COLLATE "C" !~ v.plain
+        """,
+        unlike=work.unlike,
+        columns=sql.SQL(", ").join(
+            call(
+                "({}, {}, {})", sql.Literal(c.name), work.expressions.text(c.name), sql.Literal(PLAIN[c.type])
+            )
+            for c in columns
+        ),
+    )
+    for kind in sorted({column.type for column in columns}):
+        work.run(
+            """
+            INSERT INTO {misfits} SELECT x._record, x.name, x.fault
+            FROM (SELECT u._record, u.name, ingest.cast_fault(u.value, NULL::{kind}) AS fault FROM {unlike} u
+                  WHERE u.name = ANY ({names})) x
+            WHERE x.fault IS NOT NULL
+            """,
+            unlike=work.unlike,
+            kind=sql.SQL(kind),
+            names=sql.Literal([column.name for column in columns if column.type == kind]),
+        )
+    work.run("DROP TABLE {unlike}", unlike=work.unlike)
+
+
+def _fit(work: Work, columns: list[Column]) -> bool:
+    counts = sql.SQL(", ").join(call("count({})", work.expressions.typed(column)) for column in columns)
+    return work.attempt("SELECT {counts} FROM {stage} s", counts=counts) is not None
+
+
+def _try_each(work: Work, column: Column) -> None:
+    work.run(
+        """
+        INSERT INTO {misfits} SELECT x._record, {name}, x.fault
+        FROM (SELECT s._record, {fault} AS fault FROM {stage} s WHERE {text} IS NOT NULL) x
+        WHERE x.fault IS NOT NULL
+        """,
+        name=sql.Literal(column.name),
+        text=work.expressions.text(column.name),
+        fault=work.expressions.fault(column),
+    )
