@@ -37,6 +37,8 @@ def classify(work: Work) -> None:
         _mark_duplicates(work, work.compared)
         _settle(work)
         _finish_rows(work, columns)
+        # The merge looks up the few that change, whatever the planner guesses how many these are.
+        work.run("CREATE INDEX ON {finished} (_record)")
     work.run("ANALYZE {fates}")
     work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
@@ -251,7 +253,7 @@ def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
         for c in work.expressions.in_file
         if c.name == name
     ]
-    work.run(
+    work.run_whole(
         """
         WITH several AS MATERIALIZED (
             SELECT id FROM {table} WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1
@@ -268,7 +270,7 @@ def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
 
 def _note_bad_keys(work: Work) -> None:
     """Give the records that have no usable key their reason, and quarantine them."""
-    work.run(
+    work.run_whole(
         """
         INSERT INTO {faults}
         SELECT f._record,

@@ -52,9 +52,10 @@ def load_quarantined(
 
     In the stage they are numbered by their quarantine row, which knows file and record.
     """
-    work = _begin(connection, catalog, quarantine.columns(connection, catalog.table.name), import_id)
+    header = quarantine.unseal(connection, catalog.table.name, met_by=met_by)
+    work = _begin(connection, catalog, header, import_id)
     work.again = True
-    quarantine.stage_again(work, met_by=met_by)
+    quarantine.stage_again(work)
     _process(work, progress)
     quarantine.resolve(work, whole_file=False)
     return _finish(work)

@@ -90,7 +90,7 @@ def _update(work: Work, values: list[tuple[str, sql.Composable]]) -> None:
 
 def _insert(work: Work, values: list[tuple[str, sql.Composable]]) -> None:
     """Insert the new rows. Where most are new, leaving out the others is cheaper than a join with those that are."""
-    work.run(
+    work.run_whole(
         "INSERT INTO {target} ({columns}) SELECT {values} FROM {finished} s "
         "WHERE NOT EXISTS (SELECT FROM {fates} f WHERE f._record = s._record AND f._outcome <> 'insert')",
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in values),

@@ -1,8 +1,8 @@
 """Finds the values that do not fit their column, so that all others can be cast plainly and on every core.
 
 Only PostgreSQL knows what fits a type, and before version 16 it tells by an error, which costs a subtransaction for each
-value, on one core. So the values are looked at first, on every core: what is like nearly all that fit (``PLAIN``) does.
-Only the others are tried one by one.
+value, on one core. So the values of a column that has misfits are looked at first, on every core: what is like nearly all
+that fit (``PLAIN``) does. Only the others are tried one by one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLAIN = {
     "date": f"^{_DAY}$",
     "timestamp with time zone": (
         rf"^{_DAY}[T ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{{1,6}})?"
-        "(Z|[+-](0[0-9]|1[0-2])(:?[0-5][0-9])?)?$"
+        "(Z| UTC|[+-](0[0-9]|1[0-2])(:?[0-5][0-9])?)?$"
     ),
     "text[]": rf"^\[\]$|{PLAIN_ARRAY}",
 }
@@ -34,16 +34,22 @@ PLAIN = {
 def find(work: Work, columns: list[Column]) -> None:
     """Note every staged value of some columns that does not cast in ``misfits``, and make these columns lenient."""
     lenient = work.expressions.lenient
-    tried = [c for c in columns if c.type not in TEXT_TYPES and c.name not in lenient]
-    _try_unlike(work, [column for column in tried if column.type in PLAIN])
-    others = [column for column in tried if column.type not in PLAIN]
-    if others and not _fit(work, others):
-        for column in others:
-            if not _fit(work, [column]):
-                _try_each(work, column)
+    misfitting = [
+        c for c in columns if c.type not in TEXT_TYPES and c.name not in lenient and not _fit(work, c)
+    ]
+    _try_unlike(work, [column for column in misfitting if column.type in PLAIN])
+    for column in misfitting:
+        if column.type not in PLAIN:
+            _try_each(work, column)
     work.run("ANALYZE {misfits}")
     query = sql.SQL("SELECT DISTINCT column_name FROM {}").format(work.misfits)
     lenient.update(name for (name,) in work.connection.execute(query))
+
+
+def _fit(work: Work, column: Column) -> bool:
+    """Whether all values of a column cast. Fails on the first that does not, and else costs one look at each."""
+    typed = work.expressions.typed(column)
+    return work.attempt("SELECT count({typed}) FROM {stage} s", typed=typed) is not None
 
 
 def _try_unlike(work: Work, columns: list[Column]) -> None:
@@ -79,12 +85,8 @@ def _try_unlike(work: Work, columns: list[Column]) -> None:
     work.run("DROP TABLE {unlike}", unlike=work.unlike)
 
 
-def _fit(work: Work, columns: list[Column]) -> bool:
-    counts = sql.SQL(", ").join(call("count({})", work.expressions.typed(column)) for column in columns)
-    return work.attempt("SELECT {counts} FROM {stage} s", counts=counts) is not None
-
-
 def _try_each(work: Work, column: Column) -> None:
+    """Try every value."""
     work.run(
         """
         INSERT INTO {misfits} SELECT x._record, {name}, x.fault

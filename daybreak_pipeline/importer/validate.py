@@ -48,6 +48,8 @@ def validate(work: Work) -> set[str]:
                     dangling.add(key.column)
                     break
                 _refuse(work)
+    if work.count(work.faults):
+        work.run("ANALYZE {fates}")
     return dangling
 
 
@@ -75,7 +77,7 @@ def _types(work: Work) -> None:
     if not lenient:
         return
     json = [column for column in lenient if column.type == "jsonb"]
-    work.run(
+    work.run_whole(
         """
         INSERT INTO {faults} SELECT m.record, 'invalid_value', m.column_name, m.fault
         FROM {misfits} m JOIN {fates} f ON f._record = m.record
@@ -84,7 +86,7 @@ def _types(work: Work) -> None:
         json=sql.Literal([column.name for column in json]),
     )
     for column in json:
-        work.run(
+        work.run_whole(
             """
             INSERT INTO {issues} SELECT m.record, m.column_name, 'invalid_json', {text}
             FROM {misfits} m JOIN {fates} f ON f._record = m.record JOIN {stage} s ON s._record = m.record
@@ -155,7 +157,7 @@ def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
     """Note a fault for each column in which a condition holds, of the records that ``fates`` has flagged."""
     if not columns:
         return
-    work.run(
+    work.run_whole(
         """
         INSERT INTO {faults} SELECT s._record, {code}, v.name, v.detail
         FROM {fates} f JOIN {stage} s ON s._record = f._record CROSS JOIN LATERAL (VALUES {columns}) v(name, detail, bad)

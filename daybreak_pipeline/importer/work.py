@@ -138,6 +138,19 @@ class Work:
         """Run one statement; the working tables are at hand by name. Returns how many rows it touched."""
         return self.connection.execute(self._composed(template, parts), parameters).rowcount
 
+    def run_whole(
+        self, template: str, parameters: Mapping[str, Any] | None = None, /, **parts: sql.Composable
+    ) -> int:
+        """Run one statement that joins working tables, and join them whole.
+
+        They have no indexes, and the planner's guess how few records are refused may be old: a nested loop would take
+        records times records.
+        """
+        self.connection.execute("SET LOCAL enable_nestloop = off")
+        touched = self.run(template, parameters, **parts)
+        self.connection.execute("SET LOCAL enable_nestloop = DEFAULT")
+        return touched
+
     def attempt(self, template: str, **parts: sql.Composable) -> int | None:
         """Run one statement of casts; None, and nothing done, where a value does not fit its type."""
         query = self._composed(template, parts).as_string(self.connection)

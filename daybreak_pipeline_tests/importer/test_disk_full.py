@@ -103,7 +103,7 @@ def on_small_disk(
             administrator.execute("DROP TABLESPACE small_disk")
 
 
-@pytest.mark.parametrize(("megabytes", "full_in"), [(DISK, "stage"), (DISK // 2, "merge")])
+@pytest.mark.parametrize(("megabytes", "full_in"), [(DISK, "stage"), (DISK // 2, "classify")])
 def test_a_full_disk_fails_the_import_in_one_line_and_the_next_one_with_room_repairs(
     tmp_path: Path, on_small_disk: DatabaseSettings, disk: Disk, megabytes: int, full_in: str
 ) -> None:

@@ -183,7 +183,7 @@ def _write_many(directory: Path, settings: DatabaseSettings) -> None:
                 record(
                     "patients_and_guardians",
                     f"number {number}",
-                    **{**PERSON, "address": json.dumps({"city": "Kanarie" * 100})},
+                    **{**PERSON, "address": json.dumps({"city": "Kanarie" * 100}), "supervisor_id": ""},
                 )
                 for number in range(MANY)
             ),
@@ -218,10 +218,10 @@ def _edit(scene: Scene) -> None:
 
 def _interrupt(scene: Scene, many: Path) -> None:
     """Kill an import's server process when it has staged its records; the server recovers."""
-    waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'patients_and_guardians'::regclass"
+    waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'clinicians'::regclass"
     with suppress(psycopg.OperationalError), _sessions(scene.settings) as (blocker, watcher):
-        # Nobody can write: the import gets as far as its merge.
-        blocker.execute("LOCK TABLE patients_and_guardians IN SHARE MODE")
+        # Nobody can read: the import gets as far as its look at references, and then it has all its working tables.
+        blocker.execute("LOCK TABLE clinicians IN ACCESS EXCLUSIVE MODE")
         with subprocess.Popen(
             [DAYBREAK, "import", "--data-dir", many, "--only", "patients_and_guardians"],
             env=_environment(scene.home),
