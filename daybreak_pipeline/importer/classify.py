@@ -37,8 +37,8 @@ def classify(work: Work) -> None:
         _mark_duplicates(work, work.compared)
         _settle(work)
         _finish_rows(work, columns)
-        # The merge looks up the few that change, whatever the planner guesses how many these are.
-        work.run("CREATE INDEX ON {finished} (_record)")
+        # Rules and merge look up records, in case the planner takes many for one.
+        work.run("CREATE INDEX ON {finished} (_record); CREATE INDEX ON {fates} (id)")
     work.run("ANALYZE {fates}")
     work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
