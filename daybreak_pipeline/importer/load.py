@@ -1,4 +1,4 @@
-"""Takes staged records to their fate: classify -> validate -> merge -> quarantine, and counts them.
+"""Takes staged records to their fate: classify -> validate -> quarantine -> merge, and counts them.
 
 The same way for records of a file and for those that wait in quarantine. Runs inside the transaction that
 ``run`` opened; which records, and what the ledger says of it, is decided there.

@@ -275,6 +275,12 @@ def _describe(error: psycopg.Error) -> str:
             "the server's disk is full; nothing was changed. Make room, since an import needs about four times the "
             "size of its file (unpacked) while it runs, and run it again"
         )
+    if isinstance(error, psycopg.errors.ProgramLimitExceeded):
+        name = diagnosis.constraint_name or ""
+        return (
+            f"a value is too large for an index{name and ' (' + name + ')'}; nothing was changed. "
+            "Index a part of the column's text or its hash instead, and run it again"
+        )
     parts = [f"the server reports {type(error).__name__} ({diagnosis.sqlstate})"]
     if diagnosis.constraint_name:
         parts.append(f"constraint {diagnosis.constraint_name}")

@@ -11,6 +11,7 @@ import pytest
 
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.importer import bare, catalog
+from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.exports import Export, record
 
@@ -113,3 +114,17 @@ def test_an_index_of_short_texts_sets_no_limit(export: Export) -> None:
     assert not catalog.read(export.connection, "clinician_credentialed_insurances").index_limits
     export.connection.execute("CREATE INDEX ON referrals USING hash (concerns)")
     assert set(catalog.read(export.connection, "referrals").index_limits) == {"system_labels"}
+
+
+@pytest.mark.parametrize("rows_before", [False, True])
+@pytest.mark.parametrize(("length", "name"), [(5_000, r" \(added\)"), (20_000, "")])
+def test_a_value_too_large_for_an_index_that_somebody_has_added_is_told(
+    export: Export, length: int, name: str, *, rows_before: bool
+) -> None:
+    export.connection.execute("CREATE INDEX added ON questionnaires ((question_answers::text))")
+    if rows_before:
+        export.load("questionnaires", record("questionnaires", "there"))
+    large = record("questionnaires", "large", question_answers=json.dumps({"text": text(length)}))
+    with pytest.raises(ImportFailedError, match=f"too large for an index{name}; nothing was changed"):
+        export.load("questionnaires", large)
+    assert len(export.rows("questionnaires", "id")) == rows_before
