@@ -99,11 +99,6 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
         for column in columns
         if column.name not in stored or column.name in work.expressions.derived
     }
-    unsettled = call(
-        "JOIN {} c ON c._record = s._record WHERE c._outcome = ANY ({})",
-        work.compared,
-        sql.Literal(list(UNSETTLED)),
-    )
     _attempt(
         work,
         work.expressions.in_file,
@@ -125,7 +120,7 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
                     ),
                 ]
             ),
-            unsettled=sql.SQL("") if work.into_empty else unsettled,
+            unsettled=sql.SQL("") if work.into_empty else _unsettled(work),
         ),
     )
     work.run(
@@ -191,14 +186,22 @@ def _settle(work: Work) -> None:
     if (work.stage.records - sum(work.settled.values())) * _THIN < work.stage.records:
         work.run(
             """
-            CREATE UNLOGGED TABLE {thinned} AS
-            SELECT s.* FROM {stage} s JOIN {compared} c ON c._record = s._record WHERE c._outcome = ANY ({unsettled});
+            CREATE UNLOGGED TABLE {thinned} AS SELECT s.* FROM {stage} s {unsettled};
             DROP TABLE {stage}
             """,
             thinned=work.thinned,
-            unsettled=sql.Literal(list(UNSETTLED)),
+            unsettled=_unsettled(work),
         )
         work.stage.table = work.thinned
+
+
+def _unsettled(work: Work) -> sql.Composable:
+    """Return what reduces the staged records ``s`` to those that ``compared``, then ``c``, leaves open."""
+    return call(
+        "JOIN {} c ON c._record = s._record WHERE c._outcome = ANY ({})",
+        work.compared,
+        sql.Literal(list(UNSETTLED)),
+    )
 
 
 def _attempt(work: Work, columns: list[Column], create: Callable[[], int | None]) -> None:

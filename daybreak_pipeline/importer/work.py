@@ -143,8 +143,8 @@ class Work:
     ) -> int:
         """Run one statement that joins working tables, and join them whole.
 
-        They have no indexes, and the planner's guess how few records are refused may be old: a nested loop would take
-        records times records.
+        Most have no index, and the planner's guess how few records are refused may be old: a nested loop would then
+        take records times records.
         """
         self.connection.execute("SET LOCAL enable_nestloop = off")
         touched = self.run(template, parameters, **parts)

@@ -80,12 +80,8 @@ class Bench:
         for table in tables:
             self.connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.Identifier(table)))
             self.connection.execute("DELETE FROM ingest.imports WHERE table_name = %s", [table])
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until the disk has all that was written, so that what is measured next does not wait for it."""
         self.connection.execute("CHECKPOINT")
-        os.sync()
+        os.sync()  # what is measured next does not wait for the disk to have what was written before
 
 
 def generate(directory: Path, records: int, tables: Sequence[str]) -> None:

@@ -20,7 +20,10 @@ from daybreak_pipeline_tests.benchmarks.cases import KEY, Bench, Case, Take, gen
 
 STEPS = (0.1, 1, 10)
 DISK_FOR_A_RECORD = {"questionnaires": 2900, "referrals": 4600}
-"""Bytes at the worst moment, measured: file, staging, finished rows, WAL, the table and those it refers to."""
+"""Bytes at the worst moment at most: file, staging, finished rows, WAL, the table and those it refers to.
+
+Measured when staging lasted to the import's end; now it is given back before the table is filled.
+"""
 
 # ru_maxrss would also count the process that this one was started from: an exec hands its peak on.
 _PROGRAM = """
