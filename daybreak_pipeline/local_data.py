@@ -135,6 +135,9 @@ def write_configuration(data: Path, account: Account, port: int, sockets: Path) 
         "max_connections = 100",
         f"shared_buffers = {_shared_buffers()}MB",
         "huge_pages = off",  # a container that may not use them is killed for trying
+        # Who runs a statement works on it too. More processes than cores take turns: an import is a tenth slower.
+        f"max_parallel_workers_per_gather = {_helpers()}",
+        f"max_parallel_maintenance_workers = {_helpers()}",
         "wal_level = replica",
         "max_wal_size = 4GB",
         # An import writes hundreds of megabytes of log: the WAL writer takes them from its hands, on another core.
@@ -177,6 +180,12 @@ def _shared_buffers() -> int:
         with contextlib.suppress(OSError, ValueError):  # "max" is no number
             memory = min(memory, int(Path(limit).read_text(encoding="ascii")))
     return max(128, min(2048, memory // 8 // MEGABYTE))
+
+
+def _helpers() -> int:
+    """Return how many processes may help with a statement: one for each core but the first, four at most."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform.startswith("linux") else os.cpu_count() or 1
+    return min(4, cores - 1)
 
 
 def _little_shared_memory() -> bool:

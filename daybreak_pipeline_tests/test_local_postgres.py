@@ -207,6 +207,7 @@ def test_the_first_start_makes_a_private_server_with_both_databases(new_home: Pa
             "synchronous_commit": "on",
             "wal_level": "replica",
             "max_wal_size": "4GB",
+            "max_parallel_workers_per_gather": str(min(4, len(os.sched_getaffinity(0)) - 1)),
             "max_connections": "100",
             "TimeZone": "UTC",
             "log_timezone": "UTC",

@@ -24,6 +24,8 @@ FEWEST_RECORDS = 20_000
 """Below that keeping the indexes up is as fast, and the catalog stays as it is."""
 
 _LOCK_TIMEOUT = "5s"
+_SORTED_FROM = 500_000
+"""References to so many rows are checked by sorting both sides: a hash table of them is in no processor's cache."""
 
 # Foreign keys that point at the table can only be dropped, and its primary key with them, where the tables that
 # have them are empty too: otherwise all their rows would be validated again.
@@ -36,13 +38,14 @@ _PARTS = """
         WHERE c.conrelid = %(table)s::regclass AND c.contype IN ('f', 'u', 'p')
     )
     SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(c.oid),
-           obj_description(c.oid, 'pg_constraint'), CASE c.contype WHEN 'p' THEN 1 WHEN 'u' THEN 2 ELSE 4 END AS place
+           obj_description(c.oid, 'pg_constraint'), CASE c.contype WHEN 'p' THEN 1 WHEN 'u' THEN 2 ELSE 4 END AS place,
+           coalesce((SELECT p.reltuples FROM pg_class p WHERE p.oid = c.confrelid), 0) AS parent_rows
     FROM pg_constraint c
     WHERE c.oid IN (SELECT oid FROM own WHERE contype IN ('f', 'u') OR %(with_key)s)
        OR (%(with_key)s AND c.oid IN (SELECT oid FROM incoming))
     UNION ALL
     SELECT 'index', i.indexrelid::regclass::text, x.relname, pg_get_indexdef(i.indexrelid),
-           obj_description(i.indexrelid, 'pg_class'), 3
+           obj_description(i.indexrelid, 'pg_class'), 3, 0
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
     WHERE i.indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM own WHERE own.conindid = i.indexrelid)
     UNION ALL
@@ -51,7 +54,7 @@ _PARTS = """
     SELECT 'trigger', t.tgrelid::regclass::text, t.tgname,
            pg_get_triggerdef(t.oid) || CASE t.tgenabled WHEN 'A'
                THEN format('; ALTER TABLE %%s ENABLE ALWAYS TRIGGER %%I', t.tgrelid::regclass, t.tgname) ELSE '' END,
-           obj_description(t.oid, 'pg_trigger'), 5
+           obj_description(t.oid, 'pg_trigger'), 5, 0
     FROM pg_trigger t
     WHERE t.tgrelid = %(table)s::regclass AND t.tgenabled IN ('A', 'O') AND t.tgnewtable IS NOT NULL
       AND t.tgoldtable IS NULL AND t.tgfoid = to_regproc('audit.record_change')
@@ -63,7 +66,8 @@ _PARTS = """
 class _Part:
     """A constraint, index or audit trigger, as the catalog defines it.
 
-    ``place`` orders building: keys, indexes, references, triggers.
+    ``place`` orders building: keys, indexes, references, triggers. ``parent_rows`` is how many rows the planner takes
+    the table for that a reference points at.
     """
 
     kind: str
@@ -72,6 +76,7 @@ class _Part:
     definition: str
     comment: str | None
     place: int
+    parent_rows: float
 
     def drop(self) -> sql.Composed:
         if self.kind == "index":
@@ -111,10 +116,16 @@ def loaded(connection: Connection, table: sql.Identifier, *, records: int) -> It
     """
     parts = _strip(connection, table) if records >= FEWEST_RECORDS else []
     yield
+    # A reference is checked by a join of both tables, whole. What the planner knows of this one is of rows that are
+    # gone, and has made it fetch ten million by an index.
+    connection.execute("SET LOCAL enable_bitmapscan = off")
     for part in sorted(parts, key=lambda part: (part.place, part.owner, part.name)):
+        hashed = sql.Literal(part.parent_rows < _SORTED_FROM)
+        connection.execute(sql.SQL("SET LOCAL enable_hashjoin = {}").format(hashed))
         connection.execute(part.build())
         if part.comment:
             connection.execute(part.describe())
+    connection.execute("SET LOCAL enable_bitmapscan = DEFAULT; SET LOCAL enable_hashjoin = DEFAULT")
 
 
 def _strip(connection: Connection, table: sql.Identifier) -> list[_Part]:

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import misfits, rows
-from daybreak_pipeline.importer.catalog import Column
+from daybreak_pipeline.importer.catalog import Check, Column
 from daybreak_pipeline.importer.expressions import call
 from daybreak_pipeline.importer.work import BAD_KEYS, UNSETTLED, Work
 
@@ -35,11 +35,12 @@ def classify(work: Work) -> None:
     else:
         _compare(work)
         _mark_duplicates(work, work.compared)
+        work.analyze(work.compared)
         _settle(work)
         _finish_rows(work, columns)
         # Rules and merge look up records, in case the planner takes many for one.
         work.run("CREATE INDEX ON {finished} (_record); CREATE INDEX ON {fates} (id)")
-    work.run("ANALYZE {fates}")
+    work.analyze(work.fates)
     work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
         _note_bad_keys(work)
@@ -82,6 +83,17 @@ def too_long_to_index(work: Work, column: Column) -> sql.Composable:
     return call("octet_length({}) > {}", work.expressions.text(column.name), limit)
 
 
+def checks(work: Work) -> list[Check]:
+    """Return the CHECKs of whose columns the file has a value."""
+    in_file = {column.name for column in work.expressions.in_file}
+    return [check for check in work.catalog.checks if in_file.issuperset(check.columns)]
+
+
+def broken(check: Check) -> sql.Composable:
+    """Return the condition that a row of ``fates`` breaks a CHECK."""
+    return call("({}) IS FALSE", sql.SQL(check.expression))
+
+
 def _any(conditions: list[sql.Composable]) -> sql.Composable:
     return call("coalesce({}, false)", sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("false")
 
@@ -112,7 +124,11 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
             long=_long(work),
             values=sql.SQL(", ").join(
                 [
-                    *(call("{} AS {}", v.made, sql.Identifier(v.name)) for v in rows.values(work)),
+                    *(
+                        call("{} AS {}", value.made, sql.Identifier(value.name))
+                        for value in rows.values(work)
+                        if not value.given
+                    ),
                     *(
                         call("{} AS {}", work.expressions.typed(column), beside[column.name])
                         for column in columns
@@ -126,11 +142,14 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
     work.run(
         """
         CREATE UNLOGGED TABLE {fates} AS
-        SELECT s._record, s._lacks, s._long, {typed},
-               CASE WHEN s._found IS NOT NULL THEN s._found WHEN s.id IS NULL THEN 'invalid_key'
-                    WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END AS _outcome
-        FROM {finished} s
+        SELECT f.*, {breaks} AS _breaks FROM (
+            SELECT s._record, s._lacks, s._long, {typed},
+                   CASE WHEN s._found IS NOT NULL THEN s._found WHEN s.id IS NULL THEN 'invalid_key'
+                        WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END AS _outcome
+            FROM {finished} s
+        ) f
         """,
+        breaks=_any([broken(check) for check in checks(work)]),
         typed=sql.SQL(", ").join(
             call("s.{} AS {name}", beside.get(c.name, sql.Identifier(c.name)), name=sql.Identifier(c.name))
             for c in columns
@@ -249,7 +268,7 @@ def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
     unique = work.connection.execute("SELECT ingest.is_unique(%s::text::regclass, 'id')", [name]).fetchone()
     if unique == (True,):
         return
-    work.run("ANALYZE {table}", table=table)
+    work.analyze(table)
     age = [
         call("ingest.try_cast({}, NULL::{}) DESC NULLS LAST", work.expressions.text(c.name), sql.SQL(c.type))
         for name in _ORDERED_BY

@@ -71,8 +71,7 @@ def next_id(connection: Connection) -> int:
 
 
 def count(work: Work) -> Accounting:
-    """Count the fates of the staged records. ``read`` is what the server said it staged, the rest is counted anew."""
-    work.summarize()
+    """Count the fates of the staged records. ``read`` is what the server said it staged."""
     outcomes = work.summary
     return Accounting(
         read=work.stage.records,

@@ -41,7 +41,7 @@ def find(work: Work, columns: list[Column]) -> None:
     for column in misfitting:
         if column.type not in PLAIN:
             _try_each(work, column)
-    work.run("ANALYZE {misfits}")
+    work.analyze(work.misfits)
     query = sql.SQL("SELECT DISTINCT column_name FROM {}").format(work.misfits)
     lenient.update(name for (name,) in work.connection.execute(query))
 

@@ -18,11 +18,16 @@ from daybreak_pipeline.importer.work import Work
 
 @dataclass(frozen=True)
 class Value:
-    """One column to write. ``column`` is None where it is the importer's own and no source can fill it."""
+    """One column to write.
+
+    ``column`` is None where it is the importer's own and no source can fill it. What is ``given`` costs nothing to make
+    and is not kept beside the record.
+    """
 
     name: str
     made: sql.Composable
     column: Column | None = None
+    given: bool = False
 
 
 def values(work: Work) -> list[Value]:
@@ -53,20 +58,20 @@ def values(work: Work) -> list[Value]:
     return [
         *result,
         Value("_source_hash", expressions.content_hash()),
-        Value("_import_id", call("{}::bigint", sql.Literal(work.import_id))),
-        Value("_record_number", sql.SQL("s._record")),
+        Value("_import_id", call("{}::bigint", sql.Literal(work.import_id)), given=True),
+        Value("_record_number", sql.SQL("s._record"), given=True),
     ]
 
 
-def stored(work: Work, value: Value, made: sql.Composable, dangling: set[str]) -> sql.Composable:
-    """Return what is stored of a value that has been made.
+def stored(work: Work, value: Value, dangling: set[str]) -> sql.Composable:
+    """Return what is stored of a value, of a row of ``finished`` with the alias ``s``.
 
     Args:
         work: the import, validated.
         value: the column.
-        made: its value, in ``finished`` with the alias ``s``.
         dangling: the references of which some lead nowhere.
     """
+    made = value.made if value.given else sql.Identifier("s", value.name)
     column = value.column
     if column is None:
         return made

@@ -9,10 +9,11 @@ import csv
 import gzip
 import hashlib
 import io
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,8 @@ from daybreak_pipeline.tables import TABLES, Table
 CSV_SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 BLOCK = 1 << 20
+_LARGE = 1 << 30
+"""A file of so many bytes is not left in the system's cache once it was read."""
 DAMAGE = (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError)
 """What reading a file raises that is not what its name says, or is cut off."""
 UNNAMED = "unnamed"
@@ -207,6 +210,18 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     else:
         with path.open("rb") as file:
             yield file
+
+
+def let_go(path: Path) -> None:
+    """Let a large file, which was read, go from the system's cache: a server on this machine needs the room.
+
+    It writes four times as much, and every page of it would have to wait for one of the file to be given up.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with suppress(OSError), path.open("rb") as file:  # a courtesy: what was to be read of the file was read
+        if os.fstat(file.fileno()).st_size >= _LARGE:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _csv_header(path: Path) -> list[str]:

@@ -29,6 +29,7 @@ from daybreak_pipeline.importer.sources import (
     Source,
     delimiter_of,
     encoding_of,
+    let_go,
     opened,
     read_header,
     suffix_of,
@@ -100,6 +101,7 @@ def fill(connection: Connection, stage: Stage, source: Source, progress: Progres
                 progress("stage", staged)
         except DAMAGE as error:
             raise unreadable(part, error) from None
+        let_go(part)
 
 
 def _next_record(connection: Connection, stage: Stage) -> int:

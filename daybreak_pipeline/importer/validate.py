@@ -13,6 +13,8 @@ from psycopg import sql
 
 from daybreak_pipeline.importer.catalog import Column, ForeignKey
 from daybreak_pipeline.importer.classify import (
+    broken,
+    checks,
     indexed_columns,
     limited_columns,
     required_columns,
@@ -34,7 +36,8 @@ def validate(work: Work) -> set[str]:
         _lengths(work)
     if work.lacking:
         _required(work)
-    _checks(work)
+    if work.breaking:
+        _checks(work)
     dangling = _missing(work, [key for key in _keys(work) if not _self(work, key)])
     _refuse(work)
     for columns in work.catalog.unique_keys:
@@ -49,7 +52,8 @@ def validate(work: Work) -> set[str]:
                     break
                 _refuse(work)
     if work.count(work.faults):
-        work.run("ANALYZE {fates}")
+        work.analyze(work.fates)
+        work.summarize()
     return dangling
 
 
@@ -173,18 +177,16 @@ def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
 
 def _checks(work: Work) -> None:
     """Rule 6: a CHECK that refuses the value. The expression is the database's own."""
-    in_file = {column.name for column in work.expressions.in_file}
-    for check in work.catalog.checks:
-        if set(check.columns) <= in_file:
-            work.run(
-                """
-                INSERT INTO {faults} SELECT _record, 'invalid_enum', {name}, {detail} FROM {fates}
-                WHERE _outcome IN ('insert', 'update') AND ({expression}) IS FALSE
-                """,
-                name=sql.Literal(check.columns[0]),
-                detail=sql.Literal(f"{check.name}: {check.expression}"),
-                expression=sql.SQL(check.expression),
-            )
+    for check in checks(work):
+        work.run(
+            """
+            INSERT INTO {faults} SELECT _record, 'invalid_enum', {name}, {detail} FROM {fates}
+            WHERE _outcome IN ('insert', 'update') AND {broken}
+            """,
+            name=sql.Literal(check.columns[0]),
+            detail=sql.Literal(f"{check.name}: {check.expression}"),
+            broken=broken(check),
+        )
 
 
 def _keys(work: Work) -> list[ForeignKey]:

@@ -30,7 +30,7 @@ class Work:
 
     ``into_empty`` tells that the table has no row: then nothing has to be compared with it. ``again``
     that the records come from quarantine. ``settled`` counts the records that have no row in ``fates``, and
-    ``summary`` all of them.
+    ``summary`` all of them by their fate.
     """
 
     connection: Connection
@@ -44,16 +44,16 @@ class Work:
     summary: dict[str, int] = field(default_factory=dict)
     lacking: bool = False
     too_long: bool = False
+    breaking: bool = False
 
     def summarize(self) -> None:
-        """Count the fates, and note whether any record lacks a required value or has one that is too long."""
+        """Count the fates, and note whether any record lacks a value, has one that is too long, or breaks a CHECK."""
         query = sql.SQL(
-            "SELECT _outcome, count(*), bool_or(_lacks), bool_or(_long) FROM {} GROUP BY 1"
+            "SELECT _outcome, count(*), bool_or(_lacks), bool_or(_long), bool_or(_breaks) FROM {} GROUP BY 1"
         ).format(self.fates)
         rows = self.connection.execute(query).fetchall()
-        self.summary = self.settled | {outcome: number for outcome, number, _, _ in rows}
-        self.lacking = any(lacks for _, _, lacks, _ in rows)
-        self.too_long = any(long for _, _, _, long in rows)
+        self.summary = self.settled | {outcome: number for outcome, number, *_ in rows}
+        self.lacking, self.too_long, self.breaking = (any(row[at] for row in rows) for at in (2, 3, 4))
 
     @property
     def target(self) -> sql.Identifier:
@@ -156,6 +156,12 @@ class Work:
         query = self._composed(template, parts).as_string(self.connection)
         row = self.connection.execute("SELECT ingest.attempt(%s)", [query]).fetchone()
         return None if row is None or row[0] is None else int(row[0])
+
+    def analyze(self, table: sql.Identifier) -> None:
+        """Let the planner know a working table: roughly, which takes a tenth of the time and is all that it needs."""
+        self.connection.execute("SET LOCAL default_statistics_target = 10")
+        self.run("ANALYZE {table}", table=table)
+        self.connection.execute("SET LOCAL default_statistics_target = DEFAULT")
 
     def count(self, table: sql.Composable) -> int:
         """Count the rows of a table."""

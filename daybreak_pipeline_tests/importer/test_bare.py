@@ -8,7 +8,7 @@ from psycopg import sql
 
 from daybreak_pipeline.importer import bare
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.exports import Export, record
+from daybreak_pipeline_tests.exports import Export, record, uuid
 
 _SCHEMA = """
     SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint')
@@ -141,6 +141,23 @@ def test_a_table_that_somebody_holds_is_loaded_as_it_is(
         assert "public.idx_questionnaires_subject" not in built(export)
         timeout = export.connection.execute("SHOW lock_timeout").fetchone()
         assert timeout == ("0",)
+
+
+@pytest.mark.parametrize("least", [0, 1])
+def test_references_are_checked_by_sorting_or_hashing_and_then_the_planner_chooses_again(
+    export: Export, monkeypatch: pytest.MonkeyPatch, least: int
+) -> None:
+    monkeypatch.setattr(bare, "_SORTED_FROM", least)
+    export.add_parents()
+    orphan = record("referral_members", "orphan", referral_id=uuid("nobody"))
+    settings = "SELECT name, setting FROM pg_settings WHERE name LIKE 'enable_%'"
+    before = export.connection.execute(settings).fetchall()
+    done = export.load("referral_members", record("referral_members"), orphan)
+    assert done == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
+    with export.connection.transaction():
+        with bare.loaded(export.connection, sql.Identifier("public", "documents"), records=1):
+            pass
+        assert export.connection.execute(settings).fetchall() == before
 
 
 @pytest.mark.parametrize("column", ["services", "end_date", "terms"])
