@@ -6,7 +6,6 @@ from uuid import UUID
 
 import pytest
 
-from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline.tables import MARKET_ID, TABLES
 from daybreak_pipeline_tests.exports import NOON, SMALLEST, Export, record, uuid
 
@@ -667,20 +666,3 @@ def test_nothing_of_an_import_is_left_but_its_results(export: Export) -> None:
     before = export.connection.execute(relations).fetchall()
     export.load("documents", record("documents"), record("documents", "bad", label=None))
     assert export.connection.execute(relations).fetchall() == before
-
-
-def test_a_row_that_somebody_s_trigger_keeps_out_fails_the_import(export: Export) -> None:
-    export.connection.execute(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
-        "CREATE TRIGGER refuse BEFORE INSERT ON documents FOR EACH ROW WHEN (new.label = 'b') EXECUTE FUNCTION refuse()"
-    )
-    export.connection.commit()
-    records = [record("documents", label, label=label) for label in "abc"]
-    with pytest.raises(
-        ImportFailedError, match=r"documents: of 3 new rows the table took 2; nothing was changed\. A tri"
-    ):
-        export.load("documents", *records)
-    assert export.rows("documents", "label") == []
-    export.connection.execute("DROP TRIGGER refuse ON documents")
-    export.connection.commit()
-    assert export.load("documents")["inserted"] == 3
