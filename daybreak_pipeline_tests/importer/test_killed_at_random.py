@@ -103,7 +103,7 @@ def test_the_importer_killed_at_fifty_random_moments(export: Export, migrated: D
     begun = time.monotonic()
     export.load("documents")
     export.connection.commit()
-    longest = (time.monotonic() - begun) * 1.5
+    longest = time.monotonic() - begun
     moments = random.Random(7)  # noqa: S311 - a repeatable choice, not a secret
     before, seen = 0, set()
     for version in range(1, KILLS + 1):
@@ -116,6 +116,8 @@ def test_the_importer_killed_at_fifty_random_moments(export: Export, migrated: D
         now = _version(export.connection)
         assert now in {before, version}
         seen.add(now == version)
+        # However long an import takes beside what else the machine does, about half of the kills come after it.
+        longest *= 0.8 if now == version else 1.25
         before = now
     assert seen == {True, False}, "every kill came too early, or every one too late: the test shows nothing"
     _write(export, KILLS + 1)
