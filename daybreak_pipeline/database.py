@@ -101,6 +101,16 @@ def has_rows(connection: Connection, table: sql.Composable) -> bool:
     return bool(row and row[0])
 
 
+@contextmanager
+def local_settings(connection: Connection, **values: str | int | bool) -> Iterator[None]:
+    """Have settings of the server for the statements of the block; the transaction's others have the session's."""
+    for name, value in values.items():
+        connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    yield  # an error needs no way back: it ends the transaction, or goes back to a savepoint, and the settings with it
+    for name in values:
+        connection.execute(sql.SQL("SET LOCAL {} = DEFAULT").format(sql.Identifier(name)))
+
+
 def is_transient(error: psycopg.Error) -> bool:
     """Return whether a failed statement may succeed when it is simply tried again.
 

@@ -207,7 +207,6 @@ def test_the_first_start_makes_a_private_server_with_both_databases(new_home: Pa
             "synchronous_commit": "on",
             "wal_level": "replica",
             "max_wal_size": "4GB",
-            "max_parallel_workers_per_gather": str(min(4, len(os.sched_getaffinity(0)) - 1)),
             "max_connections": "100",
             "TimeZone": "UTC",
             "log_timezone": "UTC",
@@ -229,6 +228,18 @@ def test_the_first_start_makes_a_private_server_with_both_databases(new_home: Pa
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(settings.conninfo(password="guess"))
     assert not is_running(new_home)
+
+
+@linux
+@pytest.mark.parametrize(("cores", "helpers"), [(1, 0), (2, 1), (16, 4)])
+def test_each_core_but_the_first_helps_with_a_statement(
+    place: Path, monkeypatch: pytest.MonkeyPatch, cores: int, helpers: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    local_data.write_configuration(place, server_programs.server_account(), 1, place)
+    written = (place / "daybreak.conf").read_text()
+    assert f"max_parallel_workers_per_gather = {helpers}\n" in written
+    assert f"max_parallel_maintenance_workers = {helpers}\n" in written
 
 
 def test_the_socket_asks_for_the_password_too_and_is_private(home: Path) -> None:

@@ -24,6 +24,8 @@ FEWEST_RECORDS = 20_000
 """Below that keeping the indexes up is as fast, and the catalog stays as it is."""
 
 _LOCK_TIMEOUT = "5s"
+_REFERENCES = 4
+"""The place in ``_PARTS`` of foreign keys."""
 _SORTED_FROM = 500_000
 """References to so many rows are checked by sorting both sides: a hash table of them is in no processor's cache."""
 
@@ -94,6 +96,16 @@ class _Part:
             sql.SQL(self.owner), sql.Identifier(self.name), sql.SQL(self.definition)
         )
 
+    def planned(self) -> dict[str, bool]:
+        """Return the planner's settings for building it.
+
+        A reference is checked by a join of both tables, whole. What the planner knows of the child is of rows that are
+        gone, and has made it fetch ten million by an index.
+        """
+        if self.place != _REFERENCES:
+            return {}
+        return {"enable_bitmapscan": False, "enable_hashjoin": self.parent_rows < _SORTED_FROM}
+
     def describe(self) -> sql.Composed:
         comment = sql.Literal(self.comment)
         if self.kind == "index":
@@ -116,29 +128,22 @@ def loaded(connection: Connection, table: sql.Identifier, *, records: int) -> It
     """
     parts = _strip(connection, table) if records >= FEWEST_RECORDS else []
     yield
-    # A reference is checked by a join of both tables, whole. What the planner knows of this one is of rows that are
-    # gone, and has made it fetch ten million by an index.
-    connection.execute("SET LOCAL enable_bitmapscan = off")
     for part in sorted(parts, key=lambda part: (part.place, part.owner, part.name)):
-        hashed = sql.Literal(part.parent_rows < _SORTED_FROM)
-        connection.execute(sql.SQL("SET LOCAL enable_hashjoin = {}").format(hashed))
-        connection.execute(part.build())
+        with database.local_settings(connection, **part.planned()):
+            connection.execute(part.build())
         if part.comment:
             connection.execute(part.describe())
-    connection.execute("SET LOCAL enable_bitmapscan = DEFAULT; SET LOCAL enable_hashjoin = DEFAULT")
 
 
 def _strip(connection: Connection, table: sql.Identifier) -> list[_Part]:
     name = table.as_string(connection)
     try:
-        with connection.transaction():
-            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(_LOCK_TIMEOUT)))
+        with connection.transaction(), database.local_settings(connection, lock_timeout=_LOCK_TIMEOUT):
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
             with_key = not _rows_point_at(connection, name)
             parts = [_Part(*row) for row in connection.execute(_PARTS, {"table": name, "with_key": with_key})]
             for part in reversed(parts):
                 connection.execute(part.drop())
-            connection.execute("SET LOCAL lock_timeout = DEFAULT")
             return parts
     except psycopg.errors.LockNotAvailable:
         return []

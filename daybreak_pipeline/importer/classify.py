@@ -31,16 +31,17 @@ def classify(work: Work) -> None:
     columns = narrow_columns(work)
     if work.into_empty:
         _finish_rows(work, columns)
+        work.analyze(work.fates)
         _mark_duplicates(work, work.fates)
     else:
         _compare(work)
-        _mark_duplicates(work, work.compared)
         work.analyze(work.compared)
+        _mark_duplicates(work, work.compared)
         _settle(work)
         _finish_rows(work, columns)
         # Rules and merge look up records, in case the planner takes many for one.
         work.run("CREATE INDEX ON {finished} (_record); CREATE INDEX ON {fates} (id)")
-    work.analyze(work.fates)
+        work.analyze(work.fates)
     work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
         _note_bad_keys(work)
@@ -85,8 +86,9 @@ def too_long_to_index(work: Work, column: Column) -> sql.Composable:
 
 def checks(work: Work) -> list[Check]:
     """Return the CHECKs of whose columns the file has a value."""
-    in_file = {column.name for column in work.expressions.in_file}
-    return [check for check in work.catalog.checks if in_file.issuperset(check.columns)]
+    return [
+        check for check in work.catalog.checks if work.expressions.names_in_file.issuperset(check.columns)
+    ]
 
 
 def broken(check: Check) -> sql.Composable:
@@ -268,7 +270,6 @@ def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
     unique = work.connection.execute("SELECT ingest.is_unique(%s::text::regclass, 'id')", [name]).fetchone()
     if unique == (True,):
         return
-    work.analyze(table)
     age = [
         call("ingest.try_cast({}, NULL::{}) DESC NULLS LAST", work.expressions.text(c.name), sql.SQL(c.type))
         for name in _ORDERED_BY

@@ -51,6 +51,11 @@ class Expressions:
         return [c for c in self.catalog.columns if c.name in header and c.name not in self.constants]
 
     @cached_property
+    def names_in_file(self) -> frozenset[str]:
+        """The names of ``in_file``."""
+        return frozenset(column.name for column in self.in_file)
+
+    @cached_property
     def unknown(self) -> list[str]:
         """Columns of the file that the table does not have, without those of the transport."""
         return list(self.catalog.unknown(self.stage.header))
@@ -180,7 +185,7 @@ class Expressions:
         Columns are taken in the order of their names, so that a file with its columns rearranged holds the same
         records. Unlike an HMAC the hash can be carried over to another key without the record (ADR 0007).
         """
-        kept = {column.name for column in self.in_file} | {"op"}
+        kept = self.names_in_file | {"op"}
         if self.keeps_unknown:
             kept |= set(self.unknown)
         content = self._content(sorted(kept & set(self.stage.header)))

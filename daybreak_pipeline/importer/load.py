@@ -89,9 +89,7 @@ def _refuse_contradictions(work: Work) -> None:
 
     Such a record is malformed: nobody knows which of its values is meant. An empty repeat contradicts nothing.
     """
-    read = {column.name for column in work.expressions.in_file}
-    if "deleted_at" in work.expressions.derived:
-        read.add("op")
+    read = work.expressions.names_in_file | ({"op"} if "deleted_at" in work.expressions.derived else set())
     several = {again: first for again, first in sources.repeats(work.stage.header).items() if first in read}
     if not several:
         return

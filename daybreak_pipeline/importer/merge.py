@@ -42,7 +42,7 @@ def _park(work: Work, columns: tuple[str, ...]) -> None:
     PostgreSQL looks at a key row by row, so two rows that swap theirs would be in each other's way.
     """
     place = parking(work, columns)
-    if place is None or not set(columns) <= {c.name for c in work.expressions.in_file}:
+    if place is None or not work.expressions.names_in_file.issuperset(columns):
         return
     # Not from a row that an application has just edited: it will not be updated, and would be left without.
     work.run(
@@ -60,7 +60,7 @@ def _park(work: Work, columns: tuple[str, ...]) -> None:
 
 def _not_newer(work: Work, record: str) -> sql.Composable:
     """Return the condition that row ``t`` is not newer than its record, which an alias of ``fates`` has."""
-    if not any(column.name == "updated_at" for column in work.expressions.in_file):
+    if "updated_at" not in work.expressions.names_in_file:
         return sql.SQL("true")
     time = sql.Identifier(record, "updated_at")
     return call("({time} IS NULL OR t.updated_at <= {time})", time=time)

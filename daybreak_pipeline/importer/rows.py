@@ -34,7 +34,7 @@ def values(work: Work) -> list[Value]:
     """Return every column to write. What the file does not have keeps its default."""
     expressions = work.expressions
     catalog = work.catalog
-    in_file = {column.name for column in expressions.in_file}
+    in_file = expressions.names_in_file
     written = in_file | set(expressions.constants) | expressions.derived
     result: list[Value] = []
     for column in catalog.columns:

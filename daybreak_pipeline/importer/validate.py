@@ -190,8 +190,7 @@ def _checks(work: Work) -> None:
 
 
 def _keys(work: Work) -> list[ForeignKey]:
-    in_file = {column.name for column in work.expressions.in_file}
-    return [key for key in work.catalog.foreign_keys if key.column in in_file]
+    return [key for key in work.catalog.foreign_keys if key.column in work.expressions.names_in_file]
 
 
 def _self(work: Work, key: ForeignKey) -> bool:
@@ -258,7 +257,7 @@ def _note_missing(work: Work, key: ForeignKey) -> int:
 
 def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
     """Rule 3: another id with the same natural key, in the table or earlier in the file."""
-    if not set(columns) <= {column.name for column in work.expressions.in_file}:
+    if not work.expressions.names_in_file.issuperset(columns):
         return
     names = [sql.Identifier(name) for name in columns]
     parts = {

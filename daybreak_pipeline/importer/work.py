@@ -146,10 +146,8 @@ class Work:
         Most have no index, and the planner's guess how few records are refused may be old: a nested loop would then
         take records times records.
         """
-        self.connection.execute("SET LOCAL enable_nestloop = off")
-        touched = self.run(template, parameters, **parts)
-        self.connection.execute("SET LOCAL enable_nestloop = DEFAULT")
-        return touched
+        with database.local_settings(self.connection, enable_nestloop=False):
+            return self.run(template, parameters, **parts)
 
     def attempt(self, template: str, **parts: sql.Composable) -> int | None:
         """Run one statement of casts; None, and nothing done, where a value does not fit its type."""
@@ -159,9 +157,8 @@ class Work:
 
     def analyze(self, table: sql.Identifier) -> None:
         """Let the planner know a working table: roughly, which takes a tenth of the time and is all that it needs."""
-        self.connection.execute("SET LOCAL default_statistics_target = 10")
-        self.run("ANALYZE {table}", table=table)
-        self.connection.execute("SET LOCAL default_statistics_target = DEFAULT")
+        with database.local_settings(self.connection, default_statistics_target=10):
+            self.run("ANALYZE {table}", table=table)
 
     def count(self, table: sql.Composable) -> int:
         """Count the rows of a table."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import json
+import os
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -385,3 +387,31 @@ def test_parquet_columns_that_stand_twice_are_compared_too(export: Export) -> No
     table = pa.Table.from_arrays(columns, names=["id", "label", "label", "updated_at"])
     pq.write_table(table, export.directory / "documents.parquet")
     assert export.load("documents") == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
+
+
+@pytest.mark.parametrize(("large", "stays"), [(4 << 20, True), (1 << 20, False)])
+def test_a_large_file_leaves_the_cache_once_it_is_staged(
+    export: Export, monkeypatch: pytest.MonkeyPatch, large: int, stays: bool
+) -> None:
+    monkeypatch.setattr(sources, "_LARGE", large)
+    path = export.write_bytes(
+        "documents", PLAIN.encode() + f"{uuid('b')},{'x' * (2 << 20)},{NOON}\n".encode()
+    )
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    if _in_cache(path) is None:
+        pytest.skip("this file system does not tell what is in the cache")
+    assert _in_cache(path)
+    assert export.load("documents")["read"] == 2
+    assert _in_cache(path) is stays
+
+
+def _in_cache(path: Path) -> bool | None:
+    """Whether a file's middle can be read without its disk, None where the system does not tell."""
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(4096)], 1 << 20, os.RWF_NOWAIT) > 0
+        except BlockingIOError:
+            return False
+        except (OSError, AttributeError):
+            return None
