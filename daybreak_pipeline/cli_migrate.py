@@ -37,6 +37,8 @@ def up(to: str | None) -> None:
             newest = runner.current_revision(connection) == runner.newest_revision()
         if newest:  # the grants are written for the newest schema
             tell_applied(roles.ensure(health))
+        if to is None:
+            runner.require_written()
 
 
 @migrate.command("down")
@@ -73,8 +75,13 @@ def status() -> None:
 
     with database.serving() as health, database.connect(health) as connection:
         current = int(runner.current_revision(connection) or 0)
+        changed = runner.changed(connection)
     for migration in runner.migrations():
         state = "applied" if int(migration.revision) <= current else "pending"
+        if migration in changed:
+            state = "changed since it was applied"
+        elif migration.unwritten:
+            state = "unwritten"
         click.echo(f"{state}  {migration.revision} {migration.name}")
 
 

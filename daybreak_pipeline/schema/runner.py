@@ -7,11 +7,13 @@ as revisions. What a migration does stands in its SQL, never here.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, LiteralString, cast
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_SCHEMA = "migrations"
 _FILE_NAME = re.compile(r"(?P<number>\d{3})_(?P<name>[a-z0-9_]+)\.sql")
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _LOCK = "hashtext('daybreak.migrations')"
 # What a migration leaves is what the database should look like. Before the table for it exists, nothing is noted.
 _RECORD_STRUCTURE = """
@@ -55,6 +58,19 @@ class Migration:
     name: str
     upgrade_file: Path
     rollback_file: Path
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the SQL that applies it, in hex, whatever its line ends are."""
+        return hashlib.sha256(self.upgrade_file.read_text(encoding="utf-8").encode()).hexdigest()
+
+    @property
+    def unwritten(self) -> Path | None:
+        """The file of the pair that has no statement yet, as ``write_new`` leaves it; None if both have one."""
+        for path in (self.upgrade_file, self.rollback_file):
+            if not _COMMENT.sub("", path.read_text(encoding="utf-8")).strip(" \t\r\n;"):
+                return path
+        return None
 
 
 def migrations(directory: Path = MIGRATIONS) -> list[Migration]:
@@ -80,18 +96,45 @@ def migrations(directory: Path = MIGRATIONS) -> list[Migration]:
     return found
 
 
+def written(directory: Path = MIGRATIONS) -> list[Migration]:
+    """Return the migrations that can be applied: all before the first that has no statement yet."""
+    return list(takewhile(lambda migration: migration.unwritten is None, migrations(directory)))
+
+
 def newest_revision() -> str:
     """Return the number of the newest migration that this program brings."""
-    return migrations()[-1].revision
+    return written()[-1].revision
 
 
 def current_revision(connection: Connection) -> str | None:
     """Return the number of the newest migration applied to the database, None when there is none."""
-    exists = connection.execute("SELECT to_regclass('migrations.alembic_version') IS NOT NULL").fetchone()
-    if not exists or not exists[0]:
+    if not _exists(connection, "migrations.alembic_version"):
         return None
     row = connection.execute("SELECT version_num FROM migrations.alembic_version").fetchone()
     return str(row[0]) if row else None
+
+
+def changed(connection: Connection, directory: Path = MIGRATIONS) -> list[Migration]:
+    """Return the applied migrations whose SQL is no longer what was applied."""
+    if not _exists(connection, "migrations.applied_files"):
+        return []
+    rows = connection.execute("SELECT revision, sha256 FROM migrations.applied_files").fetchall()
+    applied: dict[str, str] = dict(rows)
+    return [m for m in migrations(directory) if applied.get(m.revision, m.sha256) != m.sha256]
+
+
+def require_written(directory: Path = MIGRATIONS) -> None:
+    """Make sure that no migration waits for being written.
+
+    Raises:
+        UsageError: one does, and with it all after it.
+    """
+    for migration in migrations(directory):
+        if migration.unwritten:
+            msg = (
+                f"{migration.unwritten} has no statement yet: write it, or delete both files of the migration"
+            )
+            raise UsageError(msg)
 
 
 def write_new(name: str, directory: Path = MIGRATIONS) -> tuple[Path, Path]:
@@ -143,12 +186,18 @@ def upgrade(
         The migrations that were applied, in order.
 
     Raises:
-        UsageError: there is no such migration, it needs the key, or the database is newer than this program.
+        UsageError: there is no such migration, it is not written yet, one that is applied was changed afterwards, it
+            needs the key, or the database is newer than this program.
     """
     known = migrations(directory)
+    ready = written(directory)
+    with database.connect(settings) as connection:
+        _require_unchanged(changed(connection, directory))
 
     def steps(script: ScriptDirectory, current: Any) -> Any:
-        target = _revision(known, to) if to is not None else known[-1].revision
+        target = _revision(known, to) if to is not None else ready[-1].revision
+        if target > ready[-1].revision:
+            require_written(directory)
         return script._upgrade_revs(target, current)  # noqa: SLF001 - Alembic's own commands do the same
 
     return _run(settings, known, steps, key)
@@ -178,10 +227,25 @@ def tables_with_rows(connection: Connection) -> list[str]:
     """Return which of the plan's tables exist and hold rows, and the audit trail where it does."""
     result = []
     for schema, name in [*(("public", name) for name in TABLES), ("audit", "changes")]:
-        exists = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [f"{schema}.{name}"]).fetchone()
-        if exists and exists[0] and database.has_rows(connection, sql.Identifier(schema, name)):
+        if _exists(connection, f"{schema}.{name}") and database.has_rows(
+            connection, sql.Identifier(schema, name)
+        ):
             result.append(name if schema == "public" else f"{schema}.{name}")
     return result
+
+
+def _exists(connection: Connection, table: str) -> bool:
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone()
+    return bool(row and row[0])
+
+
+def _require_unchanged(changes: list[Migration]) -> None:
+    for migration in changes:
+        msg = (
+            f"{migration.upgrade_file} was changed after it was applied: run daybreak migrate down --to "
+            f"{int(migration.revision) - 1}, which takes it back as its rollback file now says, and then daybreak migrate up"
+        )
+        raise UsageError(msg)
 
 
 def _revision(known: list[Migration], wanted: str) -> str:
@@ -285,6 +349,13 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
         raise UsageError(msg) from None
     _tend_reporting(connection, "SELECT reporting.refresh()")
     connection.execute(_RECORD_STRUCTURE)
+    if _exists(connection, "migrations.applied_files"):
+        connection.execute("DELETE FROM migrations.applied_files WHERE revision = %s", [migration.revision])
+        if path == migration.upgrade_file:
+            connection.execute(
+                "INSERT INTO migrations.applied_files (revision, sha256) VALUES (%s, %s)",
+                [migration.revision, migration.sha256],
+            )
     applied.append(migration)
 
 
