@@ -39,6 +39,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_SCHEMA = "migrations"
 _FILE_NAME = re.compile(r"(?P<number>\d{3})_(?P<name>[a-z0-9_]+)\.sql")
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_WITHOUT_VALUES = frozenset({"0A", "23", "2B", "42", "53", "55", "57"})
 _LOCK = "hashtext('daybreak.migrations')"
 # What a migration leaves is what the database should look like. Before the table for it exists, nothing is noted.
 _RECORD_STRUCTURE = """
@@ -338,15 +339,8 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
     _tend_reporting(connection, "SELECT reporting.clear()")
     try:
         connection.execute(path.read_bytes())
-    except psycopg.errors.InvalidAuthorizationSpecification as error:
-        msg = (
-            f"migration {migration.revision} changes sealed data, and {error.diag.message_primary}: "
-            "set ENCRYPTION_KEY to the key of this database"
-        )
-        raise UsageError(msg) from None
-    except psycopg.errors.RaiseException as error:  # what a migration has to tell people
-        msg = f"migration {migration.revision}: {error.diag.message_primary}"
-        raise UsageError(msg) from None
+    except psycopg.Error as error:
+        raise UsageError(_refusal(migration, path, error)) from None
     _tend_reporting(connection, "SELECT reporting.refresh()")
     connection.execute(_RECORD_STRUCTURE)
     if _exists(connection, "migrations.applied_files"):
@@ -357,6 +351,27 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
                 [migration.revision, migration.sha256],
             )
     applied.append(migration)
+
+
+def _refusal(migration: Migration, path: Path, error: psycopg.Error) -> str:
+    """Say why the server did not run a migration's file, without a value of the data."""
+    diagnosis = error.diag
+    if isinstance(error, psycopg.errors.InvalidAuthorizationSpecification):
+        return (
+            f"migration {migration.revision} changes sealed data, and {diagnosis.message_primary}: "
+            "set ENCRYPTION_KEY to the key of this database"
+        )
+    if isinstance(error, psycopg.errors.RaiseException):  # what a migration has to tell people
+        return f"migration {migration.revision}: {diagnosis.message_primary}"
+    if diagnosis.sqlstate is None:
+        return f"the connection to the server was lost; nothing of {path.name} was done, run it again"
+    line = ""
+    if diagnosis.statement_position:
+        before = path.read_bytes().decode()[: int(diagnosis.statement_position)]
+        line = f", line {before.count(chr(10)) + 1}"
+    # What is said of a statement or a constraint has names only; what is said of a value quotes it.
+    told = diagnosis.message_primary if diagnosis.sqlstate[:2] in _WITHOUT_VALUES else type(error).__name__
+    return f"{path.name}{line}: {told} ({diagnosis.sqlstate}); nothing of it was done"
 
 
 def _tend_reporting(connection: Connection, statement: LiteralString) -> None:

@@ -104,6 +104,36 @@ def test_one_that_was_changed_after_it_was_applied_is_told(directory: Path) -> N
     assert migrate("up").stdout.splitlines()[0] == "nothing to apply"
 
 
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        (
+            "\nALTER TABLE documents ADD COLUM audience text x;",
+            ', line 3: syntax error at or near "text" (42601)',
+        ),
+        ("\nSELECT 1; ALTER TABLE nowhere ADD COLUMN a text;", ': relation "nowhere" does not exist (42P01)'),
+        (
+            "ALTER TABLE documents ALTER COLUMN label TYPE integer USING label::integer;",
+            ": InvalidTextRepresentation (22P02)",
+        ),
+        (
+            "ALTER TABLE documents ADD CONSTRAINT short CHECK (label = 'x');",
+            ': check constraint "short" of relation "documents" is violated by some row (23514)',
+        ),
+    ],
+)
+def test_what_the_server_does_not_take_is_told_in_one_line_without_a_value(
+    directory: Path, migrated: DatabaseSettings, statement: str, told: str
+) -> None:
+    with database.connect(migrated) as connection:
+        connection.execute("INSERT INTO documents (id, label) VALUES (gen_random_uuid(), 'Zoe')")
+    write(directory, statement, "SELECT 1;")
+    done = migrate("up")
+    assert done.exit_code == 2
+    assert done.stderr == f"daybreak: {NUMBER}_audience.sql{told}; nothing of it was done\n"
+    assert revision(migrated) == BEFORE
+
+
 def test_other_line_ends_are_no_change(directory: Path, migrated: DatabaseSettings) -> None:
     write(
         directory,
