@@ -147,6 +147,7 @@ MATRIX = (
             "privacy.rotation_steps",
             "privacy.damaged_values",
             "migrations.alembic_version",
+            "migrations.applied_files",
             "migrations.objects",
         )
         for verb, statement in (
