@@ -28,7 +28,7 @@ from psycopg import sql
 from sqlalchemy.pool import NullPool
 
 from daybreak_pipeline import database
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -97,14 +97,9 @@ def migrations(directory: Path = MIGRATIONS) -> list[Migration]:
     return found
 
 
-def written(directory: Path = MIGRATIONS) -> list[Migration]:
-    """Return the migrations that can be applied: all before the first that has no statement yet."""
-    return list(takewhile(lambda migration: migration.unwritten is None, migrations(directory)))
-
-
 def newest_revision() -> str:
     """Return the number of the newest migration that this program brings."""
-    return written()[-1].revision
+    return _newest(migrations())
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -191,13 +186,13 @@ def upgrade(
             needs the key, or the database is newer than this program.
     """
     known = migrations(directory)
-    ready = written(directory)
+    newest = _newest(known)
     with database.connect(settings) as connection:
         _require_unchanged(changed(connection, directory))
 
     def steps(script: ScriptDirectory, current: Any) -> Any:
-        target = _revision(known, to) if to is not None else ready[-1].revision
-        if target > ready[-1].revision:
+        target = _revision(known, to) if to is not None else newest
+        if target > newest:
             require_written(directory)
         return script._upgrade_revs(target, current)  # noqa: SLF001 - Alembic's own commands do the same
 
@@ -233,6 +228,11 @@ def tables_with_rows(connection: Connection) -> list[str]:
         ):
             result.append(name if schema == "public" else f"{schema}.{name}")
     return result
+
+
+def _newest(known: list[Migration]) -> str:
+    """Return the number of the last migration before the first that has no statement yet."""
+    return list(takewhile(lambda migration: migration.unwritten is None, known))[-1].revision
 
 
 def _exists(connection: Connection, table: str) -> bool:
@@ -340,7 +340,8 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
     try:
         connection.execute(path.read_bytes())
     except psycopg.Error as error:
-        raise UsageError(_refusal(migration, path, error)) from None
+        kind = ServerUnavailableError if database.is_transient(error) else UsageError
+        raise kind(_refusal(migration, path, error)) from None
     _tend_reporting(connection, "SELECT reporting.refresh()")
     connection.execute(_RECORD_STRUCTURE)
     if _exists(connection, "migrations.applied_files"):
