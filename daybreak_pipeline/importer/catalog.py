@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.importer.sources import repeats
+from daybreak_pipeline.importer.headers import repeats
 from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS, Table
 
 if TYPE_CHECKING:

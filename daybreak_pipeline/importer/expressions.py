@@ -13,7 +13,7 @@ from functools import cached_property
 from psycopg import sql
 
 from daybreak_pipeline.importer.catalog import Column, TableCatalog
-from daybreak_pipeline.importer.sources import UNNAMED, named_like
+from daybreak_pipeline.importer.headers import UNNAMED, named_like
 from daybreak_pipeline.importer.staging import SEPARATOR, Stage
 
 TEXT_TYPES = frozenset({"text", "character varying"})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.importer import classify, ledger, merge, quarantine, rows, sources, staging, validate
+from daybreak_pipeline.importer import classify, headers, ledger, merge, quarantine, rows, staging, validate
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import Expressions, call
 from daybreak_pipeline.importer.ledger import Accounting
@@ -90,7 +90,7 @@ def _refuse_contradictions(work: Work) -> None:
     Such a record is malformed: nobody knows which of its values is meant. An empty repeat contradicts nothing.
     """
     read = work.expressions.names_in_file | ({"op"} if "deleted_at" in work.expressions.derived else set())
-    several = {again: first for again, first in sources.repeats(work.stage.header).items() if first in read}
+    several = {again: first for again, first in headers.repeats(work.stage.header).items() if first in read}
     if not several:
         return
     differ = {

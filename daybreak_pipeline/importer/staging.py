@@ -23,18 +23,9 @@ import psycopg
 from psycopg import sql
 
 from daybreak_pipeline.importer import tolerant
-from daybreak_pipeline.importer.sources import (
-    BLOCK,
-    DAMAGE,
-    Source,
-    delimiter_of,
-    encoding_of,
-    let_go,
-    opened,
-    read_header,
-    suffix_of,
-    unreadable,
-)
+from daybreak_pipeline.importer.formats import BLOCK, DAMAGE, let_go, opened, suffix_of, unreadable
+from daybreak_pipeline.importer.headers import delimiter_of, encoding_of, read_header
+from daybreak_pipeline.importer.sources import Source
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection

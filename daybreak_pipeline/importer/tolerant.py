@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from daybreak_pipeline.importer.sources import BLOCK, encoding_of, opened
+from daybreak_pipeline.importer.formats import BLOCK, opened
+from daybreak_pipeline.importer.headers import encoding_of
 
 _RECORDS_PER_BLOCK = 5000
 

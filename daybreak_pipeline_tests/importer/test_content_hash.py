@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daybreak_pipeline.importer.sources import BLOCK
+from daybreak_pipeline.importer.formats import BLOCK
 from daybreak_pipeline_tests.exports import Export, record
 
 LATER = "2099-01-01T00:00:00"
