@@ -16,7 +16,7 @@ import zstandard
 from psycopg import sql
 
 from daybreak_pipeline.errors import SourceError, UsageError
-from daybreak_pipeline.importer import sources
+from daybreak_pipeline.importer import formats, sources
 from daybreak_pipeline.importer.run import ImportFailedError, replay_table
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.exports import NOON, Export, record, uuid
@@ -393,7 +393,7 @@ def test_parquet_columns_that_stand_twice_are_compared_too(export: Export) -> No
 def test_a_large_file_leaves_the_cache_once_it_is_staged(
     export: Export, monkeypatch: pytest.MonkeyPatch, large: int, stays: bool
 ) -> None:
-    monkeypatch.setattr(sources, "_LARGE", large)
+    monkeypatch.setattr(formats, "_LARGE", large)
     path = export.write_bytes(
         "documents", PLAIN.encode() + f"{uuid('b')},{'x' * (2 << 20)},{NOON}\n".encode()
     )
