@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.importer.headers import repeats
+from daybreak_pipeline.importer.names import repeats
 from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS, Table
 
 if TYPE_CHECKING:
@@ -145,6 +145,11 @@ class TableCatalog:
     def required_in_file(self) -> tuple[str, ...]:
         """Columns without which a file cannot be imported: the id and what has no default."""
         return tuple(c.name for c in self.columns if c.name == "id" or c.needs_value)
+
+    @property
+    def known_names(self) -> frozenset[str]:
+        """The names by which a file's columns are recognised: the table's, the transport's, and personal ones."""
+        return frozenset(self.by_name) | TRANSPORT_COLUMNS | frozenset(self.table.personal_export_columns)
 
     def unknown(self, header: Sequence[str]) -> tuple[str, ...]:
         """Return the columns of a source that the schema does not know, without those of the transport."""

@@ -13,7 +13,7 @@ from functools import cached_property
 from psycopg import sql
 
 from daybreak_pipeline.importer.catalog import Column, TableCatalog
-from daybreak_pipeline.importer.headers import UNNAMED, named_like
+from daybreak_pipeline.importer.names import bare, is_position
 from daybreak_pipeline.importer.staging import SEPARATOR, Stage
 
 TEXT_TYPES = frozenset({"text", "character varying"})
@@ -77,10 +77,8 @@ class Expressions:
 
     def _is_personal(self, name: str) -> bool:
         """Whether an unknown column is declared personal, is called like one, or has no name to tell by."""
-        declared = set(self.catalog.table.personal_export_columns)
-        if "_export_columns_encrypted" in self.catalog.technical:
-            declared |= {UNNAMED, *self.catalog.sealed}
-        return named_like(name) in declared
+        personal = {*self.catalog.table.personal_export_columns, *self.catalog.sealed}
+        return is_position(name) or bare(name) in {bare(declared) for declared in personal}
 
     @cached_property
     def derived(self) -> set[str]:

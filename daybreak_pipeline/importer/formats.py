@@ -1,26 +1,46 @@
-"""The formats of an export's files: which one a name tells, and a file's bytes, decompressed."""
+"""The formats of an export's files: which one a name says, and a file's bytes, decompressed.
+
+A compressed stream that ends too early is an error and never the end of the data. What the bytes mean is decided
+elsewhere (``headers``, ``records``, ``parquet``).
+"""
 
 from __future__ import annotations
 
 import gzip
 import os
+import sys
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-import zstandard
-
 from daybreak_pipeline.errors import SourceError
 
-CSV_SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
-SUFFIXES = (*CSV_SUFFIXES, ".parquet")
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_TEXTS = (".csv", ".tsv", ".txt")
+CSV_SUFFIXES = tuple(f"{text}{packed}" for text in _TEXTS for packed in ("", ".gz", ".zst", ".zip"))
+SUFFIXES = (*CSV_SUFFIXES, ".zip", ".parquet")
+"""Suffixes of the files that can be read, a longer one before one that it ends with."""
 BLOCK = 1 << 20
 _LARGE = 1 << 30
-"""A file of so many bytes is not left in the system's cache once it was read."""
-DAMAGE = (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError)
-"""What reading a file raises that is not what its name says, or is cut off."""
+"""A file of so many bytes is dropped from the system's cache once it was read."""
+DAMAGE = (OSError, EOFError, zlib.error, zstd.ZstdError, zipfile.BadZipFile)
+"""What reading a file raises that is cut off, is damaged, or is not what its name says."""
+_MAGIC = (
+    (b"PK\x03\x04", "a workbook or a zip archive"),
+    (b"\xd0\xcf\x11\xe0", "a workbook"),
+    (b"%PDF", "a PDF document"),
+    (b"PAR1", "a parquet file"),
+    (b"\x1f\x8b", "compressed with gzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+    (b"SQLite format 3", "an SQLite database"),
+)
 
 
 def suffix_of(path: Path) -> str | None:
@@ -30,22 +50,60 @@ def suffix_of(path: Path) -> str | None:
 
 def unreadable(part: Path, error: Exception) -> SourceError:
     """Return the error that says of a file why it cannot be read (``DAMAGE``)."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
+    if isinstance(error, EOFError):
+        reason = "it is cut off: have it sent again"
+    elif isinstance(error, OSError) and error.strerror:
+        reason = error.strerror
+    else:
+        reason = f"it is damaged, or not what its suffix {suffix_of(part)} says: have it sent again"
     return SourceError(f"cannot read {part.name}: {reason}")
+
+
+def other_format(start: bytes) -> str | None:
+    """Return what a file really is whose first bytes are no text, as far as they tell."""
+    return next((kind for magic, kind in _MAGIC if start.startswith(magic)), None)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a CSV file's content, decompressed."""
-    if path.name.lower().endswith(".gz"):
+    """Open a CSV file's content, decompressed.
+
+    Raises:
+        SourceError: an archive does not hold exactly one file.
+    """
+    name = path.name.lower()
+    if name.endswith(".gz"):
         with gzip.open(path, "rb") as file:
             yield file  # type: ignore[misc]  # GzipFile is a readable IO[bytes] in all but name
-    elif path.name.lower().endswith(".zst"):
-        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as file:
+    elif name.endswith(".zst"):
+        with zstd.open(path, "rb") as file:
+            yield file  # type: ignore[misc]  # as GzipFile
+    elif name.endswith(".zip"):
+        with zipfile.ZipFile(path) as archive, archive.open(_only_member(path, archive)) as file:
             yield file
     else:
         with path.open("rb") as file:
             yield file
+
+
+def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+    """Return the one file of an archive; what macOS and editors add is none."""
+    members = [
+        member
+        for member in archive.infolist()
+        if not member.is_dir()
+        and not any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/"))
+    ]
+    if len(members) != 1:
+        msg = f"{path.name} holds {len(members)} files: an archive must hold exactly one"
+        raise SourceError(msg)
+    if members[0].flag_bits & 1:
+        msg = f"{path.name} is protected with a password: send it without one"
+        raise SourceError(msg)
+    if not members[0].filename.lower().endswith(_TEXTS):
+        msg = f"{path.name} holds no .csv, .tsv or .txt file: an archive must hold exactly one"
+        raise SourceError(msg)
+    return members[0]
 
 
 def let_go(path: Path) -> None:

@@ -1,25 +1,46 @@
-"""The header of a file: its columns' names, its encoding and its delimiter."""
+"""The header of a file: what its columns are called, and how its records are written.
+
+The first line that is not blank is the header. Whether it is one, the table's required columns tell (``require``): a
+part without a header is never loaded by position, and no word of what is in its place is repeated.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from daybreak_pipeline.importer.formats import DAMAGE, opened, suffix_of, unreadable
+from daybreak_pipeline.errors import SourceError
+from daybreak_pipeline.importer import names, records
+from daybreak_pipeline.importer.encoding import Text
+from daybreak_pipeline.importer.formats import BLOCK, DAMAGE, other_format, suffix_of, unreadable
 
-UNNAMED = "unnamed"
-"""What a column is called whose name is empty, such as after a trailing comma."""
-_HEADER_BYTES = 1 << 20
-_REPEAT = re.compile(r"(.+) \(\d+\)")
+DELIMITERS = (b",", b";", b"\t", b"|")
+_BLANK = re.compile(rb"[\s,;|]*")
+"""A line without any value, also as a spreadsheet writes one."""
+_SEPARATOR = re.compile(rb'\s*"?sep=(.)"?\s*', re.IGNORECASE | re.DOTALL)
 
 
-def read_header(part: Path) -> tuple[str, ...]:
-    """Return the column names of a file, trimmed, in lower case.
+@dataclass(frozen=True)
+class Header:
+    """A file's header. ``cells`` are its names as they are in the file: data, never to be shown.
 
-    No name stands twice: the second column ``label`` is called ``label (2)``, as spreadsheets do.
+    ``size`` is how many bytes of the file's text (as UTF-8) come before the first record, ``lines`` how many lines.
+    """
+
+    cells: tuple[str, ...] = ()
+    delimiter: bytes = DELIMITERS[0]
+    size: int = 0
+    lines: int = 0
+
+    def named(self, known: Collection[str] = ()) -> tuple[str, ...]:
+        """Return what the columns are called, those that are ``known`` by that name."""
+        return names.of_columns(self.cells, known)
+
+
+def read(part: Path) -> Header:
+    """Return the header of a file; one without cells where there is no line that could be one.
 
     Raises:
         SourceError: the file cannot be read.
@@ -28,53 +49,101 @@ def read_header(part: Path) -> tuple[str, ...]:
         if suffix_of(part) == ".parquet":
             import pyarrow.parquet as pq
 
-            names = list(pq.read_schema(part).names)
-        else:
-            names = _csv_header(part)
+            try:
+                return Header(tuple(pq.read_schema(part).names))
+            except ValueError as error:
+                raise unreadable(part, error) from None
+        return _of_text(_beginning(part))
     except DAMAGE as error:
         raise unreadable(part, error) from None
-    return tuple(_each_once([name.strip().lower() or UNNAMED for name in names]))
 
 
-def _each_once(names: list[str]) -> Iterator[str]:
-    """Yield the names, those that have come before with a number that makes them another name."""
-    taken: set[str] = set()
-    for name in names:
-        numbered, number = name, 1
-        while numbered in taken or (number > 1 and numbered in names):
-            number += 1
-            numbered = f"{name} ({number})"
-        taken.add(numbered)
-        yield numbered
+def read_header(part: Path, known: Collection[str] = ()) -> tuple[str, ...]:
+    """Return what a file's columns are called (``names.of_columns``)."""
+    return read(part).named(known)
 
 
-def named_like(name: str) -> str:
-    """Return the name that a column has in the file, if it is (or is called like) the repeat of another."""
-    repeat = _REPEAT.fullmatch(name)
-    return repeat[1] if repeat else name
+def require(
+    table: str, parts: Sequence[Path], required: Iterable[str], known: Collection[str]
+) -> tuple[str, ...]:
+    """Return the columns of all parts, once each part is known to have a header or to be empty.
+
+    Raises:
+        SourceError: one has no header, or all are empty.
+    """
+    found: dict[str, None] = {}
+    wanted = tuple(required)
+    for part in parts:
+        header = read(part).named(known)
+        missing = [name for name in wanted if name not in header]
+        if missing and not _is_empty(part):
+            msg = f"{table}: {_no_header(part, wanted, missing)}"
+            raise SourceError(msg)
+        found |= dict.fromkeys(header)
+    if not found:
+        which = f"{parts[0].name} is" if len(parts) == 1 else "every part is"
+        msg = (
+            f"{table}: {which} empty, without even a header"
+            if parts
+            else f"{table}: no file is recognised as a part"
+        )
+        raise SourceError(msg)
+    return tuple(found)
 
 
-def repeats(header: Iterable[str]) -> dict[str, str]:
-    """Return, for each column that repeats another of the header, the name of that one."""
-    names = set(header)
-    return {name: first for name in header if (first := named_like(name)) != name and first in names}
+def _no_header(part: Path, required: Sequence[str], missing: Sequence[str]) -> str:
+    with part.open("rb") as file:
+        other = other_format(file.read(BLOCK)) if suffix_of(part) in {".csv", ".tsv", ".txt"} else None
+    if other:
+        return f"{part.name} has no header: it is {other}, not CSV"
+    lacking = "" if len(missing) == len(required) else f"; there is no {', '.join(missing)}"
+    return (
+        f"{part.name} has no header: its first line that is not blank must name the required columns "
+        f"{', '.join(required)}{lacking}"
+    )
 
 
-def _csv_header(path: Path) -> list[str]:
-    with opened(path) as file:
-        start = file.read(_HEADER_BYTES)
-    text = start.decode(encoding_of(start), errors="replace").removeprefix("\ufeff")
-    if not text.strip():
-        return []
-    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)))
+def _is_empty(part: Path) -> bool:
+    """Whether a file has no value at all."""
+    if suffix_of(part) == ".parquet":
+        return False
+    try:
+        return all(not block.strip() for block in Text(part).blocks())
+    except DAMAGE as error:
+        raise unreadable(part, error) from None
 
 
-def encoding_of(start: bytes) -> str:
-    """Return the encoding that a file's first bytes announce; UTF-8 unless a UTF-16 mark stands there."""
-    return "utf-16" if start.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+def _beginning(part: Path) -> bytes:
+    """Return the first bytes of a file's text: with its header, unless nobody could mean that as one."""
+    return next(Text(part).blocks(), b"")
 
 
-def delimiter_of(text: str) -> str:
-    """Return the delimiter of a CSV text: the one that occurs most in its first line."""
-    line = text.split("\n", 1)[0].split("\r", 1)[0]
-    return max(",;\t|", key=line.count)
+def _of_text(text: bytes) -> Header:
+    """Find the header in the beginning of a text."""
+    start, delimiter = 0, None
+    for line in text.splitlines(keepends=True):
+        separator = _SEPARATOR.fullmatch(line)
+        if separator and delimiter is None and separator[1] not in b'"\r\n':
+            delimiter = separator[1]
+        elif not _BLANK.fullmatch(line):
+            break
+        start += len(line)
+    rest = text[start:]
+    readings = [
+        (found, with_delimiter)
+        for with_delimiter in ([delimiter] if delimiter else DELIMITERS)
+        if (found := next(records.split(rest, with_delimiter, complete=True), None)) and not found.fault
+    ]
+    if not rest or not readings:
+        return Header()
+    first, chosen = max(readings, key=lambda reading: _likely(rest, *reading))
+    cells = tuple(cell.decode("utf-8", "replace") for cell in first.cells)
+    size = start + first.end
+    return Header(cells, chosen, size, records.lines_in(text, 0, size))
+
+
+def _likely(text: bytes, record: records.Record, delimiter: bytes) -> tuple[bool, int]:
+    """Return how likely a delimiter is the file's: whether the header then has an id, and how often it is outside quotes."""
+    outside = b"".join(text[: record.end].split(b'"')[::2])
+    has_id = any(names.tidy(cell.decode("utf-8", "replace")) == "id" for cell in record.cells)
+    return has_id, outside.count(delimiter)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.importer import classify, headers, ledger, merge, quarantine, rows, staging, validate
+from daybreak_pipeline.importer import classify, ledger, merge, names, quarantine, rows, staging, validate
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import Expressions, call
 from daybreak_pipeline.importer.ledger import Accounting
@@ -62,7 +62,7 @@ def load_quarantined(
 
 
 def _begin(connection: Connection, catalog: TableCatalog, header: tuple[str, ...], import_id: int) -> Work:
-    stage = staging.create(connection, catalog.table.name, header)
+    stage = staging.create(connection, catalog.table.name, header, catalog.known_names)
     into_empty = not database.has_rows(connection, sql.Identifier("public", catalog.table.name))
     work = Work(connection, catalog, stage, Expressions(catalog, stage), import_id, into_empty)
     work.create()
@@ -90,7 +90,7 @@ def _refuse_contradictions(work: Work) -> None:
     Such a record is malformed: nobody knows which of its values is meant. An empty repeat contradicts nothing.
     """
     read = work.expressions.names_in_file | ({"op"} if "deleted_at" in work.expressions.derived else set())
-    several = {again: first for again, first in headers.repeats(work.stage.header).items() if first in read}
+    several = {again: first for again, first in names.repeats(work.stage.header).items() if first in read}
     if not several:
         return
     differ = {

@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 _RECORDS_PER_BATCH = 20_000
 
 
-def csv_blocks(part: Path) -> Iterator[bytes]:
-    """Yield a parquet file as CSV without a header: why a record is malformed, then the file's columns.
+def csv_blocks(part: Path) -> Iterator[tuple[bytes, int]]:
+    """Yield a parquet file as CSV without a header: why a record is malformed, then the file's columns;
+    with each block how many records it has.
 
     Raises:
         ValueError: the file is damaged.
@@ -35,7 +36,7 @@ def csv_blocks(part: Path) -> Iterator[bytes]:
             table = pa.table([malformed, *columns], names=[str(i) for i in range(len(columns) + 1)])
             sink = io.BytesIO()
             pa.csv.write_csv(table, sink, options)
-            yield sink.getvalue()
+            yield sink.getvalue(), batch.num_rows
 
 
 def text(column: Any) -> Any:

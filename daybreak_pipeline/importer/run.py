@@ -21,7 +21,7 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import DaybreakError, SourceError, TransientError
 from daybreak_pipeline.importer import catalog as catalogs
-from daybreak_pipeline.importer import heal, ledger, load, sources
+from daybreak_pipeline.importer import headers, heal, ledger, load, sources
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.sources import Source
@@ -214,7 +214,9 @@ def _replay(begun: _Import) -> Result:
 
 def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     connection, catalog = begun.connection, begun.catalog
-    _require_columns(catalog, source)
+    constants = dict(catalog.table.constants)
+    required = [name for name in catalog.required_in_file if name not in constants]
+    source = replace(source, header=headers.require(begun.table, source.parts, required, catalog.known_names))
     begun.progress("fingerprint", source.size())
     last = ledger.last_content(connection, begun.table)
     hope = heal.hope(connection, catalog, begun.schema_version)
@@ -247,19 +249,6 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
 
 def _quarantine_uri(table: str) -> str:
     return f"quarantine:{table}"
-
-
-def _require_columns(catalog: TableCatalog, source: Source) -> None:
-    constants = dict(catalog.table.constants)
-    missing = [
-        name for name in catalog.required_in_file if name not in source.header and name not in constants
-    ]
-    if not source.header:
-        msg = f"{catalog.table.name}: {source.path.name} is empty, it has not even a header"
-        raise SourceError(msg)
-    if missing:
-        msg = f"{catalog.table.name}: {source.path.name} lacks the required column {', '.join(missing)}"
-        raise SourceError(msg)
 
 
 def _describe(error: psycopg.Error) -> str:

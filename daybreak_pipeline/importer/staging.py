@@ -1,30 +1,29 @@
 """Copies a source's bytes into an all-text staging table; what the text means is decided later.
 
-The fast path hands raw bytes to COPY. A file that COPY refuses is read again by a tolerant parser
-(``tolerant``), which sets aside the malformed records. Parquet becomes text column by column (``parquet``).
+A CSV file is read strictly (``reader``); its count of records must be the server's. Parquet becomes text column by
+column (``parquet``).
 The staging table lives in the import's transaction: nothing of it is left when that ends, and because
 it is unlogged PostgreSQL empties it after a crash.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
-import numpy as np
-import psycopg
 from psycopg import sql
 
-from daybreak_pipeline.importer import tolerant
-from daybreak_pipeline.importer.formats import BLOCK, DAMAGE, let_go, opened, suffix_of, unreadable
-from daybreak_pipeline.importer.headers import delimiter_of, encoding_of, read_header
+from daybreak_pipeline.errors import SourceError
+from daybreak_pipeline.importer import headers
+from daybreak_pipeline.importer.encoding import Text
+from daybreak_pipeline.importer.formats import DAMAGE, let_go, suffix_of, unreadable
+from daybreak_pipeline.importer.reader import Reader, Segment
 from daybreak_pipeline.importer.sources import Source
 
 if TYPE_CHECKING:
@@ -45,14 +44,18 @@ Progress = Callable[[str, int], None]
 
 @dataclass
 class Stage:
-    """A staging table: its name, which of its columns holds which column of the source, and how many records.
+    """A staging table: its name, and which of its columns holds which column of the source.
 
-    ``may_hold_separator`` is False when no staged value has the separator in it.
+    ``records`` is how many the server has staged, ``read`` how many the reader has counted by itself.
+    ``known`` are the names by which a header's columns are recognised (``names``). ``may_hold_separator`` is False when
+    no staged value has the separator in it.
     """
 
     table: sql.Identifier
     header: tuple[str, ...]
+    known: frozenset[str] = frozenset()
     records: int = 0
+    read: int = 0
     may_hold_separator: bool = True
 
     def column(self, name: str) -> sql.Identifier | None:
@@ -65,9 +68,9 @@ class Stage:
         return [sql.Identifier(f"c{position}") for position in range(len(self.header))]
 
 
-def create(connection: Connection, table_name: str, header: tuple[str, ...]) -> Stage:
+def create(connection: Connection, table_name: str, header: tuple[str, ...], known: frozenset[str]) -> Stage:
     """Create an empty staging table for one import of a table."""
-    stage = Stage(sql.Identifier("ingest", f"stage_{table_name}"), header)
+    stage = Stage(sql.Identifier("ingest", f"stage_{table_name}"), header, known)
     columns = sql.SQL("").join(sql.SQL(", {} text").format(column) for column in stage.columns)
     connection.execute(
         sql.SQL(
@@ -81,148 +84,115 @@ def fill(connection: Connection, stage: Stage, source: Source, progress: Progres
     """Copy all parts of a source into the staging table.
 
     Raises:
-        SourceError: a part cannot be read at all (a damaged archive, say).
+        SourceError: a part cannot be read at all (a damaged archive, say), or not all that was read is staged.
     """
     staged = 0
     stage.may_hold_separator = False
     for part in source.parts:
         try:
-            for size in _fill_part(connection, stage, part, _next_record(connection, stage)):
+            for size in _fill_part(connection, stage, part):
                 staged += size
                 progress("stage", staged)
         except DAMAGE as error:
             raise unreadable(part, error) from None
+        if stage.read != stage.records:
+            msg = (
+                f"{part.name}: {stage.read:,} records were read so far and {stage.records:,} staged; nothing was changed. "
+                "This is a fault of the pipeline: please report it"
+            )
+            raise SourceError(msg)
         let_go(part)
 
 
-def _next_record(connection: Connection, stage: Stage) -> int:
-    """Return the number of the next record, and let the staging table go on counting from it."""
-    row = connection.execute(
-        sql.SQL("SELECT coalesce(max(_record), 0) + 1 FROM {}").format(stage.table)
-    ).fetchone()
-    number = int(row[0]) if row else 1
-    if number > 1:
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ALTER COLUMN {} RESTART WITH {}").format(
-                stage.table, RECORD, sql.Literal(number)
-            )
-        )
-    return number
-
-
-def _fill_part(connection: Connection, stage: Stage, part: Path, first_record: int) -> Iterator[int]:
-    columns = [column for name in read_header(part) if (column := stage.column(name))]
+def _fill_part(connection: Connection, stage: Stage, part: Path) -> Iterator[int]:
+    header = headers.read(part)
+    columns = [stage.column(name) or RECORD for name in header.named(stage.known)]
     if not columns:
         return
     if suffix_of(part) == ".parquet":
         from daybreak_pipeline.importer import parquet  # Arrow takes 100 MB, which CSV does not need
 
-        yield from _copy(connection, stage, [MALFORMED, *columns], parquet.csv_blocks(part))
+        blocks = (Segment(data, number, numbered=False) for data, number in parquet.csv_blocks(part))
+        with _read_ahead(blocks) as segments:
+            yield from _copy(connection, stage, [MALFORMED, *columns], segments)
         return
-    with opened(part) as file:
-        start = file.read(BLOCK)
-    encoding = encoding_of(start)
-    delimiter = delimiter_of(start.decode(encoding, errors="replace"))
-    if encoding == "utf-8":
-        try:
-            with connection.transaction():
-                yield from _copy(connection, stage, columns, _raw_blocks(part, delimiter), delimiter)
-                return
-        except (psycopg.DataError, _NeedsParser):
-            pass
-    numbered = [RECORD, MALFORMED, RAW, *columns]
-    yield from _copy(
-        connection, stage, numbered, tolerant.csv_blocks(part, delimiter, len(columns), first_record)
-    )
+    text = Text(part)
+    reader = Reader(part.name, header.delimiter, len(columns), stage.records + 1, header.lines + 1, text)
+    with _read_ahead(reader.segments(_behind(text.blocks(), header.size))) as segments:
+        for numbered, group in groupby(segments, lambda segment: segment.numbered):
+            listed = [RECORD, MALFORMED, RAW, *columns] if numbered else columns
+            yield from _copy(connection, stage, listed, group, header.delimiter)
 
 
-class _NeedsParser(Exception):  # noqa: N818 - a signal, not an error
-    """The bytes hold something that COPY would misread."""
-
-
-def _misread(data: bytes, delimiter: str) -> bool:
-    r"""Return whether bytes hold what COPY would silently misread: a line that begins with ``\.``, or a stray quote.
-
-    COPY before PostgreSQL 18 takes ``\.`` for the end of the data. A quote with text on both sides is
-    neither the begin nor the end of a field nor doubled: COPY would drop it. NumPy looks at every byte as
-    fast as the file can be read, and without keeping the thread that feeds the server from running.
-    """
-    if b"\n\\." in data or b"\r\\." in data:
-        return True
-    codes = np.frombuffer(data, np.uint8)
-    quotes = codes == ord('"')
-    text = ~(quotes | (codes == ord("\n")) | (codes == ord("\r")) | (codes == ord(delimiter)))
-    return bool((text[:-2] & quotes[1:-1] & text[2:]).any())
-
-
-def _raw_blocks(part: Path, delimiter: str) -> Iterator[bytes]:
-    """Yield a file's bytes without a byte order mark.
-
-    Raises:
-        _NeedsParser: there is something that COPY would misread.
-    """
-    with opened(part) as file:
-        block = file.read(BLOCK).removeprefix(codecs.BOM_UTF8)
-        tail = b"\n"
-        while block:
-            if _misread(tail + block, delimiter):
-                raise _NeedsParser
-            tail = block[-2:]
-            yield block
-            block = file.read(BLOCK)
+def _behind(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Yield text without its first bytes."""
+    for block in blocks:
+        if size < len(block):
+            yield block[size:]
+        size = max(0, size - len(block))
 
 
 def _copy(
     connection: Connection,
     stage: Stage,
     columns: list[sql.Identifier],
-    blocks: Iterable[bytes],
-    delimiter: str | None = None,
+    segments: Iterable[Segment],
+    delimiter: bytes = b",",
 ) -> Iterator[int]:
-    """Stream CSV bytes into the staging table, yielding the size of each block.
-
-    With a ``delimiter`` they are a file as it stands, header included; without, CSV that we wrote.
-    """
+    """Stream CSV into the staging table, yielding the size of each segment."""
+    numbered = RECORD in columns
+    if not numbered and stage.records:
+        _number_from(connection, stage, stage.records + 1)
     listed = sql.SQL(", ").join(columns)
     separator = SEPARATOR.encode()
     # FORCE_NULL: an empty cell is NULL, quoted or not.
     command = sql.SQL(
-        "COPY {} ({}) FROM STDIN (FORMAT csv, HEADER {}, DELIMITER {}, ENCODING 'UTF8', FORCE_NULL ({}))"
-    ).format(stage.table, listed, sql.Literal(delimiter is not None), sql.Literal(delimiter or ","), listed)
+        "COPY {} ({}) FROM STDIN (FORMAT csv, DELIMITER {}, ENCODING 'UTF8', FORCE_NULL ({}))"
+    ).format(stage.table, listed, sql.Literal(delimiter.decode("latin-1")), listed)
     with connection.cursor() as cursor:
-        with cursor.copy(command) as copy, _read_ahead(blocks) as ready:
-            for block in ready:
-                stage.may_hold_separator |= separator in block
-                copy.write(block)
-                yield len(block)
+        with cursor.copy(command) as copy:
+            for segment in segments:
+                stage.may_hold_separator |= separator in segment.data
+                stage.read += segment.records
+                copy.write(segment.data)
+                yield len(segment.data)
         stage.records += cursor.rowcount
 
 
-@contextmanager
-def _read_ahead(blocks: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
-    """Read and examine blocks in a thread of their own, so that the server does not wait for them.
+def _number_from(connection: Connection, stage: Stage, number: int) -> None:
+    """Let the staging table go on counting from a number."""
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ALTER COLUMN {} RESTART WITH {}").format(
+            stage.table, RECORD, sql.Literal(number)
+        )
+    )
 
-    What the blocks raise is raised to whoever takes them.
+
+@contextmanager
+def _read_ahead(segments: Iterable[Segment]) -> Iterator[Iterator[Segment]]:
+    """Read and examine segments in a thread of their own, so that the server does not wait for them.
+
+    What reading raises is raised to whoever takes them.
     """
-    queue: Queue[bytes | BaseException | None] = Queue(_BLOCKS_AHEAD)
+    queue: Queue[Segment | BaseException | None] = Queue(_BLOCKS_AHEAD)
     stopped = threading.Event()
 
     def produce() -> None:
         outcome: BaseException | None = None
         try:
-            for block in blocks:
-                queue.put(block)
+            for segment in segments:
+                queue.put(segment)
                 if stopped.is_set():
                     break
-        except BaseException as error:  # noqa: BLE001 - it is raised again where the blocks are taken
+        except BaseException as error:  # noqa: BLE001 - it is raised again where the segments are taken
             outcome = error
         queue.put(outcome)
 
-    def consume() -> Iterator[bytes]:
-        while isinstance(block := queue.get(), bytes):
-            yield block
-        if block is not None:
-            raise block
+    def consume() -> Iterator[Segment]:
+        while isinstance(taken := queue.get(), Segment):
+            yield taken
+        if taken is not None:
+            raise taken
 
     thread = threading.Thread(target=produce, name="read ahead", daemon=True)
     thread.start()
@@ -234,6 +204,3 @@ def _read_ahead(blocks: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
             with suppress(Empty):
                 queue.get(timeout=0.01)
         thread.join()
-
-
-csv.field_size_limit(1 << 30)
