@@ -11,6 +11,7 @@ Both ways read the same records: a property test compares them with each other a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ from daybreak_pipeline.importer.encoding import UTF_8, Text
 LARGEST_CELL = 64 << 20
 """A quoted cell of more bytes counts as not closed: looking for its end must not take all memory."""
 _LF, _CR, _QUOTE = 10, 13, 34
+_MARK = re.compile(rb"(?:\A|[\r\n])\\\.")
+"""What COPY may take for the end of the data."""
 _Codes = NDArray[np.uint8]
 _Positions = NDArray[np.intp]
 
@@ -109,7 +112,7 @@ class Reader:
         if ends.size != number * self.width or not ends[self.width - 1 :: self.width].all():
             return None
         whole = data[:end]
-        if b"\0" in whole or whole.startswith(b"\\.") or b"\n\\." in whole or b"\r\\." in whole:
+        if b"\0" in whole or (b"\\." in whole and _MARK.search(whole)):
             return None
         if not whole.isascii() and not _is_utf_8(whole):
             return None

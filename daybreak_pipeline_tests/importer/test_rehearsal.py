@@ -78,7 +78,8 @@ def test_a_table_that_would_fail_is_named_and_what_depends_on_it_is_not_tried(ex
     export.write("organizations", record("organizations", "school"))
     found = _rehearse(export, "contracts", "organizations", "referrals", "referral_members", "documents")
     assert found.failures == {
-        "contracts": "contracts: contracts.csv lacks the required column effective_date, terms"
+        "contracts": "contracts: contracts.csv has no header: its first line that is not blank must name the required "
+        "columns id, effective_date, services, terms; there is no effective_date, terms"
     }
     assert found.not_tried == ["referrals", "referral_members"]
     assert set(found.results) == {"organizations", "documents"}
