@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -165,11 +166,12 @@ def _change_one_percent(bench: Bench, table: str, directory: Path, number: int) 
     changed = bench.scratch / "changed"
     changed.mkdir(exist_ok=True)
     name = f"{TABLES[table].file_stems[0]}.csv"
-    script = (
-        'NR > 1 && NR % 100 == k { gsub(/20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T/, "2099-01-01T") } { print }'
-    )
+    script = 'NR > 1 && NR % 100 == k { gsub(/20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T/, day "T") } { print }'
+    day = f"day={datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"  # a time in the future would make no record newer
     with (changed / name).open("wb") as output:
-        subprocess.run(["awk", "-v", f"k={number}", script, str(directory / name)], stdout=output, check=True)
+        subprocess.run(
+            ["awk", "-v", f"k={number}", "-v", day, script, str(directory / name)], stdout=output, check=True
+        )
     return changed
 
 

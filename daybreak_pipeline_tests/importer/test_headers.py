@@ -40,7 +40,8 @@ def test_an_identifier_keeps_its_name(name: str) -> None:
     [
         (" ID ", "id"), ('"Label"', "label"), ("Updated At", "updated_at"), ("updated-at", "updated_at"),
         ("Date of Birth", "date_of_birth"), ("First  Name", "first_name"), ("\u200bid", "id"), ("\ufeffID\u200d", "id"),
-        ("“label”", "label"), ("\u202elabel\n", "label"), (" 'label' ", "label"), ("FIRST_NAME", "first_name"), ("\u00a0id\u00a0", "id"),
+        ("“label”", "label"),
+        ("\u202elabel\n", "label"), (" 'label' ", "label"), ("FIRST_NAME", "first_name"), ("\u00a0id\u00a0", "id"),
     ],
 )  # fmt: skip
 def test_a_known_column_is_recognised_however_it_is_written(cell: str, name: str) -> None:

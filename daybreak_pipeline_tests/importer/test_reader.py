@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from psycopg import sql
 
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import encoding, reader
+from daybreak_pipeline.importer import encoding, reader, staging
 from daybreak_pipeline.importer.encoding import Text
 from daybreak_pipeline.importer.reader import Reader, Segment
+from daybreak_pipeline.importer.run import ImportFailedError
+from daybreak_pipeline_tests.exports import NOON, Export, uuid
 
 DELIMITERS = (b",", b";", b"\t")
 
@@ -374,3 +377,47 @@ def test_a_record_that_does_not_decode_decides_for_no_other() -> None:
     segments = read("1,José\n2,Ni".encode() + b"\xc3\n" + "3,ñ\n".encode(), b",", 2, 4)
     _, found = understood(segments, rows_of(segments, b","))
     assert [record.cells for record in found] == [(b"1", "José".encode()), (), (b"3", "ñ".encode())]
+
+
+# ------------------------------------------------------------------ the count
+
+
+@pytest.mark.parametrize("more", [1, -1])
+@pytest.mark.parametrize("odd", ["", '"x" y'])
+def test_a_table_fails_when_another_number_is_staged_than_was_read(
+    export: Export, monkeypatch: pytest.MonkeyPatch, more: int, odd: str
+) -> None:
+    segments = Reader.segments
+
+    def miscounted(self: Reader, blocks: Iterator[bytes]) -> Iterator[Segment]:
+        for segment in segments(self, blocks):
+            yield replace(segment, records=segment.records + more)
+
+    monkeypatch.setattr(Reader, "segments", miscounted)
+    good = f"id,label,updated_at\n{uuid('a')},x,{NOON}\n{uuid('b')},{odd},{NOON}\n"
+    directory = export.directory / "documents"
+    directory.mkdir()
+    (directory / "part-7.csv").write_text(good)
+    with pytest.raises(
+        ImportFailedError, match=rf"part-7\.csv: {2 + more} records were read so far and 2 staged"
+    ):
+        export.load("documents")
+    assert export.rows("documents", "id") == []
+    assert export.connection.execute("SELECT status FROM ingest.imports").fetchall() == [("failed",)]
+
+
+def test_the_count_goes_over_parts_and_ways_of_reading(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "Text", partial(Text, block=64))
+    directory = export.directory / "documents"
+    directory.mkdir()
+    lines = [f"{uuid(f'{n}')},x,{NOON}\n" for n in range(30)]
+    lines[7] = lines[19] = 'bad,"x" y,z\n'
+    (directory / "a.csv").write_text("id,label,updated_at\n" + "".join(lines[:15]))
+    (directory / "b.csv").write_text("id,label,updated_at\n" + "".join(lines[15:]))
+    assert export.load("documents") == {"status": "imported", "read": 30, "inserted": 28, "quarantined": 2}
+    assert [number for number, _ in export.refused("documents")] == [8, 20]
+    assert [number for (number,) in export.rows("documents", "_record_number")] == [
+        n for n in range(1, 31) if n not in {8, 20}
+    ]
