@@ -166,7 +166,7 @@ def _change_one_percent(bench: Bench, table: str, directory: Path, number: int) 
     changed.mkdir(exist_ok=True)
     name = f"{TABLES[table].file_stems[0]}.csv"
     script = (
-        'NR > 1 && NR % 100 == k { gsub(/20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T/, "2099-01-01T") } { print }'
+        'NR > 1 && NR % 100 == k { gsub(/20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T/, "2026-01-01T") } { print }'
     )
     with (changed / name).open("wb") as output:
         subprocess.run(["awk", "-v", f"k={number}", script, str(directory / name)], stdout=output, check=True)
