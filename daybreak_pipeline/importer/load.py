@@ -16,6 +16,7 @@ from daybreak_pipeline.importer import (
     classify,
     ledger,
     merge,
+    missing,
     names,
     quarantine,
     rows,
@@ -60,6 +61,7 @@ def load_file(  # noqa: PLR0913 - each is a fact of the one import
     unknown = _unknown_values(work)
     _process(work, progress)
     quarantine.resolve(work, whole_file=True)
+    missing.note(work)
     return _finish(work), unknown
 
 
