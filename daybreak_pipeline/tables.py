@@ -116,6 +116,7 @@ CHECK_THRESHOLDS = {
     "timestamps": _KEEPS_ALL,
     "schema_drift": _KEEPS_ALL,
     "quarantine_rate": Threshold(error=0.05, lost=None),
+    "missing_rows": Threshold(error=0.05),
     # Shares of the usual number of records.
     "row_count_change": Threshold(warn=0.1, error=0.5),
 }

@@ -147,6 +147,7 @@ def _check_imports(settings: DatabaseSettings) -> None:
             """
             SELECT relname::text FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relkind IN ('r', 'v')
             AND relname ~ '^(stage|thinned|compared|fates|missing|faults|issues|finished|candidates)_'
+            AND relname <> 'missing_rows'
             """
         ).fetchall()
     assert (unaccounted, left) == ([], [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -84,6 +85,11 @@ def record(table: str, word: str = "", /, **values: str | None) -> dict[str, str
         else value
         for name, value in merged.items()
     }
+
+
+def soon() -> str:
+    """Return a time that can be, and is newer than whatever an application has written until now."""
+    return (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
 
 
 class Export:

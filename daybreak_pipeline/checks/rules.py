@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from psycopg.pq import TransactionStatus
 
-from daybreak_pipeline.checks import imports, links, structure, values
+from daybreak_pipeline.checks import imports, links, missing, structure, values
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally
 from daybreak_pipeline.checks.scan import LOCAL_SETTINGS, Fault, scan
@@ -72,6 +72,12 @@ RULES = (
     ),
     Rule("schema_drift", "The last file has the columns that the schema knows.", imports.schema_drift),
     Rule("row_count_change", "The last file has as many records as usual.", imports.row_count_change),
+    Rule(
+        "missing_rows",
+        "The last file has every row that came from an export.",
+        missing.missing_rows,
+        missing.rows_of_exports,
+    ),
     Rule("quarantine_rate", "Few records of the last file are in quarantine.", imports.quarantine_rate),
     Rule(
         "constants",

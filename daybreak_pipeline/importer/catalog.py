@@ -159,7 +159,15 @@ class TableCatalog:
 
 
 _TECHNICAL = frozenset(
-    {"_source_hash", "_import_id", "_record_number", "_export_columns_encrypted", "name_tokens"}
+    {
+        "_source_hash",
+        "_import_id",
+        "_record_number",
+        "_source_updated_at",
+        "_edited_at",
+        "_export_columns_encrypted",
+        "name_tokens",
+    }
 )
 
 

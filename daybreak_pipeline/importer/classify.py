@@ -12,12 +12,11 @@ from collections.abc import Callable
 from psycopg import sql
 
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import misfits, rows
+from daybreak_pipeline.importer import misfits, order, rows, tombstones
 from daybreak_pipeline.importer.catalog import Check, Column
 from daybreak_pipeline.importer.expressions import call
 from daybreak_pipeline.importer.work import BAD_KEYS, UNSETTLED, Work
 
-_ORDERED_BY = ("updated_at", "tx_commit_time", "_fivetran_synced")
 _THIN = 4
 """The stage is reduced to the records that are not settled when these are fewer than one in so many."""
 
@@ -33,6 +32,9 @@ def classify(work: Work) -> None:
         _finish_rows(work, columns)
         work.analyze(work.fates)
         _mark_duplicates(work, work.fates)
+        work.summarize()
+        if "skipped_deleted" in work.summary:
+            tombstones.bury(work)
     else:
         _compare(work)
         work.analyze(work.compared)
@@ -42,7 +44,7 @@ def classify(work: Work) -> None:
         # Rules and merge look up records, in case the planner takes many for one.
         work.run("CREATE INDEX ON {finished} (_record); CREATE INDEX ON {fates} (id)")
         work.analyze(work.fates)
-    work.summarize()
+        work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
         _note_bad_keys(work)
 
@@ -50,7 +52,7 @@ def classify(work: Work) -> None:
 def narrow_columns(work: Work) -> list[Column]:
     """Return the columns that keys, order, references, CHECKs and natural keys are made of."""
     catalog = work.catalog
-    names = {"id", "_fivetran_deleted", *_ORDERED_BY}
+    names = {"id", "_fivetran_deleted", *order.TIMES}
     names |= {key.column for key in catalog.foreign_keys}
     names |= {name for check in catalog.checks for name in check.columns}
     names |= {name for key in catalog.unique_keys for name in key}
@@ -136,6 +138,7 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
                         for column in columns
                         if column.name in beside
                     ),
+                    *rows.helpers(work),
                 ]
             ),
             unsettled=sql.SQL("") if work.into_empty else _unsettled(work),
@@ -163,47 +166,52 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
 def _compare(work: Work) -> None:
     """Create ``compared``: what becomes of each record, so far as its key tells and the row that has it.
 
-    The hash is compared here and not kept: PostgreSQL would compute an expression that stands twice twice. Both
-    sides of the staleness test are the source's own times: the row's is the application's if that has edited
-    it since, and then the row is newer.
+    The hash is compared here and not kept: PostgreSQL would compute an expression that stands twice twice. The record
+    that a row was last loaded from is known by it at once; what an application made of that row is newer.
     """
-    columns = [c for c in narrow_columns(work) if c.name in {"id", "updated_at", "_fivetran_deleted"}]
+    decisive = {"id", *order.TIMES, *order.DELETION}
+    columns = [column for column in work.expressions.in_file if column.name in decisive]
     by_name = {column.name: column for column in columns}
 
-    def typed(name: str) -> sql.Composable:
-        return work.expressions.typed(by_name[name])
-
-    _attempt(
-        work,
-        columns,
-        lambda: work.attempt(
+    def create() -> int | None:
+        record = order.staged(work)
+        key = work.expressions.typed(by_name["id"])
+        flag = by_name.get("_fivetran_deleted")
+        return work.attempt(
             """
             CREATE UNLOGGED TABLE {compared} AS
-            SELECT s._record, coalesce(t.id, {id}) AS id,
+            SELECT s._record, coalesce(t.id, {id}) AS id, CASE WHEN t.id IS NULL THEN {newer} END AS _newer,
                    CASE WHEN {unkeyed} IS NOT NULL THEN {unkeyed}
                         WHEN t.id IS NULL THEN CASE WHEN {id} IS NULL THEN 'invalid_key'
-                                                    WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END
-                        WHEN {older} THEN 'stale' WHEN {content} = t._source_hash THEN 'unchanged' ELSE 'update'
+                                                    WHEN {deleted} THEN 'skipped_deleted'
+                                                    WHEN {newer} OR {unfit} THEN 'insert' ELSE 'stale' END
+                        WHEN {content} = t._source_hash
+                        THEN CASE WHEN t._edited_at IS NULL THEN 'unchanged' ELSE 'stale' END
+                        WHEN {unfit} OR {takes} THEN 'update' ELSE 'stale'
                    END AS _outcome
-            FROM {records} s LEFT JOIN {target} t ON t.id = {id}
+            FROM {records} s LEFT JOIN {target} t ON t.id = {id} {with_tombstones}
             """,
-            id=typed("id"),
+            id=key,
             unkeyed=_unkeyed(work),
-            deleted=_deleted(columns, typed("_fivetran_deleted") if "_fivetran_deleted" in by_name else None),
-            older=call("{} < t.updated_at", typed("updated_at"))
-            if "updated_at" in by_name
-            else sql.SQL("false"),
+            deleted=_deleted(columns, work.expressions.typed(flag) if flag else None),
+            newer=tombstones.newer(work, record),
+            with_tombstones=tombstones.joined(work, key),
             content=work.expressions.content_hash(),
-        ),
-    )
+            unfit=order.unfit(work),
+            takes=order.takes(work, record),
+        )
+
+    _attempt(work, columns, create)
 
 
 def _settle(work: Work) -> None:
-    """Count the records that ``compared`` settles, and let them go from the stage if they are most."""
+    """Count the records that ``compared`` settles, remember deletions, and let them go from the stage if they are most."""
     outcomes = work.connection.execute(
         sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.compared)
     ).fetchall()
     work.settled = {outcome: number for outcome, number in outcomes if outcome not in UNSETTLED}
+    if "skipped_deleted" in work.settled:
+        tombstones.bury(work)
     if (work.stage.records - sum(work.settled.values())) * _THIN < work.stage.records:
         work.run(
             """
@@ -270,24 +278,18 @@ def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
     unique = work.connection.execute("SELECT ingest.is_unique(%s::text::regclass, 'id')", [name]).fetchone()
     if unique == (True,):
         return
-    age = [
-        call("ingest.try_cast({}, NULL::{}) DESC NULLS LAST", work.expressions.text(c.name), sql.SQL(c.type))
-        for name in _ORDERED_BY
-        for c in work.expressions.in_file
-        if c.name == name
-    ]
     work.run_whole(
         """
         WITH several AS MATERIALIZED (
             SELECT id FROM {table} WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1
         ), placed AS (
-            SELECT c._record, row_number() OVER (PARTITION BY c.id ORDER BY {age}) AS place
-            FROM {table} c JOIN {stage} s ON s._record = c._record WHERE c.id IN (SELECT id FROM several)
+            SELECT c._record, row_number() OVER (PARTITION BY c.id ORDER BY {place} DESC, c._record DESC) AS place
+            FROM {table} c JOIN {records} s ON s._record = c._record WHERE c.id IN (SELECT id FROM several)
         )
         UPDATE {table} f SET _outcome = 'duplicate' FROM placed p WHERE p.place > 1 AND f._record = p._record
         """,
         table=table,
-        age=sql.SQL(", ").join([*age, sql.SQL("c._record DESC")]),
+        place=order.staged(work).place,
     )
 
 

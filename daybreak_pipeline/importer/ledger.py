@@ -163,6 +163,16 @@ def last_content(connection: Connection, table_name: str) -> Content | None:
     return Content(*row) if row else None
 
 
+def imports_of(connection: Connection, table_name: str, sha256: str) -> list[int]:
+    """Return the imports that brought a content into a table, oldest first."""
+    rows = connection.execute(
+        "SELECT id FROM ingest.imports "
+        "WHERE table_name = %s AND status = 'imported' AND source_sha256 = %s ORDER BY id",
+        [table_name, sha256],
+    ).fetchall()
+    return [int(number) for (number,) in rows]
+
+
 def newest_contents(connection: Connection) -> dict[str, tuple[int, str]]:
     """Return for every table that was ever imported from a file which import did so last, and the content's SHA-256."""
     rows = connection.execute(

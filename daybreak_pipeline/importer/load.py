@@ -6,12 +6,24 @@ The same way for records of a file and for those that wait in quarantine. Runs i
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.importer import classify, ledger, merge, names, quarantine, rows, staging, validate
+from daybreak_pipeline.importer import (
+    classify,
+    ledger,
+    merge,
+    missing,
+    names,
+    quarantine,
+    rows,
+    staging,
+    tombstones,
+    validate,
+)
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import Expressions, call
 from daybreak_pipeline.importer.ledger import Accounting
@@ -29,19 +41,27 @@ At once only of the columns that keys and rules are made of, which the next impo
 """
 
 
-def load_file(
-    connection: Connection, catalog: TableCatalog, source: Source, import_id: int, progress: Progress
+def load_file(  # noqa: PLR0913 - each is a fact of the one import
+    connection: Connection,
+    catalog: TableCatalog,
+    source: Source,
+    import_id: int,
+    progress: Progress,
+    *,
+    earlier_imports: Callable[[], Sequence[int]],
 ) -> tuple[Accounting, dict[str, int]]:
-    """Load every record of a source.
+    """Load every record of a source; what ``earlier_imports`` returns is asked only where the table has rows.
 
     Returns:
         What became of the records, and how many values each column has that the schema does not know.
     """
     work = _begin(connection, catalog, source.header, import_id)
+    work.earlier_imports = earlier_imports
     staging.fill(connection, work.stage, source, progress)
     unknown = _unknown_values(work)
     _process(work, progress)
     quarantine.resolve(work, whole_file=True)
+    missing.note(work)
     return _finish(work), unknown
 
 
@@ -63,8 +83,11 @@ def load_quarantined(
 
 def _begin(connection: Connection, catalog: TableCatalog, header: tuple[str, ...], import_id: int) -> Work:
     stage = staging.create(connection, catalog.table.name, header, catalog.known_names)
-    into_empty = not database.has_rows(connection, sql.Identifier("public", catalog.table.name))
-    work = Work(connection, catalog, stage, Expressions(catalog, stage), import_id, into_empty)
+    buried = tombstones.exist(connection, catalog.table.name)
+    into_empty = not buried and not database.has_rows(
+        connection, sql.Identifier("public", catalog.table.name)
+    )
+    work = Work(connection, catalog, stage, Expressions(catalog, stage), import_id, into_empty, buried)
     work.create()
     return work
 

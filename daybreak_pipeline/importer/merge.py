@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from daybreak_pipeline.importer import bare, rows
+from daybreak_pipeline.importer import bare, order, rows, tombstones
 from daybreak_pipeline.importer.expressions import call
 from daybreak_pipeline.importer.validate import parking, same_key
 from daybreak_pipeline.importer.work import Work
@@ -29,11 +29,13 @@ def merge(work: Work, dangling: set[str]) -> None:
         return
     for columns in work.catalog.unique_keys:
         _park(work, columns)
-    steps = [_update, _insert]
     if any(key.table == work.catalog.table.name for key in work.catalog.foreign_keys):
-        steps.reverse()  # a row that changes may refer to a new one
-    for step in steps:
-        step(work, values)
+        _insert(work, values)  # a row that changes may refer to a new one
+        _update(work, dangling)
+    else:
+        _update(work, dangling)
+        _insert(work, values)
+    tombstones.lift(work)
 
 
 def _park(work: Work, columns: tuple[str, ...]) -> None:
@@ -47,41 +49,33 @@ def _park(work: Work, columns: tuple[str, ...]) -> None:
     # Not from a row that an application has just edited: it will not be updated, and would be left without.
     work.run(
         """
-        UPDATE {target} t SET {column} = {value} FROM {fates} m
-        WHERE m.id = t.id AND m._outcome = 'update' AND {not_newer} AND EXISTS (
+        UPDATE {target} t SET {column} = {value} FROM {finished} s JOIN {fates} m ON m._record = s._record
+        WHERE m.id = t.id AND m._outcome = 'update' AND {takes} AND EXISTS (
             SELECT FROM {fates} k WHERE k._outcome IN ('insert', 'update') AND k.id <> t.id AND {same})
         """,
         column=sql.Identifier(place[0]),
         value=place[1],
-        not_newer=_not_newer(work, "m"),
+        takes=order.takes(work, order.finished(work, "s")),
         same=same_key("t", "k", columns),
     )
 
 
-def _not_newer(work: Work, record: str) -> sql.Composable:
-    """Return the condition that row ``t`` is not newer than its record, which an alias of ``fates`` has."""
-    if "updated_at" not in work.expressions.names_in_file:
-        return sql.SQL("true")
-    time = sql.Identifier(record, "updated_at")
-    return call("({time} IS NULL OR t.updated_at <= {time})", time=time)
-
-
-def _update(work: Work, values: list[tuple[str, sql.Composable]]) -> None:
-    """Update rows while they are not newer than their record, also when an application writes right now."""
+def _update(work: Work, dangling: set[str]) -> None:
+    """Update rows that still take their record, also when an application writes right now: its edit is newer."""
     work.run(
         """
         WITH changed AS (
             UPDATE {target} t SET {assignments} FROM {finished} s JOIN {fates} f ON f._record = s._record
-            WHERE f._outcome = 'update' AND t.id = f.id AND {not_newer}
+            WHERE f._outcome = 'update' AND t.id = f.id AND {takes}
             RETURNING t.id
         )
         UPDATE {fates} f SET _outcome = 'stale'
         WHERE f._outcome = 'update' AND NOT EXISTS (SELECT FROM changed c WHERE c.id = f.id)
         """,
         assignments=sql.SQL(", ").join(
-            call("{} = {}", sql.Identifier(name), value) for name, value in _for_update(work, values)
+            call("{} = {}", sql.Identifier(name), value) for name, value in rows.updates(work, dangling)
         ),
-        not_newer=_not_newer(work, "f"),
+        takes=order.takes(work, order.finished(work, "s")),
     )
     work.summarize()
 
@@ -98,11 +92,3 @@ def _insert(work: Work, values: list[tuple[str, sql.Composable]]) -> None:
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in values),
         values=sql.SQL(", ").join(value for _, value in values),
     )
-
-
-def _for_update(work: Work, values: list[tuple[str, sql.Composable]]) -> list[tuple[str, sql.Composable]]:
-    """Return what an update sets: not the key, and the time of the import where the file tells none."""
-    result = [(name, value) for name, value in values if name != "id"]
-    if "updated_at" in work.catalog.by_name and "updated_at" not in {name for name, _ in result}:
-        result.append(("updated_at", sql.SQL("now()")))
-    return result

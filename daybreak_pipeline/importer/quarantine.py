@@ -129,15 +129,15 @@ def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
 
 
 def _resolve_issues(work: Work, parameters: dict[str, object]) -> None:
-    """Close the issues of rows that were written again without them."""
+    """Close the issues of rows that were written again without them, in columns that the file has."""
     work.run(
         """
         UPDATE ingest.field_issues i SET resolved_at = now()
         FROM {fates} f
         WHERE i.table_name = %(table)s AND i.resolved_at IS NULL AND i.import_id <> %(import_id)s
-          AND i.row_id = f.id::text AND f._outcome IN ('insert', 'update')
+          AND i.row_id = f.id::text AND f._outcome IN ('insert', 'update') AND i.column_name = ANY (%(columns)s)
         """,
-        parameters,
+        parameters | {"columns": sorted(work.expressions.names_in_file)},
     )
 
 

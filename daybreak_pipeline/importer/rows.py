@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from daybreak_pipeline.importer import order
 from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
 from daybreak_pipeline.importer.work import Work
@@ -55,8 +56,10 @@ def values(work: Work) -> list[Value]:
         personal = expressions.record(expressions.personal_unknown)
         sealed = call("privacy.seal(nullif({}, '{{}}')::text, {})", personal, SEAL_KEY)
         result.append(Value("_export_columns_encrypted", sealed))
+    said = order.sane(sql.SQL("s.updated_at")) if "updated_at" in in_file else sql.SQL("NULL::timestamptz")
     return [
         *result,
+        Value("_source_updated_at", said, given=True),
         Value("_source_hash", expressions.content_hash()),
         Value("_import_id", call("{}::bigint", sql.Literal(work.import_id)), given=True),
         Value("_record_number", sql.SQL("s._record"), given=True),
@@ -86,3 +89,80 @@ def stored(work: Work, value: Value, dangling: set[str]) -> sql.Composable:
     if column.takes_default and column.name not in work.expressions.constants:
         return call("coalesce({}, {})", made, sql.SQL(column.default or "NULL"))
     return made
+
+
+def helpers(work: Work) -> list[sql.Composable]:
+    """Return what ``finished`` keeps of a record only for ``updated``."""
+    if not _deletion_by_op(work):
+        return []
+    return [call("{} IS NOT NULL AS _has_op", work.expressions.text("op"))]
+
+
+def updates(work: Work, dangling: set[str]) -> list[tuple[str, sql.Composable]]:
+    """Return what an update sets, of row ``t`` by a row of ``finished`` with the alias ``s``.
+
+    What the file does not have stays, but for what belongs to the record as a whole: its times, which are all in one
+    place of the order, and that an application had changed the row.
+    """
+    result = {
+        value.name: _kept(work, value.name, stored(work, value, dangling))
+        for value in values(work)
+        if value.name != "id"
+    }
+    for name in order.TIMES:
+        if name in work.catalog.by_name and name not in result:
+            result[name] = sql.SQL("now()") if name == "updated_at" else sql.NULL
+    return [*result.items(), ("_edited_at", sql.NULL)]
+
+
+def _kept(work: Work, name: str, value: sql.Composable) -> sql.Composable:
+    """Return a value together with the parts of it that row ``t`` has and the file does not."""
+    expressions = work.expressions
+    if name == "profile_data":
+        return _kept_profile(work)
+    if name == "deleted_at" and _deletion_by_op(work):
+        return call("CASE WHEN s._has_op THEN {} ELSE t.deleted_at END", value)
+    if name == "_export_columns_encrypted":
+        return call(
+            """
+            CASE WHEN t._export_columns_encrypted IS NULL THEN {value}
+                 ELSE privacy.seal(nullif(
+                     (coalesce(privacy.unseal(t._export_columns_encrypted, {key})::jsonb, '{{}}') - {names}::text[])
+                     || coalesce(privacy.unseal({value}, {key})::jsonb, '{{}}'), '{{}}')::text, {key}) END
+            """,
+            value=value,
+            key=SEAL_KEY,
+            names=sql.Literal(expressions.personal_unknown),
+        )
+    others = [
+        column
+        for column in work.catalog.table.searchable_columns
+        if column in work.catalog.by_name and column not in expressions.names_in_file
+    ]
+    if name == "name_tokens" and others:
+        return call(
+            "nullif(ARRAY(SELECT DISTINCT token FROM unnest({value} || privacy.name_tokens("
+            "nullif(concat_ws(' ', {others}), ''), {search_key})) AS token ORDER BY token), '{{}}')",
+            value=value,
+            others=sql.SQL(", ").join(
+                call("privacy.unseal({}, {})", sql.Identifier("t", f"{column}_encrypted"), SEAL_KEY)
+                for column in others
+            ),
+            search_key=SEARCH_KEY,
+        )
+    return value
+
+
+def _kept_profile(work: Work) -> sql.Composable:
+    expressions, column = work.expressions, work.catalog.by_name["profile_data"]
+    return call(
+        "coalesce(ingest.updated_profile(t.profile_data, s.profile_data, {}::text[], {}), {})",
+        sql.Literal(expressions.plain_unknown),
+        sql.Literal("profile_data" in expressions.names_in_file),
+        sql.SQL(column.default or "NULL") if column.takes_default else sql.NULL,
+    )
+
+
+def _deletion_by_op(work: Work) -> bool:
+    """Whether it is ``op`` alone by which the file tells of deletions."""
+    return "deleted_at" in work.expressions.derived - work.expressions.names_in_file

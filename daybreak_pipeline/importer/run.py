@@ -226,7 +226,14 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
         # A file that is seen at a glance to be another need not be waited for.
         same = last is not None and last.may_be(entry) and last.sha256 == fingerprint.result()
         if not same or full:
-            accounting, unknown = load.load_file(connection, catalog, source, entry.id, begun.progress)
+            accounting, unknown = load.load_file(
+                connection,
+                catalog,
+                source,
+                entry.id,
+                begun.progress,
+                earlier_imports=lambda: ledger.imports_of(connection, begun.table, fingerprint.result()),
+            )
             entry = replace(
                 entry,
                 status="imported",

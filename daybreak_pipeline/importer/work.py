@@ -5,7 +5,7 @@ All of them are unlogged, live in the import's transaction and are dropped at it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,9 @@ UNSETTLED = ("insert", "update", *BAD_KEYS)
 class Work:
     """One import in progress.
 
-    ``into_empty`` tells that the table has no row: then nothing has to be compared with it. ``again``
-    that the records come from quarantine. ``settled`` counts the records that have no row in ``fates``, and
+    ``into_empty`` tells that the table has no row, and no tombstone: then nothing has to be compared with it. ``again``
+    that the records come from quarantine. ``earlier_imports`` returns the imports of the same content into this table,
+    once its fingerprint is known. ``settled`` counts the records that have no row in ``fates``, and
     ``summary`` all of them by their fate.
     """
 
@@ -39,7 +40,9 @@ class Work:
     expressions: Expressions
     import_id: int
     into_empty: bool
+    has_tombstones: bool = False
     again: bool = False
+    earlier_imports: Callable[[], Sequence[int]] = tuple
     settled: dict[str, int] = field(default_factory=dict)
     summary: dict[str, int] = field(default_factory=dict)
     lacking: bool = False
@@ -72,7 +75,8 @@ class Work:
     def compared(self) -> sql.Identifier:
         """One row for each record, where the table has rows: ``_record``, ``id``, and ``_outcome`` as the key tells it.
 
-        Most records of an export that comes again are settled by that: unchanged, stale, duplicate.
+        ``_newer`` tells of a record without a row that it is newer than its tombstone, or has none. Most
+        records of an export that comes again are settled by that: unchanged, stale, duplicate.
         """
         return self._table("compared")
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from daybreak_pipeline.tables import MARKET_ID, TABLES
-from daybreak_pipeline_tests.exports import NOON, SMALLEST, Export, record, uuid
+from daybreak_pipeline_tests.exports import NOON, SMALLEST, Export, record, soon, uuid
 
 BEFORE_NOON = "2025-06-25T11:59:59.999999"
 AFTER_NOON = "2025-06-25T12:00:00.000001"
@@ -347,7 +347,7 @@ def test_rule_5_a_missing_column_takes_the_default_and_stays_as_it_is_later(expo
     assert export.rows("questionnaires", "score") == [(0,)]
     export.connection.execute("UPDATE questionnaires SET score = 5, updated_at = updated_at")
     export.connection.commit()
-    later = record("questionnaires", type="4", updated_at="2099-01-01T00:00:00")
+    later = record("questionnaires", type="4", updated_at=soon())
     assert export.load("questionnaires", later)["updated"] == 1
     assert export.rows("questionnaires", "score", "type") == [(5, 4)]
 

@@ -85,7 +85,7 @@ def test_an_id_that_is_none_is_refused_beside_records_that_change(export: Export
     counts = export.load(
         "documents",
         record("documents", "same", created_at="2024-01-01T00:00:00"),
-        record("documents", "changed", label="new", updated_at="2099-01-01T00:00:00"),
+        record("documents", "changed", label="new", updated_at="2025-08-01T00:00:00"),
         record("documents", "nobody") | {"id": "nobody"},
         record("documents", "new", created_at="soon"),
     )

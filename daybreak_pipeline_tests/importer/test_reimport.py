@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from daybreak_pipeline_tests.exports import NOON, Export, record, uuid
 
-LATER = "2099-01-01T00:00:00"
+LATER = "2025-08-01T00:00:00"
 EARLIER = "1999-01-01T00:00:00"
 
 

@@ -140,6 +140,8 @@ MATRIX = (
             "ingest.imports",
             "ingest.quarantine",
             "ingest.field_issues",
+            "ingest.tombstones",
+            "ingest.missing_rows",
             "privacy.key_check",
             "ingest.check_results",
             "privacy.roles_applied",

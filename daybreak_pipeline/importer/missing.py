@@ -1,0 +1,48 @@
+"""Notes which rows that came from exports the newest full file of their table no longer has (check ``missing_rows``).
+
+They stay: a file that was cut short, or filtered, is no reason to lose anything. A file of change data is never full.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline.importer.expressions import call
+from daybreak_pipeline.importer.work import Work
+
+_MARKS = {"_fivetran_deleted": "{} IS NOT TRUE", "deleted_at": "{} IS NULL"}
+
+
+def live_rows(catalog: TableCatalog) -> sql.Composable:
+    """Return the condition that a row came from an export and is not deleted."""
+    conditions = [
+        call(test, sql.Identifier(name)) for name, test in _MARKS.items() if name in catalog.by_name
+    ]
+    return sql.SQL(" AND ").join([sql.SQL("_import_id IS NOT NULL"), *conditions])
+
+
+def note(work: Work) -> None:
+    """Replace the list of a table's missing rows, after an import of a file; those that are still missing keep their time."""
+    if work.catalog.table.change_data:
+        return
+    table = sql.Literal(work.catalog.table.name)
+    if work.into_empty:
+        work.run("DELETE FROM ingest.missing_rows WHERE table_name = {table}", table=table)
+        return
+    work.run_whole(
+        """
+        WITH gone AS MATERIALIZED (
+            SELECT t.id::text AS row_id FROM {target} t
+            WHERE {live} AND NOT EXISTS (SELECT FROM {compared} c WHERE c.id = t.id)
+        ), back AS (
+            DELETE FROM ingest.missing_rows m WHERE m.table_name = {table}
+            AND NOT EXISTS (SELECT FROM gone g WHERE g.row_id = m.row_id)
+        )
+        INSERT INTO ingest.missing_rows (table_name, row_id, import_id) SELECT {table}, row_id, {import_id} FROM gone
+        ON CONFLICT (table_name, row_id) DO NOTHING
+        """,
+        live=live_rows(work.catalog),
+        table=table,
+        import_id=sql.Literal(work.import_id),
+    )

@@ -1,0 +1,162 @@
+"""Which of two records is newer, and whether a record may change the row that it meets (contract, 4.1; ADR 10).
+
+The order is that of three times: ``updated_at``, ``tx_commit_time``, ``_fivetran_synced``. What a source did not say,
+and an ``updated_at`` that cannot be, comes before everything. A row keeps the times of the record that it was last
+loaded from; what an application wrote is newer than the record that it was written on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from daybreak_pipeline.importer.expressions import call
+from daybreak_pipeline.importer.work import Work
+
+TIMES = ("updated_at", "tx_commit_time", "_fivetran_synced")
+DELETION = ("_fivetran_deleted", "deleted_at")
+_NEVER = sql.SQL("'-infinity'::timestamptz")
+
+
+@dataclass(frozen=True)
+class Record:
+    """SQL for what decides about a record: its number, its times by column, and whether it says that it is deleted."""
+
+    number: sql.Composable
+    times: dict[str, sql.Composable]
+    deleted: sql.Composable
+
+    @property
+    def said(self) -> sql.Composable:
+        """Its ``updated_at``, if that can be."""
+        return self.times["updated_at"]
+
+    @property
+    def place(self) -> sql.Composable:
+        """Its place in the order."""
+        return place(list(self.times.values()))
+
+
+def sane(time: sql.Composable) -> sql.Composable:
+    """Return an ``updated_at`` that takes part in the order: finite, and no more than an hour in the future."""
+    return call(
+        "CASE WHEN {time} > '-infinity' AND {time} <= now() + interval '1 hour' THEN {time} END", time=time
+    )
+
+
+def staged(work: Work) -> Record:
+    """Return a staged record, with the alias ``s``."""
+    expressions, by_name = work.expressions, work.catalog.by_name
+    computed = {
+        name: expressions.computed(by_name[name])
+        for name in (*TIMES, *DELETION)
+        if name in expressions.names_in_file | expressions.derived
+    }
+    return _record(work, sql.SQL("s._record"), computed)
+
+
+def finished(work: Work, alias: str) -> Record:
+    """Return a record of ``finished``, or as far as the order goes of ``fates``, with an alias."""
+    expressions = work.expressions
+    columns: dict[str, sql.Composable] = {
+        name: sql.Identifier(alias, name)
+        for name in (*TIMES, *DELETION)
+        if name in expressions.names_in_file | expressions.derived
+    }
+    return _record(work, sql.Identifier(alias, "_record"), columns)
+
+
+def unfit(work: Work) -> sql.Composable:
+    """Return the condition that a staged record has a time or a mark that does not cast: validation will refuse it."""
+    lenient = sorted(work.expressions.lenient & {*TIMES, *DELETION})
+    if not lenient:
+        return sql.SQL("false")
+    return call("coalesce(s._misfits && {}::text[], false)", sql.Literal(lenient))
+
+
+def takes(work: Work, record: Record) -> sql.Composable:
+    """Return the condition that row ``t`` takes a record with other content than it was last loaded from.
+
+    The merge asks again what ``classify`` has asked: an application may have written to the row since.
+    """
+    row_is_deleted = [
+        call(test, sql.Identifier("t", name))
+        for name, test in zip(DELETION, ("{} IS TRUE", "{} IS NOT NULL"), strict=True)
+        if name in work.catalog.by_name
+    ]
+    return call(
+        """
+        CASE WHEN t._edited_at IS NOT NULL
+             THEN coalesce({said} > greatest(t._edited_at, t._source_updated_at), false)
+             WHEN t._import_id IS NULL THEN coalesce({said} > coalesce({written}, {never}), false)
+             WHEN {place} = {row_place} THEN {tie} AND ({deleted} OR NOT ({row_is_deleted}))
+             ELSE {place} > {row_place} END
+        """,
+        said=record.said,
+        written=sane(sql.SQL("t.updated_at")),
+        never=_NEVER,
+        place=record.place,
+        row_place=_row_place(record),
+        tie=_tie(work, record),
+        deleted=record.deleted,
+        row_is_deleted=sql.SQL(" OR ").join(row_is_deleted) if row_is_deleted else sql.SQL("false"),
+    )
+
+
+def _record(work: Work, number: sql.Composable, columns: dict[str, sql.Composable]) -> Record:
+    times = {
+        name: columns.get(name, sql.SQL("NULL::timestamptz"))
+        for name in TIMES
+        if name in work.catalog.by_name
+    }
+    if "updated_at" in columns:
+        times["updated_at"] = sane(columns["updated_at"])
+    deleted = [
+        call(test, columns[name])
+        for name, test in zip(DELETION, ("coalesce({}, false)", "{} IS NOT NULL"), strict=True)
+        if name in columns
+    ]
+    return Record(number, times, call("({})", sql.SQL(" OR ").join(deleted)) if deleted else sql.SQL("false"))
+
+
+def _row_place(record: Record) -> sql.Composable:
+    """Return the place of row ``t``: of the record that it was last loaded from.
+
+    A row from before migration 019 does not tell what a source said and what was filled in: its ``updated_at`` counts
+    against a record that has one.
+    """
+    said = call(
+        "CASE WHEN t._source_updated_at > '-infinity' THEN t._source_updated_at "
+        "WHEN t._source_updated_at = '-infinity' AND {said} IS NOT NULL THEN {written} END",
+        said=record.said,
+        written=sane(sql.SQL("t.updated_at")),
+    )
+    return place([said, *(sql.Identifier("t", name) for name in record.times if name != "updated_at")])
+
+
+def place(times: list[sql.Composable]) -> sql.Composable:
+    """Return the place in the order that times amount to: what was not said comes before everything."""
+    return call("ROW({})", sql.SQL(", ").join(call("coalesce({}, {})", time, _NEVER) for time in times))
+
+
+def _tie(work: Work, record: Record) -> sql.Composable:
+    """Return the condition that a record of row ``t``'s place is taken, although neither is newer.
+
+    That of a file that was never imported before is: a correction that forgot its times. A record that waited in
+    quarantine was one when its file came, and still is unless the row has been loaded since.
+    """
+    if work.again:
+        return call(
+            "EXISTS (SELECT FROM ingest.quarantine q WHERE q.id = {} AND q.import_id > t._import_id)",
+            record.number,
+        )
+    earlier = work.earlier_imports()
+    if not earlier:
+        return sql.SQL("true")
+    return call(
+        "EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = {} AND q.row_id = t.id::text "
+        "AND q.resolved_at IS NULL AND q.import_id > t._import_id AND q.import_id = ANY ({}))",
+        sql.Literal(work.catalog.table.name),
+        sql.Literal(earlier),
+    )

@@ -1,0 +1,94 @@
+"""Remembers the deletions of rows that were never here, so that no older version of one comes to life (ADR 10).
+
+A deletion of a row that is here needs no tombstone: the row keeps its mark and its times.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psycopg import sql
+
+from daybreak_pipeline.importer import order
+from daybreak_pipeline.importer.expressions import call
+from daybreak_pipeline.importer.work import Work
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+_COLUMNS = {
+    "updated_at": "source_updated_at",
+    "tx_commit_time": "tx_commit_time",
+    "_fivetran_synced": "fivetran_synced",
+}
+
+
+def exist(connection: Connection, table: str) -> bool:
+    """Whether any deletion of a table's rows is remembered."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM ingest.tombstones WHERE table_name = %s)", [table]
+    ).fetchone()
+    return row == (True,)
+
+
+def joined(work: Work, row_id: sql.Composable) -> sql.Composable:
+    """Return what joins records with their tombstones ``d``; nothing where the table has none."""
+    if not work.has_tombstones:
+        return sql.SQL("")
+    return call("LEFT JOIN {} d ON d.id = {}", _of_table(work), row_id)
+
+
+def newer(work: Work, record: order.Record) -> sql.Composable:
+    """Return the condition that a record is newer than its tombstone ``d``, or has none."""
+    if not work.has_tombstones:
+        return sql.SQL("true")
+    buried = order.place([sql.Identifier("d", _COLUMNS[name]) for name in record.times])
+    return call("(d.id IS NULL OR {} > {})", record.place, buried)
+
+
+def bury(work: Work) -> None:
+    """Remember the deletions among the records; an older one of the same row gives way."""
+    if work.has_tombstones:
+        work.run_whole(
+            """
+            DELETE FROM ingest.tombstones d USING {compared} c
+            WHERE d.table_name = {table} AND d.row_id = c.id::text AND c._outcome = 'skipped_deleted' AND c._newer
+            """,
+            table=sql.Literal(work.catalog.table.name),
+        )
+    record = order.finished(work, "c") if work.into_empty else order.staged(work)
+    work.run_whole(
+        """
+        INSERT INTO ingest.tombstones (table_name, row_id, {columns}, import_id)
+        SELECT {table}, c.id::text, {times}, {import_id} FROM {source}
+        WHERE c._outcome = 'skipped_deleted' AND c._newer
+        """,
+        columns=sql.SQL(", ").join(sql.Identifier(_COLUMNS[name]) for name in record.times),
+        table=sql.Literal(work.catalog.table.name),
+        times=sql.SQL(", ").join(record.times.values()),
+        import_id=sql.Literal(work.import_id),
+        source=call("(SELECT *, true AS _newer FROM {}) c", work.fates)
+        if work.into_empty
+        else call("{} c JOIN {} s ON s._record = c._record", work.compared, work.records),
+    )
+
+
+def lift(work: Work) -> None:
+    """Forget the deletions of rows that are here now, by a newer record."""
+    if work.has_tombstones:
+        work.run_whole(
+            """
+            DELETE FROM ingest.tombstones d USING {fates} f
+            WHERE d.table_name = {table} AND d.row_id = f.id::text AND f._outcome = 'insert'
+            """,
+            table=sql.Literal(work.catalog.table.name),
+        )
+
+
+def _of_table(work: Work) -> sql.Composable:
+    return call(
+        "(SELECT row_id::{} AS id, {} FROM ingest.tombstones WHERE table_name = {})",
+        sql.SQL(work.catalog.id_type),
+        sql.SQL(", ").join(sql.Identifier(name) for name in _COLUMNS.values()),
+        sql.Literal(work.catalog.table.name),
+    )
