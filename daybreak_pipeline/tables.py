@@ -63,7 +63,8 @@ class Table:
     does not have and that must never be kept in plain JSON. ``constants`` are the same in every row. Rows that agree in
     all of a ``likely_same`` key (columns, or SQL over them) and are not deleted are probably one thing twice.
     ``change_data`` brings every version of a record, so several of one id are no fault.
-    ``thresholds`` are those that differ from ``CHECK_THRESHOLDS``, by check.
+    ``day_first`` and ``month_first`` name columns of dates or times that are written as ``03/04/2025`` and in which that
+    has one meaning. ``thresholds`` are those that differ from ``CHECK_THRESHOLDS``, by check.
     """
 
     name: str
@@ -82,6 +83,8 @@ class Table:
     json_shapes: tuple[JsonShape, ...] = ()
     likely_same: tuple[str, ...] = ()
     change_data: bool = False
+    day_first: tuple[str, ...] = ()
+    month_first: tuple[str, ...] = ()
     thresholds: tuple[tuple[str, Threshold], ...] = ()
 
     @property

@@ -24,11 +24,23 @@ SEARCH_KEY = sql.SQL("(SELECT privacy.required_key('search'))")
 _ARGUMENTS = 90
 """How many values one call of a function is given; PostgreSQL allows a hundred."""
 HASH_KEY = sql.SQL("(SELECT privacy.required_key('source_hash'))")
+_TWO_NUMBERS = sql.Literal(r"^\s*([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})")
+"""The beginning of a date of which only a declaration in ``tables`` says what is the day."""
 
 
 def call(template: str, *arguments: sql.Composable, **named: sql.Composable) -> sql.Composed:
     """Return a piece of SQL composed of others; the template is always a literal of this package."""
     return sql.SQL(template).format(*arguments, **named)
+
+
+def _within_years(text: sql.Composable) -> sql.Composable:
+    """Return the condition that a text begins with a year from which no zone leads out of 0001 to 9999."""
+    return call("""{} COLLATE "C" BETWEEN '0002' AND '9999'""", text)
+
+
+def _ends_in_digit(text: sql.Composable, length: int) -> sql.Composable:
+    """Return the condition that the last byte of a text is no letter, and so ends no name of a zone."""
+    return call("get_byte(convert_to({}, 'UTF8'), {}) < ascii(':')", text, sql.Literal(length - 1))
 
 
 @dataclass
@@ -94,7 +106,14 @@ class Expressions:
         column = self.stage.column(name)
         if column is None:
             return sql.SQL("NULL::text")
-        staged = call("s.{}", column)
+        staged: sql.Composable = call("s.{}", column)
+        written = self.catalog.by_name.get(name)
+        if written and written.type == "text[]":
+            return call("nullif(btrim({}), 'null')", staged)
+        if name in self.catalog.table.day_first:
+            return call("regexp_replace({}, {}, {})", staged, _TWO_NUMBERS, sql.Literal(r"\4-\3-\1"))
+        if name in self.catalog.table.month_first:
+            return call("regexp_replace({}, {}, {})", staged, _TWO_NUMBERS, sql.Literal(r"\4-\1-\3"))
         if name in self.catalog.table.phone_columns:
             # A spreadsheet's apostrophe keeps +1818… from becoming a number; it is no part of it.
             return call("regexp_replace({}, '^''', '')", staged)
@@ -116,17 +135,37 @@ class Expressions:
         kind = sql.SQL(column.type)
         if column.type in TEXT_TYPES:
             return text
-        # The common forms are cast in place; what needs a closer look goes through a function, which costs more.
+        # The common forms, of which PostgreSQL has one reading, are cast in place; what needs a closer look goes through a
+        # function, which costs ten times as much. The conditions are chosen for what they cost (0.1 to 0.3 µs).
         if column.type == "timestamp with time zone":
             return call(
-                """CASE WHEN {text} COLLATE "C" >= 'A' THEN ingest.strict_time({text}) ELSE {text}::timestamptz END""",
+                """
+                CASE WHEN octet_length({text}) = 26 AND {text} LIKE '____-__-__T__:__:__.______' AND {years} AND {digit}
+                     THEN {text}::timestamptz
+                     WHEN {text} LIKE '____-__-_____:__:__%' AND {years} AND {text} ~ '^[-0-9T :.]+(UTC|Z)?$'
+                     THEN {text}::timestamptz
+                     ELSE ingest.strict_time({text}) END
+                """,
                 text=text,
+                years=_within_years(text),
+                digit=_ends_in_digit(text, 26),
             )
         if column.type == "date":
             return call(
-                """CASE WHEN length({text}) = 10 AND {text} COLLATE "C" < 'A' THEN {text}::date
-                ELSE ingest.strict_date({text}) END""",
+                """
+                CASE WHEN octet_length({text}) = 10 AND {text} LIKE '____-__-__' AND {years} AND {digit} THEN {text}::date
+                     ELSE ingest.strict_date({text}) END
+                """,
                 text=text,
+                years=_within_years(text),
+                digit=_ends_in_digit(text, 10),
+            )
+        if column.type in {"smallint", "integer", "bigint"}:
+            return call(
+                "CASE WHEN octet_length({text}) = 1 OR {text} !~ '[^-+0-9 ]' THEN ({text})::{kind} "
+                "ELSE ingest.whole_number({text})::{kind} END",
+                text=text,
+                kind=kind,
             )
         if column.type == "text[]":
             return call(

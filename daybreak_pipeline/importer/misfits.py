@@ -14,7 +14,7 @@ from daybreak_pipeline.importer.expressions import PLAIN_ARRAY, TEXT_TYPES, call
 from daybreak_pipeline.importer.work import Work
 
 # No 29 February: whether there was one is for PostgreSQL to say.
-_DAY = "[1-9][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+_DAY = "[12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
 PLAIN = {
     "uuid": "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$",
     "smallint": "^-?[0-9]{1,4}$",
