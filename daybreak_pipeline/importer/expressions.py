@@ -33,16 +33,6 @@ def call(template: str, *arguments: sql.Composable, **named: sql.Composable) -> 
     return sql.SQL(template).format(*arguments, **named)
 
 
-def _within_years(text: sql.Composable) -> sql.Composable:
-    """Return the condition that a text begins with a year from which no zone leads out of 0001 to 9999."""
-    return call("""{} COLLATE "C" BETWEEN '0002' AND '9999'""", text)
-
-
-def _ends_in_digit(text: sql.Composable, length: int) -> sql.Composable:
-    """Return the condition that the last byte of a text is no letter, and so ends no name of a zone."""
-    return call("get_byte(convert_to({}, 'UTF8'), {}) < ascii(':')", text, sql.Literal(length - 1))
-
-
 @dataclass
 class Expressions:
     """The expressions of one import. ``s`` is the alias of the staged records (``Work.records``) in every one of them."""
@@ -136,29 +126,27 @@ class Expressions:
         if column.type in TEXT_TYPES:
             return text
         # The common forms, of which PostgreSQL has one reading, are cast in place; what needs a closer look goes through a
-        # function, which costs ten times as much. The conditions are chosen for what they cost (0.1 to 0.3 µs).
+        # function, which costs ten times as much. The conditions are chosen for what they cost (0.3 µs together): a
+        # class of characters is looked for five times as fast as a whole pattern.
         if column.type == "timestamp with time zone":
             return call(
                 """
-                CASE WHEN octet_length({text}) = 26 AND {text} LIKE '____-__-__T__:__:__.______' AND {years} AND {digit}
+                CASE WHEN {text} LIKE '2___-__-__T__:__:__.______' AND {text} !~ '[^-0-9T:.]' AND {text} NOT LIKE '%T%T%'
                      THEN {text}::timestamptz
-                     WHEN {text} LIKE '____-__-_____:__:__%' AND {years} AND {text} ~ '^[-0-9T :.]+(UTC|Z)?$'
+                     WHEN ({text} LIKE '____-__-_____:__:__.%' OR {text} LIKE '____-__-_____:__:__'
+                           OR {text} LIKE '____-__-_____:__:__Z' OR {text} LIKE '____-__-_____:__:__ UTC')
+                          AND {text} COLLATE "C" BETWEEN '0002' AND '9999'
+                          AND {text} ~ '^[-0-9]+[T ][0-9:]+([.][0-9]+)?( ?UTC|Z)?$'
                      THEN {text}::timestamptz
                      ELSE ingest.strict_time({text}) END
                 """,
                 text=text,
-                years=_within_years(text),
-                digit=_ends_in_digit(text, 26),
             )
         if column.type == "date":
             return call(
-                """
-                CASE WHEN octet_length({text}) = 10 AND {text} LIKE '____-__-__' AND {years} AND {digit} THEN {text}::date
-                     ELSE ingest.strict_date({text}) END
-                """,
+                "CASE WHEN {text} LIKE '____-__-__' AND {text} COLLATE \"C\" BETWEEN '0002' AND '9999' AND {text} !~ '[^-0-9]' "
+                "THEN {text}::date ELSE ingest.strict_date({text}) END",
                 text=text,
-                years=_within_years(text),
-                digit=_ends_in_digit(text, 10),
             )
         if column.type in {"smallint", "integer", "bigint"}:
             return call(

@@ -53,13 +53,16 @@ class Result:
     references_restored: int = 0
 
 
-# Whole tables are read and written: memory for one statement at a time, and every core for what can be shared.
+# Whole tables are read and written: memory for one statement at a time, and every core for what can be shared. A time
+# without a zone is UTC, whatever the session or the server says.
 _LOCAL_SETTINGS = """
     SET LOCAL work_mem = '256MB';
     SET LOCAL maintenance_work_mem = '512MB';
     SET LOCAL parallel_setup_cost = 0;
     SET LOCAL parallel_tuple_cost = 0;
-    SET LOCAL jit = off
+    SET LOCAL jit = off;
+    SET LOCAL timezone = 'UTC';
+    SET LOCAL datestyle = 'ISO, MDY'
 """
 
 

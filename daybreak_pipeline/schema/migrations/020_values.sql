@@ -118,7 +118,9 @@ BEGIN
         PERFORM ingest.refuse('not a valid time of day');
     END IF;
     hour := parts[1]::int;
-    IF hour > 23 OR parts[2]::int > 59 OR parts[3]::int > 59 OR parts[5] IS NOT NULL AND hour NOT BETWEEN 1 AND 12 THEN
+    -- As PostgreSQL: 24:00 is the next day's midnight, and a leap second the next minute's beginning.
+    IF parts[2]::int > 59 OR parts[3]::int > 60 OR hour > 24 OR hour = 24 AND parts[2:4]::text ~ '[1-9]'
+        OR parts[5] IS NOT NULL AND hour NOT BETWEEN 1 AND 12 THEN
         PERFORM ingest.refuse('not a valid time of day');
     ELSIF parts[5] IS NOT NULL THEN
         hour := hour % 12 + CASE WHEN upper(parts[5]) = 'P' THEN 12 ELSE 0 END;
@@ -127,7 +129,7 @@ BEGIN
     zone := ingest.zone(parts[6]);
 END $$;
 COMMENT ON FUNCTION ingest.read_time(TEXT) IS
-    'Day, time of day and zone that a text means, if it can mean only one. Without a zone it is UTC; no hour 24, no second 60.';
+    'Day, time of day and zone that a text means, if it can mean only one. Without a zone it is UTC.';
 
 CREATE OR REPLACE FUNCTION ingest.strict_time(value TEXT) RETURNS TIMESTAMPTZ
     LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS $$
