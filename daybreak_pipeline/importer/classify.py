@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import misfits, order, rows, tombstones
 from daybreak_pipeline.importer.catalog import Check, Column
@@ -201,7 +202,9 @@ def _compare(work: Work) -> None:
             takes=order.takes(work, record),
         )
 
-    _attempt(work, columns, create)
+    # Of a partitioned table the planner has no statistics, and would sort both sides.
+    with database.local_settings(work.connection, enable_mergejoin=not work.has_tombstones):
+        _attempt(work, columns, create)
 
 
 def _settle(work: Work) -> None:
