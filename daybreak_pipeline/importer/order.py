@@ -63,6 +63,18 @@ def staged(work: Work) -> Record:
     return _record(work, sql.SQL("s._record"), computed)
 
 
+def tried(work: Work) -> Record:
+    """Return a staged record with the alias ``s`` of which nobody has looked whether its times cast; it tells only these."""
+    times: dict[str, sql.Composable] = {
+        column.name: call(
+            "ingest.try_cast({}, NULL::{})", work.expressions.text(column.name), sql.SQL(column.type)
+        )
+        for column in work.expressions.in_file
+        if column.name in TIMES
+    }
+    return _record(work, sql.SQL("s._record"), times)
+
+
 def finished(work: Work, alias: str) -> Record:
     """Return a record of ``finished``, or as far as the order goes of ``fates``, with an alias."""
     expressions = work.expressions

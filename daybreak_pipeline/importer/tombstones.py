@@ -63,7 +63,7 @@ def bury(work: Work) -> None:
             """,
             table=sql.Literal(work.catalog.table.name),
         )
-    record = order.finished(work, "c") if work.into_empty else order.staged(work)
+    record = order.finished(work, "c") if work.into_empty else order.tried(work)
     written = work.run_whole(
         """
         INSERT INTO ingest.tombstones (table_name, row_id, {columns}, import_id)
@@ -76,7 +76,7 @@ def bury(work: Work) -> None:
         import_id=sql.Literal(work.import_id),
         source=call("(SELECT *, true AS _newer FROM {}) c", work.fates)
         if work.into_empty
-        else call("{} c JOIN {} s ON s._record = c._record", work.compared, work.records),
+        else call("{} c JOIN {} s ON s._record = c._record", work.compared, work.stage.table),
     )
     if written > _MANY:
         work.analyze(_partition(work))

@@ -158,6 +158,15 @@ def test_a_record_whose_time_is_no_time_is_refused_and_not_taken_for_an_old_one(
     assert labels(export) == ["june"]
 
 
+def test_a_time_that_is_none_is_older_than_its_twins_whatever_else_the_record_is(export: Export) -> None:
+    export.load("documents", record("documents", "other"))
+    broken = document("broken", "yesterday")
+    assert export.load("documents", document("june"), broken)["duplicate"] == 1
+    deleted = record("documents", "gone", updated_at="yesterday", _fivetran_deleted="true")
+    assert outcome(export, "documents", deleted) == "skipped_deleted"
+    assert "june" in labels(export)
+
+
 # --- Neither is newer ----------------------------------------------------------------------------------
 
 
