@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -23,6 +24,9 @@ from daybreak_pipeline_tests.exports import Export
 
 KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
 """An encryption key for tests; it protects nothing."""
+
+# pytest --hypothesis-profile=many: for hours in which nobody waits.
+hypothesis.settings.register_profile("many", max_examples=2000)
 
 _NAMES = (f"test_{number}" for number in itertools.count())
 

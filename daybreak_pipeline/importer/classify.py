@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import misfits, order, rows, tombstones
 from daybreak_pipeline.importer.catalog import Check, Column
@@ -201,7 +202,9 @@ def _compare(work: Work) -> None:
             takes=order.takes(work, record),
         )
 
-    _attempt(work, columns, create)
+    # Of a partitioned table the planner has no statistics, and would sort both sides.
+    with database.local_settings(work.connection, enable_mergejoin=not work.has_tombstones):
+        _attempt(work, columns, create)
 
 
 def _settle(work: Work) -> None:
@@ -284,12 +287,12 @@ def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
             SELECT id FROM {table} WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1
         ), placed AS (
             SELECT c._record, row_number() OVER (PARTITION BY c.id ORDER BY {place} DESC, c._record DESC) AS place
-            FROM {table} c JOIN {records} s ON s._record = c._record WHERE c.id IN (SELECT id FROM several)
+            FROM {table} c JOIN {stage} s ON s._record = c._record WHERE c.id IN (SELECT id FROM several)
         )
         UPDATE {table} f SET _outcome = 'duplicate' FROM placed p WHERE p.place > 1 AND f._record = p._record
         """,
         table=table,
-        place=order.staged(work).place,
+        place=order.tried(work).place,
     )
 
 

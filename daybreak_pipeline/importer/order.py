@@ -7,6 +7,7 @@ loaded from; what an application wrote is newer than the record that it was writ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -39,9 +40,15 @@ class Record:
 
 
 def sane(time: sql.Composable) -> sql.Composable:
-    """Return an ``updated_at`` that takes part in the order: finite, and no more than an hour in the future."""
+    """Return an ``updated_at`` that takes part in the order: finite, and no more than an hour in the future.
+
+    A CASE would cast the time once for each time that it is named.
+    """
     return call(
-        "CASE WHEN {time} > '-infinity' AND {time} <= now() + interval '1 hour' THEN {time} END", time=time
+        "nullif(nullif(least({}, {limit}), {limit}), {never})",
+        time,
+        limit=sql.SQL("now() + interval '1 hour 1 microsecond'"),
+        never=_NEVER,
     )
 
 
@@ -54,6 +61,18 @@ def staged(work: Work) -> Record:
         if name in expressions.names_in_file | expressions.derived
     }
     return _record(work, sql.SQL("s._record"), computed)
+
+
+def tried(work: Work) -> Record:
+    """Return a staged record with the alias ``s`` of which nobody has looked whether its times cast; it tells only these."""
+    times: dict[str, sql.Composable] = {
+        column.name: call(
+            "ingest.try_cast({}, NULL::{})", work.expressions.text(column.name), sql.SQL(column.type)
+        )
+        for column in work.expressions.in_file
+        if column.name in TIMES
+    }
+    return _record(work, sql.SQL("s._record"), times)
 
 
 def finished(work: Work, alias: str) -> Record:
@@ -154,9 +173,21 @@ def _tie(work: Work, record: Record) -> sql.Composable:
     earlier = work.earlier_imports()
     if not earlier:
         return sql.SQL("true")
+    if not _waits(work, earlier):
+        return sql.SQL("false")
     return call(
         "EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = {} AND q.row_id = t.id::text "
         "AND q.resolved_at IS NULL AND q.import_id > t._import_id AND q.import_id = ANY ({}))",
         sql.Literal(work.catalog.table.name),
-        sql.Literal(earlier),
+        sql.Literal(list(earlier)),
     )
+
+
+def _waits(work: Work, imports: Sequence[int]) -> bool:
+    """Whether any record of some imports is in quarantine."""
+    row = work.connection.execute(
+        "SELECT EXISTS (SELECT FROM ingest.quarantine WHERE table_name = %s AND row_id IS NOT NULL "
+        "AND resolved_at IS NULL AND import_id = ANY (%s))",
+        [work.catalog.table.name, list(imports)],
+    ).fetchone()
+    return row == (True,)

@@ -43,7 +43,7 @@ def values(work: Work) -> list[Value]:
             continue
         if column.name in catalog.sealed:
             sealed = call("privacy.seal({}, {})", expressions.sealed_text(column), SEAL_KEY)
-            result.append(Value(f"{column.name}_encrypted", sealed))
+            result.append(Value(f"{column.name}_encrypted", _if_kept(work, sealed)))
             if column.name not in catalog.table.kept_plain:
                 continue
         result.append(Value(column.name, expressions.computed(column), column))
@@ -60,10 +60,18 @@ def values(work: Work) -> list[Value]:
     return [
         *result,
         Value("_source_updated_at", said, given=True),
-        Value("_source_hash", expressions.content_hash()),
+        Value("_source_hash", _if_kept(work, expressions.content_hash())),
         Value("_import_id", call("{}::bigint", sql.Literal(work.import_id)), given=True),
         Value("_record_number", sql.SQL("s._record"), given=True),
     ]
+
+
+def _if_kept(work: Work, value: sql.Composable) -> sql.Composable:
+    """Return a value that costs time to make, NULL where it is known that the record will not be loaded."""
+    flag = work.catalog.by_name.get("_fivetran_deleted")
+    if not work.into_empty or flag not in work.expressions.in_file:
+        return value
+    return call("CASE WHEN {} THEN NULL ELSE {} END", work.expressions.typed(flag), value)
 
 
 def stored(work: Work, value: Value, dangling: set[str]) -> sql.Composable:

@@ -22,6 +22,9 @@ _COLUMNS = {
     "_fivetran_synced": "fivetran_synced",
 }
 
+_MANY = 1000
+"""From so many new tombstones on the planner must know of them before the next import joins with them."""
+
 
 def exist(connection: Connection, table: str) -> bool:
     """Whether any deletion of a table's rows is remembered."""
@@ -35,7 +38,11 @@ def joined(work: Work, row_id: sql.Composable) -> sql.Composable:
     """Return what joins records with their tombstones ``d``; nothing where the table has none."""
     if not work.has_tombstones:
         return sql.SQL("")
-    return call("LEFT JOIN {} d ON d.id = {}", _of_table(work), row_id)
+    return call(
+        "LEFT JOIN ingest.tombstones d ON d.table_name = {} AND d.row_id = {}::text",
+        sql.Literal(work.catalog.table.name),
+        row_id,
+    )
 
 
 def newer(work: Work, record: order.Record) -> sql.Composable:
@@ -43,7 +50,7 @@ def newer(work: Work, record: order.Record) -> sql.Composable:
     if not work.has_tombstones:
         return sql.SQL("true")
     buried = order.place([sql.Identifier("d", _COLUMNS[name]) for name in record.times])
-    return call("(d.id IS NULL OR {} > {})", record.place, buried)
+    return call("(d.row_id IS NULL OR {} > {})", record.place, buried)
 
 
 def bury(work: Work) -> None:
@@ -56,8 +63,8 @@ def bury(work: Work) -> None:
             """,
             table=sql.Literal(work.catalog.table.name),
         )
-    record = order.finished(work, "c") if work.into_empty else order.staged(work)
-    work.run_whole(
+    record = order.finished(work, "c") if work.into_empty else order.tried(work)
+    written = work.run_whole(
         """
         INSERT INTO ingest.tombstones (table_name, row_id, {columns}, import_id)
         SELECT {table}, c.id::text, {times}, {import_id} FROM {source}
@@ -69,8 +76,19 @@ def bury(work: Work) -> None:
         import_id=sql.Literal(work.import_id),
         source=call("(SELECT *, true AS _newer FROM {}) c", work.fates)
         if work.into_empty
-        else call("{} c JOIN {} s ON s._record = c._record", work.compared, work.records),
+        else call("{} c JOIN {} s ON s._record = c._record", work.compared, work.stage.table),
     )
+    if written > _MANY:
+        work.analyze(_partition(work))
+
+
+def _partition(work: Work) -> sql.Identifier:
+    """Return the partition of the table: other imports write their own meanwhile."""
+    row = work.connection.execute(
+        "SELECT tableoid::regclass::text FROM ingest.tombstones WHERE table_name = %s LIMIT 1",
+        [work.catalog.table.name],
+    ).fetchone()
+    return sql.Identifier(*str(row[0] if row else "ingest.tombstones_of_others").split("."))
 
 
 def lift(work: Work) -> None:
@@ -83,12 +101,3 @@ def lift(work: Work) -> None:
             """,
             table=sql.Literal(work.catalog.table.name),
         )
-
-
-def _of_table(work: Work) -> sql.Composable:
-    return call(
-        "(SELECT row_id::{} AS id, {} FROM ingest.tombstones WHERE table_name = {})",
-        sql.SQL(work.catalog.id_type),
-        sql.SQL(", ").join(sql.Identifier(name) for name in _COLUMNS.values()),
-        sql.Literal(work.catalog.table.name),
-    )

@@ -24,6 +24,7 @@ def trace(connection: Connection, table: str, row_id: str) -> Iterator[str]:
         row_id: the row's id, as text.
     """
     yield from _row(connection, table, row_id)
+    yield from _gone(connection, table, row_id)
     yield from _quarantined(connection, table, row_id)
     yield from _issues(connection, table, row_id)
     for change in reversed(audit.changes(connection, table=table, row_id=row_id)):
@@ -70,6 +71,22 @@ def _origin(connection: Connection, import_id: int, record_number: int) -> Itera
     yield f"from quarantine row {record_number}, tried again"
     if kept:
         yield from _origin(connection, *kept)
+
+
+def _gone(connection: Connection, table: str, row_id: str) -> Iterator[str]:
+    """Say what the source did with the row: deleted before it was ever here, or no longer exported."""
+    for import_id, uri, finished in connection.execute(
+        "SELECT t.import_id, i.source_uri, i.finished_at FROM ingest.tombstones t "
+        "LEFT JOIN ingest.imports i ON i.id = t.import_id WHERE t.table_name = %s AND t.row_id = lower(%s)",
+        [table, row_id],
+    ):
+        origin = f" of {uri}, {finished:%Y-%m-%d %H:%M:%S} UTC" if uri else ""
+        yield f"deleted at the source and never loaded: import {import_id}{origin}"
+    for import_id, since in connection.execute(
+        "SELECT import_id, since FROM ingest.missing_rows WHERE table_name = %s AND row_id = lower(%s)",
+        [table, row_id],
+    ):
+        yield f"not in the newest full file, since import {import_id}, {since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _quarantined(connection: Connection, table: str, row_id: str) -> Iterator[str]:

@@ -397,6 +397,7 @@ def test_no_finding_names_a_value(export: Export) -> None:
         "orphans",
         "required_values",
         "valid_json",
+        "missing_rows",
         "quarantine_rate",
     }
     told = repr(findings)

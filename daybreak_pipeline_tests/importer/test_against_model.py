@@ -60,6 +60,9 @@ class Model:
     """The contract, record by record."""
 
     rows: dict[str, Row] = field(default_factory=dict)
+    tombstones: dict[str, int] = field(default_factory=dict)
+    exports: list[list[Record]] = field(default_factory=list)
+    refused: dict[str, list[Record]] = field(default_factory=dict)
 
     def load(self, export: list[Record]) -> Counter[str]:
         counts: Counter[str] = Counter(read=len(export))
@@ -75,7 +78,10 @@ class Model:
                 counts["duplicate"] += key.lower() in newest
                 newest[key.lower()] = max(age, newest.get(key.lower(), age), key=lambda found: found[:2])
         left = {key: record for key, (_, _, record) in sorted(newest.items(), key=lambda item: item[1][1])}
-        candidates = {key: record for key, record in left.items() if not self._settled(key, record, counts)}
+        candidates = {
+            key: record for key, record in left.items() if not self._settled(key, record, export, counts)
+        }
+        self.exports.append(export)
         good = {key: record for key, record in candidates.items() if not _faulty(record)}
         self._refuse_twins(good)
         counts["quarantined"] += len(candidates) - len(good)
@@ -83,6 +89,10 @@ class Model:
             counts["updated" if key in self.rows else "inserted"] += 1
             counts["field_issues"] += record["config"] == "no json"
         self._write(good, counts)
+        for key in left:
+            self.refused.pop(key, None)
+            if key in candidates and key not in good:
+                self.refused[key] = export
         return +counts
 
     def _refuse_twins(self, good: dict[str, Record]) -> None:
@@ -107,18 +117,29 @@ class Model:
             for key in refused:
                 del good[key]
 
-    def _settled(self, key: str, record: Record, counts: Counter[str]) -> bool:
+    def _settled(self, key: str, record: Record, export: list[Record], counts: Counter[str]) -> bool:
         row = self.rows.get(key)
         deleted = record["_fivetran_deleted"] == "true"
         if row is None:
-            counts["skipped_deleted"] += deleted
-            return deleted
-        if _age(record) and _age(record) < _age(row.source):
-            counts["stale"] += 1
-            return True
-        same = record == row.source
-        counts["unchanged"] += same
-        return same
+            buried = self.tombstones.get(key, -1)
+            if deleted:
+                self.tombstones[key] = max(buried, _age(record))
+            outcome = (
+                "skipped_deleted" if deleted else "stale" if _fits(record) and _age(record) <= buried else ""
+            )
+        elif record == row.source:
+            outcome = "unchanged"
+        elif not _fits(record) or _age(record) > _age(row.source):
+            outcome = ""
+        elif _age(record) < _age(row.source):
+            outcome = "stale"
+        else:
+            # A file that is new may correct an equal time, and so may a record of it that waits, but not a deletion.
+            taken = export not in self.exports or self.refused.get(key) == export
+            comes_back = row.source["_fivetran_deleted"] == "true" and not deleted
+            outcome = "" if taken and not comes_back else "stale"
+        counts[outcome] += 1
+        return bool(counts.pop("", 0) == 0)
 
     def _write(self, good: dict[str, Record], counts: Counter[str]) -> None:
         inserted = any(key not in self.rows for key in good)
@@ -129,6 +150,7 @@ class Model:
             counts["field_issues"] += dangling
             values = record | {"parent_organization_id": None if dangling else parent}
             self.rows[key] = Row(values, record, parent if dangling else None)
+            self.tombstones.pop(key, None)
         for row in self.rows.values():
             if inserted and row.waiting_for in self.rows and row.values["parent_organization_id"] is None:
                 row.values = row.values | {"parent_organization_id": row.waiting_for}
@@ -151,6 +173,10 @@ class Model:
 def _age(record: Record) -> int:
     time = record["updated_at"]
     return TIMES.index(time) + 1 if time in TIMES else 0
+
+
+def _fits(record: Record) -> bool:
+    return record["updated_at"] in TIMES
 
 
 def _faulty(record: Record) -> bool:
@@ -179,7 +205,8 @@ def _parent(row: Row) -> str:
 @given(st.lists(st.lists(records(), max_size=9), min_size=1, max_size=4))
 def test_imports_do_what_the_model_does(export: Export, exports: list[list[Record]]) -> None:
     export.connection.execute(
-        "TRUNCATE organizations, ingest.imports, ingest.quarantine, ingest.field_issues CASCADE"
+        "TRUNCATE organizations, ingest.imports, ingest.quarantine, ingest.field_issues, ingest.tombstones, "
+        "ingest.missing_rows CASCADE"
     )
     export.connection.commit()
     model = Model()

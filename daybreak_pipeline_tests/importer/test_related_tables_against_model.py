@@ -151,6 +151,8 @@ class Model:
     )
     refused: dict[str, dict[str, Refused]] = field(default_factory=lambda: {table: {} for table in RULES})
     ledger: list[tuple[str, int]] = field(default_factory=list)
+    tombstones: dict[tuple[str, str], int] = field(default_factory=dict)
+    exports: dict[int, tuple[str, list[Record]]] = field(default_factory=dict)
 
     def load(self, table: str, export: list[Record]) -> Counter[str]:
         """Import a file, try again what waited for a parent, and restore references."""
@@ -176,7 +178,7 @@ class Model:
         counts: Counter[str] = Counter(read=len(export))
         candidates = {}
         for key, record in self._newest(export, counts).items():
-            outcome = self._settled(self.rows[table].get(key), record)
+            outcome = self._settled(table, key, record, self._may_correct(table, key, export, replay=replay))
             if outcome:
                 counts[outcome] += 1
                 self.refused[table].pop(key, None)
@@ -195,8 +197,18 @@ class Model:
             else:
                 counts["quarantined"] += 1
                 self._refuse(table, key, record, number, replay=replay)
+        if not replay:
+            self.exports[number] = (table, export)
         self.ledger.append((table, counts["inserted"]))
         return counts
+
+    def _may_correct(self, table: str, key: str, export: list[Record], *, replay: bool) -> bool:
+        """Whether a record is taken at its row's time: of a file that is new, or one that has waited since then."""
+        waiting = self.refused[table].get(key)
+        known = (table, export) in self.exports.values()
+        return (
+            replay or not known or (waiting is not None and self.exports[waiting.met_by] == (table, export))
+        )
 
     @staticmethod
     def _newest(export: list[Record], counts: Counter[str]) -> dict[str, Record]:
@@ -214,13 +226,21 @@ class Model:
                 newest[key.lower()] = max(found, newest.get(key.lower(), found), key=lambda f: f[:2])
         return {key: record for key, (_, _, record) in sorted(newest.items(), key=lambda item: item[1][1])}
 
-    @staticmethod
-    def _settled(row: Row | None, record: Record) -> str | None:
+    def _settled(self, table: str, key: str, record: Record, may_correct: bool) -> str | None:
+        row = self.rows[table].get(key)
+        deleted = record["_fivetran_deleted"] == "true"
         if row is None:
-            return "skipped_deleted" if record["_fivetran_deleted"] == "true" else None
-        if _age(record) and _age(record) < _age(row.source):
-            return "stale"
-        return "unchanged" if record == row.source else None
+            buried = self.tombstones.get((table, key), -1)
+            if deleted:
+                self.tombstones[table, key] = max(buried, _age(record))
+                return "skipped_deleted"
+            return "stale" if _age(record) <= buried and record["updated_at"] in TIMES else None
+        if record == row.source:
+            return "unchanged"
+        if record["updated_at"] not in TIMES or _age(record) > _age(row.source):
+            return None
+        comes_back = row.source["_fivetran_deleted"] == "true" and not deleted
+        return None if _age(record) == _age(row.source) and may_correct and not comes_back else "stale"
 
     def _leads(self, record: Record, column: str, table: str) -> bool:
         return record[column] in self.rows[table]
@@ -260,6 +280,7 @@ class Model:
             if record[column] and not self._leads(record, column, parent)
         }
         self.rows[table][key] = Row(record | dict.fromkeys(dangling), record, dangling)
+        self.tombstones.pop((table, key), None)
         return len(dangling) + (record.get(RULES[table].json_column) == "no json")
 
     def _refuse(self, table: str, key: str, record: Record, number: int, *, replay: bool) -> None:
@@ -331,7 +352,8 @@ def _empty(export: Export) -> None:
     for table in ("referral_members", "referrals", "questionnaires"):
         export.connection.execute(f"DELETE FROM {table}".encode())  # noqa: S608 - a name of this test
     export.connection.execute(
-        "DELETE FROM ingest.imports; DELETE FROM ingest.quarantine; DELETE FROM ingest.field_issues"
+        "DELETE FROM ingest.imports; DELETE FROM ingest.quarantine; DELETE FROM ingest.field_issues; "
+        "DELETE FROM ingest.tombstones; DELETE FROM ingest.missing_rows"
     )
     if not export.rows("organizations", "id"):
         export.load("organizations", smallest("organizations", "school"))

@@ -67,3 +67,17 @@ def test_a_record_that_never_loaded_has_a_story_too(export: Export) -> None:
     assert "has no row" in story
     assert "quarantine row 1, open: record 1 of" in story
     assert "invalid_value version: not a valid integer" in story
+
+
+def test_a_row_that_was_deleted_before_it_came_says_so(export: Export) -> None:
+    export.load("documents", record("documents", "gone", _fivetran_deleted="true"))
+    story = _story(export, "documents", "gone")
+    assert "has no row" in story
+    assert "deleted at the source and never loaded: import 1 of file://" in story
+
+
+def test_a_row_that_is_no_longer_exported_says_since_when(export: Export) -> None:
+    export.load("documents", record("documents", "gone"), record("documents", "other"))
+    export.load("documents", record("documents", "other"))
+    assert "not in the newest full file, since import 2, " in _story(export, "documents", "gone")
+    assert "newest full file" not in _story(export, "documents", "other")

@@ -82,10 +82,7 @@ CREATE TABLE ingest.tombstones (
     tx_commit_time TIMESTAMPTZ,
     fivetran_synced TIMESTAMPTZ,
     import_id BIGINT NOT NULL
-);
--- No key of its own: nearly all records of a file can be deletions, and an index of their ids would take longer to
--- write than all the rest. Imports of one table follow each other, and keep one row for each id.
-CREATE INDEX tombstones_of_table ON ingest.tombstones (table_name);
+) PARTITION BY LIST (table_name);
 COMMENT ON TABLE ingest.tombstones IS
     'Deletions at the source of rows that were never here: an older version that comes later must not come to life.';
 COMMENT ON COLUMN ingest.tombstones.row_id IS 'The row''s id; one tombstone for each.';
@@ -93,6 +90,25 @@ COMMENT ON COLUMN ingest.tombstones.source_updated_at IS 'The deletion''s update
 COMMENT ON COLUMN ingest.tombstones.tx_commit_time IS 'The deletion''s tx_commit_time.';
 COMMENT ON COLUMN ingest.tombstones.fivetran_synced IS 'The deletion''s _fivetran_synced.';
 COMMENT ON COLUMN ingest.tombstones.import_id IS 'ingest.imports.id of the import that met the deletion.';
+
+-- A partition for each table, and no key: nearly all records of a file can be deletions, and an index of their ids would
+-- take longer to write than all the rest. Imports of one table follow each other, and keep one row for each id.
+DO $$
+DECLARE
+    target NAME;
+BEGIN
+    FOR target IN
+        SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        WHERE a.attname = '_fivetran_deleted' AND c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('CREATE TABLE ingest.%I PARTITION OF ingest.tombstones FOR VALUES IN (%L)',
+                       'tombstones_of_' || target, target);
+        EXECUTE format('COMMENT ON TABLE ingest.%I IS %L', 'tombstones_of_' || target, 'Tombstones of ' || target || '.');
+    END LOOP;
+END $$;
+CREATE TABLE ingest.tombstones_of_others PARTITION OF ingest.tombstones DEFAULT;
+COMMENT ON TABLE ingest.tombstones_of_others IS 'Tombstones of tables that came later.';
 
 CREATE TABLE ingest.missing_rows (
     table_name TEXT NOT NULL,
