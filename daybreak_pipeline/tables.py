@@ -115,6 +115,7 @@ _KEEPS_ALL = Threshold(error=None)
 CHECK_THRESHOLDS = {
     "orphans": _KEEPS_ALL,
     "valid_json": _KEEPS_ALL,
+    "placeholder_values": _KEEPS_ALL,
     "duplicates": _KEEPS_ALL,
     "timestamps": _KEEPS_ALL,
     "schema_drift": _KEEPS_ALL,

@@ -25,7 +25,15 @@ from daybreak_pipeline_tests.test_tables import APPLICATION_LEVEL, ENFORCED
 
 PACKAGE = PROJECT_ROOT / "daybreak_pipeline"
 CHECKS = (
-    *("orphans", "valid_enums", "required_values", "valid_json", "duplicates", "row_accounting"),
+    *(
+        "orphans",
+        "valid_enums",
+        "required_values",
+        "valid_json",
+        "placeholder_values",
+        "duplicates",
+        "row_accounting",
+    ),
     *("schema_drift", "row_count_change", "missing_rows", "quarantine_rate", "constants", "timestamps"),
     "database_matches_migrations",
 )

@@ -452,7 +452,10 @@ def without_organizations(family: Export) -> str:
 
 def without_a_required_column(family: Export) -> str:
     family.write_bytes("organizations", b"id,name,updated_at\n")
-    return "organizations: orgs.csv lacks the required column kind"
+    return (
+        "organizations: orgs.csv has no header: its first line that is not blank must name the required columns id, kind, name; "
+        "there is no kind"
+    )
 
 
 @pytest.mark.parametrize("spoil", [without_organizations, without_a_required_column])

@@ -43,7 +43,7 @@ _ISSUES = """
 """
 
 _LAST_FILE = """
-    SELECT id, rows_read - rows_blank AS records, rows_duplicate, source_columns, unknown_values
+    SELECT id, rows_read - rows_blank AS records, rows_duplicate, source_columns, unknown_values, placeholder_values
     FROM ingest.imports
     WHERE table_name = %s AND status = 'imported' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
 """
@@ -58,6 +58,7 @@ class LastFile:
     duplicates: int
     columns: tuple[str, ...] | None
     unknown_values: Mapping[str, int]
+    placeholder_values: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,15 @@ class Evidence:
         row = self.connection.execute(_LAST_FILE, [self.table]).fetchone()
         if row is None:
             return None
-        import_id, records, duplicates, columns, unknown = row
-        return LastFile(import_id, records, duplicates, tuple(columns) if columns else None, unknown or {})
+        import_id, records, duplicates, columns, unknown, placeholders = row
+        return LastFile(
+            import_id,
+            records,
+            duplicates,
+            tuple(columns) if columns else None,
+            unknown or {},
+            placeholders or {},
+        )
 
     def refused(self, code: str) -> list[Tally]:
         """Return a tally for each column in which quarantined records have a fault."""

@@ -62,6 +62,12 @@ RULES = (
         values.valid_json,
         values.odd_shapes,
     ),
+    Rule(
+        "placeholder_values",
+        "No text is a word for nothing, or what a spreadsheet leaves of a value.",
+        values.placeholder_values,
+        values.placeholders,
+    ),
     Rule("duplicates", "No record and no row is there twice.", links.duplicates),
     Rule(
         "row_accounting",

@@ -11,6 +11,7 @@ from psycopg import sql
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally, Wording, conclude
 from daybreak_pipeline.checks.scan import Fault
+from daybreak_pipeline.importer.expressions import TEXT_TYPES
 from daybreak_pipeline.tables import JsonShape
 
 _TIME = "timestamp with time zone"
@@ -82,6 +83,38 @@ def valid_json(evidence: Evidence, tallies: list[Tally]) -> Finding:
         evidence.threshold("valid_json"),
         [*evidence.issues("invalid_json"), *tallies],
         evidence.looked_at,
+    )
+
+
+def placeholders(evidence: Evidence) -> list[Fault]:
+    """Return the condition that a text is a word for nothing (``#N/A``, ``########``), for each plain column."""
+    table = evidence.catalog.table
+    plain = [
+        column.name
+        for column in evidence.catalog.columns
+        if column.type in TEXT_TYPES
+        and (column.name not in table.sealed_columns or column.name in table.kept_plain)
+    ]
+    return [_each(name, "ingest.is_placeholder({})", name) for name in plain]
+
+
+def placeholder_values(evidence: Evidence, tallies: list[Tally]) -> Finding:
+    """Judge texts that are words for nothing. Of sealed columns the import has counted them in the last file."""
+    last = evidence.last_file
+    sealed = last.placeholder_values if last else {}
+    return conclude(
+        Wording(
+            "text that is a word for nothing",
+            "texts that are words for nothing",
+            "no text is a word for nothing",
+            of="rows",
+        ),
+        evidence.threshold("placeholder_values"),
+        [
+            *tallies,
+            *(Tally(f"{column} (sealed, in the last file)", number) for column, number in sealed.items()),
+        ],
+        evidence.rows,
     )
 
 

@@ -44,6 +44,7 @@ COUNTS = tuple(field.name for field in fields(Accounting))
 class Entry:
     """One row of the ledger. Times are UTC; ``source_sha256`` is in hex.
 
+    ``placeholder_values`` counts the words for nothing in sealed columns, which no check can see later.
     ``source_columns`` is the header of the file that was read; ``unknown_values`` counts the values of those
     columns that the schema does not know.
     """
@@ -62,6 +63,7 @@ class Entry:
     source_head_sha256: str | None = None
     source_columns: tuple[str, ...] | None = None
     unknown_values: dict[str, int] | None = None
+    placeholder_values: dict[str, int] | None = None
 
 
 def next_id(connection: Connection) -> int:
@@ -108,6 +110,9 @@ def write(connection: Connection, entry: Entry) -> None:
         "error": entry.error,
         "source_columns": list(entry.source_columns) if entry.source_columns is not None else None,
         "unknown_values": Jsonb(entry.unknown_values) if entry.unknown_values is not None else None,
+        "placeholder_values": Jsonb(entry.placeholder_values)
+        if entry.placeholder_values is not None
+        else None,
     }
     connection.execute(
         """
@@ -115,12 +120,13 @@ def write(connection: Connection, entry: Entry) -> None:
             (id, run_id, table_name, source_uri, source_sha256, source_bytes, schema_version, started_at,
              finished_at, status, error, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_stale,
              rows_duplicate, rows_skipped_deleted, rows_blank, rows_quarantined, field_issues,
-             source_head_sha256, source_columns, unknown_values)
+             source_head_sha256, source_columns, unknown_values, placeholder_values)
         VALUES (%(id)s, %(run_id)s, %(table_name)s, %(source_uri)s, %(source_sha256)s, %(source_bytes)s,
                 %(schema_version)s, %(started_at)s, clock_timestamp(), %(status)s, %(error)s, %(rows_read)s,
                 %(rows_inserted)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_stale)s, %(rows_duplicate)s,
                 %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s,
-                %(source_head_sha256)s, %(source_columns)s, %(unknown_values)s)
+                %(source_head_sha256)s, %(source_columns)s, %(unknown_values)s,
+                %(placeholder_values)s)
         """,
         values,
     )

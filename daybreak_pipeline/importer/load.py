@@ -7,7 +7,7 @@ The same way for records of a file and for those that wait in quarantine. Runs i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import sql
 
@@ -25,7 +25,7 @@ from daybreak_pipeline.importer import (
     validate,
 )
 from daybreak_pipeline.importer.catalog import TableCatalog
-from daybreak_pipeline.importer.expressions import Expressions, call
+from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions, call
 from daybreak_pipeline.importer.ledger import Accounting
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.importer.staging import Progress
@@ -41,6 +41,18 @@ At once only of the columns that keys and rules are made of, which the next impo
 """
 
 
+class Loaded(NamedTuple):
+    """What became of the records of a file.
+
+    ``unknown_values`` counts the values of each column that the schema does not know, ``placeholder_values`` the words
+    for nothing in sealed columns.
+    """
+
+    accounting: Accounting
+    unknown_values: dict[str, int]
+    placeholder_values: dict[str, int]
+
+
 def load_file(  # noqa: PLR0913 - each is a fact of the one import
     connection: Connection,
     catalog: TableCatalog,
@@ -49,20 +61,24 @@ def load_file(  # noqa: PLR0913 - each is a fact of the one import
     progress: Progress,
     *,
     earlier_imports: Callable[[], Sequence[int]],
-) -> tuple[Accounting, dict[str, int]]:
-    """Load every record of a source; what ``earlier_imports`` returns is asked only where the table has rows.
-
-    Returns:
-        What became of the records, and how many values each column has that the schema does not know.
-    """
+) -> Loaded:
+    """Load every record of a source; what ``earlier_imports`` returns is asked only where the table has rows."""
     work = _begin(connection, catalog, source.header, import_id)
     work.earlier_imports = earlier_imports
     staging.fill(connection, work.stage, source, progress)
-    unknown = _unknown_values(work)
+    unknown = _counted(work, "count({})", work.expressions.unknown)
+    sealed = [
+        name
+        for name in catalog.table.sealed_columns
+        if name not in catalog.table.kept_plain
+        and name in work.expressions.names_in_file
+        and catalog.by_name[name].type in TEXT_TYPES
+    ]
+    placeholders = _counted(work, "count(*) FILTER (WHERE ingest.is_placeholder({}))", sealed)
     _process(work, progress)
     quarantine.resolve(work, whole_file=True)
     missing.note(work)
-    return _finish(work), unknown
+    return Loaded(_finish(work), unknown, placeholders)
 
 
 def load_quarantined(
@@ -136,11 +152,11 @@ def _refuse_contradictions(work: Work) -> None:
     )
 
 
-def _unknown_values(work: Work) -> dict[str, int]:
-    names = work.expressions.unknown
+def _counted(work: Work, count: str, names: Sequence[str]) -> dict[str, int]:
+    """Count something of staged columns, by an aggregate of each."""
     if not names:
         return {}
-    counts = sql.SQL(", ").join(call("count({})", work.stage.column(name) or sql.NULL) for name in names)
+    counts = sql.SQL(", ").join(call(count, work.stage.column(name) or sql.NULL) for name in names)
     row = work.connection.execute(sql.SQL("SELECT {} FROM {}").format(counts, work.stage.table)).fetchone()
     return dict(zip(names, row or (), strict=True))
 

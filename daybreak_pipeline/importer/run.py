@@ -229,7 +229,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
         # A file that is seen at a glance to be another need not be waited for.
         same = last is not None and last.may_be(entry) and last.sha256 == fingerprint.result()
         if not same or full:
-            accounting, unknown = load.load_file(
+            loaded = load.load_file(
                 connection,
                 catalog,
                 source,
@@ -240,9 +240,10 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
             entry = replace(
                 entry,
                 status="imported",
-                accounting=accounting,
+                accounting=loaded.accounting,
                 source_columns=source.header,
-                unknown_values=unknown,
+                unknown_values=loaded.unknown_values,
+                placeholder_values=loaded.placeholder_values,
             )
         sha256 = fingerprint.result()
     entry = replace(entry, source_sha256=sha256)

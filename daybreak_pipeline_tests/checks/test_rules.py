@@ -333,7 +333,8 @@ def test_a_failed_import_is_an_error_with_its_reason(session: Connection, tmp_pa
     rule, finding = only_failing(export, "documents")
     assert (rule, finding.count) == ("row_accounting", 1)
     assert (
-        "the last import failed: documents: documents.csv lacks the required column label" in finding.summary
+        "the last import failed: documents: documents.csv has no header: its first line that is not blank must name the "
+        "required columns id, label; there is no label" in finding.summary
     )
 
 

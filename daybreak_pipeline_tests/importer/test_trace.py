@@ -66,7 +66,7 @@ def test_a_record_that_never_loaded_has_a_story_too(export: Export) -> None:
     story = _story(export, "documents", "bad")
     assert "has no row" in story
     assert "quarantine row 1, open: record 1 of" in story
-    assert "invalid_value version: not a valid integer" in story
+    assert "invalid_value version: not a whole number" in story
 
 
 def test_a_row_that_was_deleted_before_it_came_says_so(export: Export) -> None:

@@ -60,6 +60,7 @@ COMMENT ON FUNCTION ingest.cast_fault(TEXT, ANYELEMENT) IS
 
 ALTER FUNCTION ingest.cast_fault(TEXT, ANYELEMENT) PARALLEL UNSAFE;
 
+DROP FUNCTION ingest.is_placeholder(TEXT);
 DROP FUNCTION ingest.read_time(TEXT);
 DROP FUNCTION ingest.zone(TEXT);
 DROP FUNCTION ingest.read_day(TEXT);

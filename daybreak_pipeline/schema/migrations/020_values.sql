@@ -195,6 +195,15 @@ EXCEPTION
         RETURN 'too deep or too large for ' || pg_typeof(kind);
 END $$;
 
+CREATE FUNCTION ingest.is_placeholder(value TEXT) RETURNS BOOLEAN LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT value IN ('\N', 'NULL', 'null', '(null)', 'None', 'NaN', 'nan', 'N/A', 'n/a', '#N/A', '#REF!', '#VALUE!', '#NAME?',
+                     '#DIV/0!', '#NUM!', '#NULL!')
+        OR value LIKE '##%' AND value ~ '^#+$'
+        OR octet_length(value) < 16 AND value LIKE '%E+%' AND value ~ '^[0-9]([.,][0-9]+)?E[+][0-9]{1,3}$'
+$$;
+COMMENT ON FUNCTION ingest.is_placeholder(TEXT) IS
+    'Whether a text is a word for nothing, or what a spreadsheet leaves of a value: an error, a column too narrow, a number rounded.';
+
 ALTER TABLE ingest.imports ADD COLUMN placeholder_values JSONB;
 COMMENT ON COLUMN ingest.imports.placeholder_values IS
     'How many values of each sealed column of the file were what a spreadsheet leaves of a value: JSON object {column: number}.';
