@@ -47,12 +47,9 @@ def read(part: Path) -> Header:
     """
     try:
         if suffix_of(part) == ".parquet":
-            import pyarrow.parquet as pq
+            from daybreak_pipeline.importer import parquet  # Arrow takes 100 MB, which CSV does not need
 
-            try:
-                return Header(tuple(pq.read_schema(part).names))
-            except ValueError as error:
-                raise unreadable(part, error) from None
+            return Header(parquet.column_names(part))
         return _of_text(_beginning(part))
     except DAMAGE as error:
         raise unreadable(part, error) from None
@@ -92,6 +89,8 @@ def require(
 
 
 def _no_header(part: Path, required: Sequence[str], missing: Sequence[str]) -> str:
+    if suffix_of(part) == ".parquet":
+        return f"{part.name} lacks the required columns {', '.join(missing)}"
     with part.open("rb") as file:
         other = other_format(file.read(BLOCK)) if suffix_of(part) in {".csv", ".tsv", ".txt"} else None
     if other:

@@ -46,7 +46,7 @@ def of_columns(cells: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
     hyphens stand for its underscores; an unknown one by its own name if that may be shown, else by its position. No name
     stands twice: the second column ``label`` is called ``label (2)``, as spreadsheets do.
     """
-    return tuple(_each_once([_called(cell, position, known) for position, cell in enumerate(cells, 1)]))
+    return tuple(each_once([_called(cell, position, known) for position, cell in enumerate(cells, 1)]))
 
 
 def _called(cell: str, position: int, known: Collection[str]) -> str:
@@ -57,7 +57,7 @@ def _called(cell: str, position: int, known: Collection[str]) -> str:
     return name if may_be_shown(name) else f"column {position}"
 
 
-def _each_once(names: list[str]) -> Iterator[str]:
+def each_once(names: list[str]) -> Iterator[str]:
     """Yield the names, those that have come before with a number that makes them another name."""
     taken: set[str] = set()
     wanted = set(names)

@@ -1,127 +1,231 @@
-"""Turns parquet into text, column by column, so that it can be staged like CSV.
+"""Reads parquet as CSV, so that it can be staged like any other file; what a value's text is, ``arrow_text`` says.
 
-Values are converted whole columns at a time by Arrow: timestamps to ISO with their zone, lists and
-structs to JSON. What the text means is decided later, as for any file.
+Says truly why a file cannot be read: cut off, damaged, encrypted, no parquet at all, or of a type that is not supported.
+Only what is raised while reading is taken for that; what converting raises is a fault of ours.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from functools import reduce
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-_RECORDS_PER_BATCH = 20_000
+from daybreak_pipeline.errors import SourceError
+from daybreak_pipeline.importer import arrow_text, names
+from daybreak_pipeline.importer.arrow_text import Text
+from daybreak_pipeline.importer.formats import unreadable
+
+_RECORDS_AT_ONCE = 20_000
+_BYTES_AT_ONCE = 16 << 20
+"""Records are converted together until there are so many, or they have so many bytes."""
+_RECORDS_PER_READ = 1000
+"""Few, because a small page may unpack to a long text for each of its records."""
+_INT96_SECONDS = (1 << 63) // 1_000_000
+"""Beyond so many seconds around 1970 a 96-bit time does not fit microseconds, and Arrow wraps it."""
+_MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
+_SMALLEST = 12
+_TYPE = re.compile(r"\blogical_type (\w+)")
+_T = TypeVar("_T")
+
+
+def column_names(part: Path) -> tuple[str, ...]:
+    """Return the names of a file's columns as they are in it: data, never to be shown.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    with _opened(part) as file:
+        return tuple(file.schema_arrow.names)
 
 
 def csv_blocks(part: Path) -> Iterator[tuple[bytes, int]]:
-    """Yield a parquet file as CSV without a header: why a record is malformed, then the file's columns;
-    with each block how many records it has.
+    """Yield a parquet file as CSV without a header, with each block how many records it has.
+
+    The first column says why a record is malformed, and is empty where it is not; the file's columns follow. A malformed
+    record keeps all its values.
 
     Raises:
-        ValueError: the file is damaged.
+        SourceError: the file cannot be read.
     """
     options = pa.csv.WriteOptions(include_header=False)
-    with pq.ParquetFile(part) as file:
-        for batch in file.iter_batches(_RECORDS_PER_BATCH):
-            columns = [text(column) for column in batch.columns]
-            malformed = _nul_characters(columns, batch.num_rows)
-            columns = [pc.if_else(pc.is_null(malformed), column, None) for column in columns]
-            table = pa.table([malformed, *columns], names=[str(i) for i in range(len(columns) + 1)])
+    records = 0
+    with _opened(part) as file:
+        called = names.of_columns(file.schema_arrow.names, ())
+        for columns in _columns(part, file) if called else ():
+            malformed = _malformed(called, columns)
+            cells = [malformed, *(column.cells for column in columns)]
+            table = pa.table(cells, names=[str(i) for i in range(len(cells))])
             sink = io.BytesIO()
             pa.csv.write_csv(table, sink, options)
-            yield sink.getvalue(), batch.num_rows
+            records += len(malformed)
+            yield sink.getvalue(), len(malformed)
+        if called and records != file.metadata.num_rows:
+            raise _unreadable(part, "it is damaged: it does not have as many records as it says")
 
 
-def text(column: Any) -> Any:
-    """Return an Arrow array as text, NULL staying NULL. Lists and structs become JSON."""
+def _columns(part: Path, file: Any) -> Iterator[list[Text]]:
+    """Yield a file's records, a number of them at a time, as columns of text."""
+    if not _int96(file):
+        for batch in _batches(part, file):
+            yield [arrow_text.text(column) for column in batch.columns]
+        return
+    # In seconds no 96-bit time is wrapped: that is how one is known that is wrapped in microseconds.
+    with _opened(part, int96_unit="s") as in_seconds:
+        for batch, coarse in zip(_batches(part, file), _batches(part, in_seconds), strict=True):
+            yield [
+                _unwrapped(part, position, *pair)
+                for position, pair in enumerate(zip(batch.columns, coarse.columns, strict=True), 1)
+            ]
+
+
+def _int96(file: Any) -> bool:
+    """Whether a file has times of parquet's old type of 96 bits."""
+    leaves = range(len(file.schema))
+    return any(file.schema.column(leaf).physical_type == "INT96" for leaf in leaves)
+
+
+def _unwrapped(part: Path, position: int, column: Any, in_seconds: Any) -> Text:
+    """Return a column that may have 96-bit times as text, taking those that microseconds cannot hold in seconds."""
+    far = [_far(times) for times in _times(in_seconds)]
+    if not any(pc.any(wrapped).as_py() for wrapped in far):
+        return arrow_text.text(column)
+    if not pa.types.is_timestamp(column.type):
+        raise _unreadable(part, f"column {position} has a time inside it that is out of range")
+    cells = pc.if_else(far[0], arrow_text.text(in_seconds).cells, arrow_text.text(column).cells)
+    return Text(cells)
+
+
+def _times(column: Any) -> Iterator[Any]:
+    """Yield the times in seconds that an array has, also inside others."""
     kind = column.type
-    if pa.types.is_dictionary(kind):
-        return text(column.dictionary_decode())
-    if pa.types.is_null(kind):
-        return column.cast(pa.string())
-    if _is_nested(kind):
-        return pc.if_else(column.is_valid(), json_text(column), None)
     if pa.types.is_timestamp(kind):
-        plain = column.cast(pa.timestamp(kind.unit)).cast(pa.string())
-        return pc.binary_join_element_wise(plain, "+00", "") if kind.tz else plain
-    if pa.types.is_floating(kind):
-        return pc.if_else(pc.is_nan(column), None, column).cast(pa.string())
-    return column.cast(pa.string())
+        if kind.unit == "s":
+            yield column
+    elif pa.types.is_map(kind):
+        yield from _times(column.keys)
+        yield from _times(column.items)
+    elif pa.types.is_struct(kind):
+        for inner in column.flatten():
+            yield from _times(inner)
+    elif pa.types.is_nested(kind):
+        yield from _times(column.flatten())
 
 
-def json_text(column: Any) -> Any:
-    """Return an Arrow array as JSON text, NULL becoming ``null``."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return json_text(column.dictionary_decode())
-    if pa.types.is_struct(kind):
-        written = _json_object(column)
-    elif _is_nested(kind):
-        written = _json_array(column)
-    elif pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        written = column.cast(pa.string())
-    elif pa.types.is_floating(kind):
-        written = pc.if_else(pc.is_finite(column), column, None).cast(pa.string())
-    else:
-        written = _json_string(text(column))
-    return pc.fill_null(pc.if_else(column.is_valid(), written, None), "null")
+def _far(times: Any) -> Any:
+    return pc.fill_null(pc.greater_equal(pc.abs(times.cast(pa.int64())), _INT96_SECONDS), False)
 
 
-def _is_nested(kind: Any) -> bool:
-    return bool(
-        pa.types.is_struct(kind)
-        or pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-        or pa.types.is_map(kind)
-    )
-
-
-def _json_string(strings: Any) -> Any:
-    r"""Quote and escape, in the order that keeps a backslash from being escaped twice."""
-    escapes = [("\\", "\\\\"), ('"', '\\"')] + [(chr(code), f"\\u{code:04x}") for code in range(32)]
-    strings = reduce(lambda done, pair: pc.replace_substring(done, *pair), escapes, strings)
-    return pc.binary_join_element_wise('"', strings, '"', "")
-
-
-def _json_object(column: Any) -> Any:
-    names = [column.type.field(i).name for i in range(column.type.num_fields)]
-    if not names:
-        return pa.array(["{}"] * len(column))
-    keys = [json_text(pa.array([name]))[0].as_py() for name in names]
-    fields = [
-        pc.binary_join_element_wise(f"{key}: ", json_text(values), "")
-        for key, values in zip(keys, column.flatten(), strict=True)
+def _malformed(called: tuple[str, ...], columns: list[Text]) -> Any:
+    """Return for each record why PostgreSQL could not hold it, an empty text if it can."""
+    reasons = [
+        pc.if_else(pa.array(where), f"{why} in {name}; ", "")
+        for name, column in zip(called, columns, strict=True)
+        for why, where in column.faults.items()
     ]
-    return pc.binary_join_element_wise("{", pc.binary_join_element_wise(*fields, ", "), "}", "")
+    if not reasons:
+        return pa.array([""] * len(columns[0].cells), pa.string())
+    return pc.ascii_rtrim(pc.binary_join_element_wise(*reasons, ""), "; ")
 
 
-def _json_array(column: Any) -> Any:
-    """Join each list's elements, themselves turned into JSON first. A map is a list of key and value."""
-    if pa.types.is_map(column.type):
-        key = pa.field("key", column.type.key_type, nullable=False)
-        entry = pa.struct([key, pa.field("value", column.type.item_type)])
-    else:
-        entry = column.type.value_type
-    column = column.cast(pa.large_list(entry))
-    lengths = pc.fill_null(pc.list_value_length(column), 0)
-    ends = pc.cumulative_sum(lengths)
-    offsets = pa.concat_arrays([pa.array([0], pa.int64()), ends.cast(pa.int64())])
-    elements = json_text(column.flatten()).cast(pa.large_string())
-    lists = pa.LargeListArray.from_arrays(offsets, elements)
-    joined = pc.binary_join(lists, pa.scalar(", ", pa.large_string())).cast(pa.string())
-    return pc.binary_join_element_wise("[", joined, "]", "")
+def _batches(part: Path, file: Any) -> Iterator[Any]:
+    """Yield a file's records, as many at a time as are converted well and take little memory."""
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    widest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+    each = max(1, min(_RECORDS_PER_READ, _BYTES_AT_ONCE // max(1, widest)))
+    read = _attempt(part, partial(file.iter_batches, each))
+    waiting: list[Any] = []
+    records = size = 0
+    while (batch := _attempt(part, partial(next, read, None))) is not None:
+        waiting.append(batch)
+        records += batch.num_rows
+        size += batch.nbytes
+        if records >= _RECORDS_AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield pa.concat_batches(waiting)
+            waiting, records, size = [], 0, 0
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
-def _nul_characters(columns: list[Any], length: int) -> Any:
-    """Return, for each record, why PostgreSQL could not hold it: text with a NUL character. NULL if it can."""
-    masks = [pc.fill_null(pc.match_substring(column, "\0"), False) for column in columns]
-    found = reduce(pc.or_, masks) if masks else pa.array([False] * length)
-    return pc.if_else(found, "a NUL character", pa.scalar(None, pa.string()))
+def _opened(part: Path, int96_unit: str = "us") -> Any:
+    """Open a parquet file.
+
+    Raises:
+        SourceError: it is none, it is not whole, or it has a type that is not supported.
+    """
+    _look_at_ends(part)
+    file = _attempt(
+        part,
+        partial(
+            pq.ParquetFile,
+            part,
+            pre_buffer=False,
+            coerce_int96_timestamp_unit=int96_unit,
+            page_checksum_verification=True,
+            arrow_extensions_enabled=True,
+        ),
+    )
+    for position, field in enumerate(file.schema_arrow, 1):
+        if (kind := arrow_text.unsupported(field.type)) is not None:
+            file.close()
+            raise _unreadable(part, f"it has a type that is not supported (column {position}: {kind})")
+    return file
+
+
+def _look_at_ends(part: Path) -> None:
+    """Refuse what its first and last bytes tell to be no whole parquet file."""
+    try:
+        with part.open("rb") as file:
+            begin = file.read(4)
+            size = file.seek(0, io.SEEK_END)
+            file.seek(-min(size, 8), io.SEEK_END)
+            end = file.read()
+    except OSError as error:
+        raise unreadable(part, error) from None
+    if not size:
+        raise _unreadable(part, "it is empty: not even a parquet file without records is")
+    if begin == _ENCRYPTED or end.endswith(_ENCRYPTED):
+        raise _unreadable(part, "it is encrypted: send it without")
+    if begin != _MAGIC:
+        raise _unreadable(
+            part, "it is damaged: have it sent again" if end.endswith(_MAGIC) else "it is not a parquet file"
+        )
+    if size < _SMALLEST or not end.endswith(_MAGIC):
+        raise unreadable(part, EOFError())
+    if int.from_bytes(end[:4], "little") + _SMALLEST > size:
+        raise _unreadable(part, "it is damaged: have it sent again")
+
+
+def _attempt(part: Path, read: Callable[[], _T]) -> _T:
+    """Read something of a file.
+
+    Raises:
+        SourceError: that is not possible, with the reason. Arrow's own words may quote the file, and are not repeated.
+    """
+    try:
+        return read()
+    except MemoryError:
+        raise
+    except UnicodeDecodeError:
+        raise _unreadable(part, "the name of a column is not UTF-8") from None
+    except NotImplementedError as error:
+        kind = _TYPE.search(str(error))
+        what = f"a type that is not supported ({kind[1]})" if kind else "something that is not supported"
+        raise _unreadable(part, f"it has {what}") from None
+    except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise unreadable(part, error) from None
+        crypt = "crypt" in str(error).lower()
+        reason = "it is encrypted: send it without" if crypt else "it is damaged: have it sent again"
+        raise _unreadable(part, reason) from None
+
+
+def _unreadable(part: Path, reason: str) -> SourceError:
+    return SourceError(f"cannot read {part.name}: {reason}")

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline.importer.expressions import HASH_KEY, SEAL_KEY, call
-from daybreak_pipeline.importer.staging import RECORD
+from daybreak_pipeline.importer.staging import MALFORMED, RECORD
 from daybreak_pipeline.importer.work import Work
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
+
+
+_WHY_MALFORMED = "_MALFORMED"
+"""Where a kept record says why its reader called it malformed; names of columns have no capitals.
+
+Its values then are not all as the file has them (``arrow_text``), so that it must not load when it is tried again.
+"""
 
 
 def keep_records(work: Work) -> None:
@@ -31,7 +38,9 @@ def keep_records(work: Work) -> None:
         """
         WITH refused AS (
             SELECT s._record AS record, f.id::text AS row_id,
-                   CASE WHEN s._raw IS NULL THEN {record} ELSE jsonb_build_object('_raw', s._raw) END AS content
+                   CASE WHEN s._raw IS NOT NULL THEN jsonb_build_object('_raw', s._raw)
+                        WHEN s._malformed IS NOT NULL THEN {record} || jsonb_build_object({why}, s._malformed)
+                        ELSE {record} END AS content
             FROM {stage} s JOIN {fates} f ON f._record = s._record WHERE f._outcome = 'quarantined'
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY row_id, content ORDER BY record) AS occurrence FROM refused
@@ -54,6 +63,7 @@ def keep_records(work: Work) -> None:
         """,
         {"import_id": work.import_id, "table": work.catalog.table.name, "again": work.again},
         record=work.expressions.all_columns(),
+        why=sql.Literal(_WHY_MALFORMED),
         seal_key=SEAL_KEY,
         hash_key=HASH_KEY,
     )
@@ -162,8 +172,8 @@ def unseal(connection: Connection, table: str, *, met_by: int | None) -> tuple[s
     )
     names = connection.execute(
         sql.SQL(
-            "SELECT DISTINCT name FROM {unsealed}, jsonb_object_keys(record) AS name ORDER BY name"
-        ).format(**parts)
+            "SELECT DISTINCT name FROM {unsealed}, jsonb_object_keys(record) AS name WHERE name <> {why} ORDER BY name"
+        ).format(**parts, why=sql.Literal(_WHY_MALFORMED))
     ).fetchall()
     return tuple({"id": None} | {name: None for (name,) in names})
 
@@ -172,8 +182,9 @@ def stage_again(work: Work) -> None:
     """Stage the records that are written out."""
     unsealed = _unsealed(work.catalog.table.name)
     work.stage.records = work.run(
-        "INSERT INTO {stage} ({columns}) SELECT q.id, {values} FROM {unsealed} q",
-        columns=sql.SQL(", ").join([RECORD, *work.stage.columns]),
+        "INSERT INTO {stage} ({columns}) SELECT q.id, q.record ->> {why}, {values} FROM {unsealed} q",
+        columns=sql.SQL(", ").join([RECORD, MALFORMED, *work.stage.columns]),
+        why=sql.Literal(_WHY_MALFORMED),
         values=sql.SQL(", ").join(call("q.record ->> {}", sql.Literal(name)) for name in work.stage.header),
         unsealed=unsealed,
     )
