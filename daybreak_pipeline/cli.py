@@ -36,6 +36,7 @@ from daybreak_pipeline.cli_shared import (
     progress_line,
     report,
     run_import,
+    say,
 )
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
@@ -80,7 +81,7 @@ def up(data_dir: Path | None, port: int | None) -> None:
     _port(port)  # before anything is written
     with pipeline.ready() as (health, environment):
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
-        click.echo(f"database {health.name} at {health.host}:{health.port}, export {export}")
+        say(f"database {health.name} at {health.host}:{health.port}, export {export}")
         report(run_import(environment, export), export=export)
         keep_report(environment)
         chosen = _port(port)
@@ -93,7 +94,7 @@ def up(data_dir: Path | None, port: int | None) -> None:
             except (
                 UsageError
             ) as error:  # what is imported from now on is worth more than how old runs are shown
-                click.echo(f"daybreak: {error}", err=True)
+                say(f"daybreak: {error}", err=True)
             click.echo(f"the web UI is at {web.url(chosen)} — Ctrl-C stops everything")
             try:
                 while all(child.poll() is None for child in children):
@@ -151,7 +152,7 @@ def trace(table: str, row_id: str) -> None:
 
     with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
         for line in story(connection, table, row_id):
-            click.echo(line)
+            say(line)
 
 
 @main.command()
@@ -184,7 +185,7 @@ def generate(
             only=only,
             progress=lambda table, records: tell(f"{table}: {records:,} records"),
         )
-    click.echo(f"wrote {out} in {time.monotonic() - begun:.1f} s")
+    say(f"wrote {out} in {time.monotonic() - begun:.1f} s")
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -221,12 +222,13 @@ def run(command: tuple[str, ...]) -> None:
 def doctor(data_dir: Path | None) -> None:
     """Look at everything that is needed, and say what is missing."""
     from daybreak_pipeline.doctor import examine
+    from daybreak_pipeline.screen import line, styled
 
-    shown = console()
+    screen = console()
     findings = examine(data_dir or settings.export_dir())
     for finding in findings:
-        mark = "[green]ok     [/]" if finding.good else "[red]missing[/]"
-        shown.print(f"{mark} {finding.subject}: {finding.text}", soft_wrap=True, highlight=False)
+        mark = styled("ok     ", "green") if finding.good else styled("missing", "red")
+        screen.print(line(mark, f" {finding.subject}: {finding.text}"), soft_wrap=True)
     sys.exit(0 if all(finding.good for finding in findings) else USAGE_EXIT)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.cli_shared import Group, console, json_option
+from daybreak_pipeline.cli_shared import Group, console, json_option, say
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
 
@@ -85,7 +85,7 @@ def _show(found: list[Change], *, values: bool) -> None:
         cells = [f"{change.changed_at:%Y-%m-%d %H:%M:%S}", change.action, change.table_name]
         cells += [change.row_id or "", change.what, change.who, change.origin]
         table.add_row(*cells, *([_before(change)] if values else []))
-    console().print(table, highlight=False, markup=False)
+    console().print(table)
 
 
 def _before(change: Change) -> str:
@@ -117,7 +117,7 @@ def prune(months: int | None, yes: bool) -> None:  # noqa: FBT001 - click passes
         if not yes:
             _ask_before_loss(old, kept)
         for name, lines in trail.retain(connection, kept):
-            click.echo(f"dropped {name}, lines: {lines:,}")
+            say(f"dropped {name}, lines: {lines:,}")
 
 
 def _ask_before_loss(old: list[str], kept: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daybreak_pipeline.cli_shared import USAGE_EXIT, Group, progress_line
+from daybreak_pipeline.cli_shared import USAGE_EXIT, Group, progress_line, say
 
 if TYPE_CHECKING:
     from daybreak_pipeline.privacy import rotation
@@ -40,34 +40,32 @@ def rotate() -> None:
             try:
                 outcome = rotation.rotate(connection, exchange, tell)
             except KeyboardInterrupt:
-                click.echo("daybreak keys rotate goes on where this stopped", err=True)
+                say("daybreak keys rotate goes on where this stopped", err=True)
                 raise
         old = key_files.promote() if exchange.kept else None
     _show(outcome)
     if exchange.kept:
-        click.echo(f"the new key is in {key_files.key_file()}")
+        say(f"the new key is in {key_files.key_file()}")
         if old:
-            click.echo(f"the old one is kept in {old}: backups made before today need it")
-        click.echo("restart what was started with the old key (daybreak up, applications)")
+            say(f"the old one is kept in {old}: backups made before today need it")
+        say("restart what was started with the old key (daybreak up, applications)")
     else:
-        click.echo(
+        say(
             "set ENCRYPTION_KEY to the new key everywhere; backups made before today need the old one: keep it"
         )
 
 
 def _show(outcome: rotation.Outcome) -> None:
     if outcome.finished_before:
-        click.echo("everything is under the new key already")
+        say("everything is under the new key already")
         return
     rows = sum(outcome.rows.values())
-    click.echo(
-        f"everything in {rows:,} rows of {len(outcome.rows)} tables is under the new key, and was verified"
-    )
+    say(f"everything in {rows:,} rows of {len(outcome.rows)} tables is under the new key, and was verified")
     for (relation, column), number in outcome.damaged.items():
-        click.echo(f"damaged before, and left as they are: {number:,} values of {relation}.{column}")
+        say(f"damaged before, and left as they are: {number:,} values of {relation}.{column}")
     if outcome.damaged:
-        click.echo("daybreak keys status names their rows")
-    click.echo(
+        say("daybreak keys status names their rows")
+    say(
         "the old versions of the rows take space until they are vacuumed: daybreak psql -c VACUUM, at a quiet time"
     )
 
@@ -85,23 +83,23 @@ def status() -> None:
         with database.connect(health, key=key) as connection:
             found = rotation.status(connection)
     fits = {True: "fits the database", False: "is not the database's", None: "is new to the database"}
-    click.echo(f"the key {fits[found.fits]}" if key else f"{key_files.key_file()} is missing")
+    say(f"the key {fits[found.fits]}" if key else f"{key_files.key_file()} is missing")
     _show_last(found)
     if found.unfinished:
-        click.echo("to finish it: daybreak keys rotate")
+        say("to finish it: daybreak keys rotate")
     sys.exit(USAGE_EXIT if found.unfinished or found.fits is False else 0)
 
 
 def _show_last(found: rotation.Status) -> None:
     if found.started_at is None:
-        click.echo("it was never rotated")
+        say("it was never rotated")
         return
     state = f"finished {found.finished_at:%Y-%m-%d %H:%M:%S} UTC" if found.finished_at else "unfinished"
-    click.echo(f"rotation {found.rotation_id}, begun {found.started_at:%Y-%m-%d %H:%M:%S} UTC: {state}")
+    say(f"rotation {found.rotation_id}, begun {found.started_at:%Y-%m-%d %H:%M:%S} UTC: {state}")
     if found.unfinished:
         for phase, relation, rows, finished in found.steps:
-            click.echo(f"  {phase} {relation}: {rows:,} rows{'' if finished else ', not finished'}")
+            say(f"  {phase} {relation}: {rows:,} rows{'' if finished else ', not finished'}")
     for relation, column, row_key in found.damaged[:_NAMED]:
-        click.echo(f"  damaged: {relation}.{column} of row {row_key}")
+        say(f"  damaged: {relation}.{column} of row {row_key}")
     if len(found.damaged) > _NAMED:
-        click.echo(f"  {len(found.damaged) - _NAMED:,} more are in privacy.damaged_values")
+        say(f"  {len(found.damaged) - _NAMED:,} more are in privacy.damaged_values")

@@ -7,7 +7,7 @@ import sys
 import click
 
 from daybreak_pipeline.cli_roles import tell_applied
-from daybreak_pipeline.cli_shared import Group
+from daybreak_pipeline.cli_shared import Group, say
 from daybreak_pipeline.errors import UsageError
 
 _NAMED = 3
@@ -30,9 +30,9 @@ def up(to: str | None) -> None:
         roles.require_importer(health)
         applied = runner.upgrade(health, to, key=keys.held())
         for migration in applied:
-            click.echo(f"applied {migration.revision} {migration.name}")
+            say(f"applied {migration.revision} {migration.name}")
         if not applied:
-            click.echo("nothing to apply")
+            say("nothing to apply")
         with database.connect(health) as connection:
             newest = runner.current_revision(connection) == runner.newest_revision()
         if newest:  # the grants are written for the newest schema
@@ -59,12 +59,12 @@ def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flag
             current = runner.current_revision(connection)
             filled = runner.tables_with_rows(connection)
         if current is None:
-            click.echo("nothing to take back")
+            say("nothing to take back")
             return
         if filled and not yes:
             _ask_before_loss(filled)
         for migration in runner.downgrade(health, to or str(int(current) - 1), key=keys.held()):
-            click.echo(f"took back {migration.revision} {migration.name}")
+            say(f"took back {migration.revision} {migration.name}")
 
 
 @migrate.command("status")
@@ -82,7 +82,7 @@ def status() -> None:
             state = "changed since it was applied"
         elif migration.unwritten:
             state = "unwritten"
-        click.echo(f"{state}  {migration.revision} {migration.name}")
+        say(f"{state}  {migration.revision} {migration.name}")
 
 
 @migrate.command("new")
@@ -92,7 +92,7 @@ def new(name: str) -> None:
     from daybreak_pipeline.schema import runner
 
     for path in runner.write_new(name):
-        click.echo(path)
+        say(path)
 
 
 def _ask_before_loss(filled: list[str]) -> None:

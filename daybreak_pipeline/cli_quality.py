@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from daybreak_pipeline.cli_shared import Command, console, json_option, keep_report, report
 from daybreak_pipeline.status import TableStatus, age
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @click.command(cls=Command)
@@ -51,7 +55,9 @@ def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 def _show(found: list[TableStatus]) -> None:
     from rich.table import Table
 
-    shown = console()
+    from daybreak_pipeline.screen import line, styled
+
+    screen = console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("table", "last import", "status"):
         table.add_column(heading)
@@ -63,7 +69,7 @@ def _show(found: list[TableStatus]) -> None:
         table.add_row(
             one.table,
             f"{one.imported_at:%Y-%m-%d %H:%M}" if one.imported_at else "never",
-            f"[{color}]{one.status or 'not tried'}[/]",
+            styled(one.status or "not tried", color),
             "-" if one.records is None else f"{one.records:,}",
             f"{one.rows:,}",
             age(one.age_seconds),
@@ -71,17 +77,21 @@ def _show(found: list[TableStatus]) -> None:
             _number(one.field_issues),
             _checks(one),
         )
-    shown.print(table, highlight=False)
+    screen.print(table)
     for one in found:
         if one.error:
-            shown.print(f"[red]failed[/] {one.error}", soft_wrap=True, highlight=False)
+            screen.print(line(styled("failed", "red"), f" {one.error}"), soft_wrap=True)
 
 
-def _number(number: int) -> str:
-    return f"{number:,}" if number else "[dim]·[/]"
+def _number(number: int) -> Text:
+    from daybreak_pipeline.screen import styled
+
+    return styled(f"{number:,}", "") if number else styled("·", "dim")
 
 
-def _checks(one: TableStatus) -> str:
+def _checks(one: TableStatus) -> Text:
+    from daybreak_pipeline.screen import styled
+
     if one.checked_at is None:
-        return "[dim]not checked[/]"
-    return f"[red]{', '.join(one.failed_checks)}[/]" if one.failed_checks else "[green]none[/]"
+        return styled("not checked", "dim")
+    return styled(", ".join(one.failed_checks), "red") if one.failed_checks else styled("none", "green")

@@ -16,9 +16,11 @@ from daybreak_pipeline.cli_shared import (
     only_option,
     report,
     run_import,
+    say,
 )
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline.wording import shown_lines
 
 _LIST = """
     SELECT q.id, q.table_name, q.record_number, q.row_id, q.reasons, i.source_uri, q.first_seen_at, q.last_seen_at,
@@ -77,10 +79,10 @@ def show(number: int) -> None:
         msg = f"there is no quarantine row {number}: see daybreak quarantine list"
         raise UsageError(msg)
     table, record_number, uri, reasons, record, resolution = rows[0]
-    click.echo(f"{table}, record {record_number} of {uri}, {resolution or 'open'}")
+    say(f"{table}, record {record_number} of {uri}, {resolution or 'open'}")
     for reason in reasons:
-        click.echo(f"  {_reason(reason)}: {reason['detail']}")
-    click.echo(json.dumps(record, indent=2, ensure_ascii=False))
+        say(f"  {_reason(reason)}: {reason['detail']}")
+    click.echo(shown_lines(json.dumps(record, indent=2, ensure_ascii=False)))  # still JSON, for programs too
 
 
 @quarantine.command("replay")
@@ -109,7 +111,7 @@ def _show(rows: list[tuple[Any, ...]]) -> None:
     for number, name, record_number, row_id, reasons, _uri, first, _last, _total in rows:
         listed = ", ".join(_reason(reason) for reason in reasons)
         table.add_row(str(number), name, str(record_number), row_id or "", listed, f"{first:%Y-%m-%d %H:%M}")
-    console().print(table, highlight=False)
+    console().print(table)
     total = rows[0][-1]
     if total > len(rows):
         click.echo(f"{total - len(rows)} more: --limit shows them, --table and --reason choose")

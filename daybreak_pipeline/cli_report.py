@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from daybreak_pipeline.cli_shared import Command
+from daybreak_pipeline.cli_shared import Command, say
 
 
 @click.command(cls=Command)
@@ -27,7 +27,7 @@ def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes
     with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
         page = render.html(queries.read(connection))
     path = store.write((out or store.directory() / store.LATEST).expanduser().absolute(), page)
-    click.echo(path)
+    say(path)
     if show and not _shown(path):
         click.echo("there is no browser here: open the file on a machine that has one", err=True)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daybreak_pipeline.cli_shared import Group
+from daybreak_pipeline.cli_shared import Group, say
 
 if TYPE_CHECKING:
     from daybreak_pipeline.privacy.roles import Applied
@@ -28,7 +28,7 @@ def apply() -> None:
     with database.serving() as health:
         done = known.apply(health)
     for line in done.lines:
-        click.echo(line)
+        say(line)
     tell_applied(known.Applied(warnings=done.warnings))
 
 
@@ -40,12 +40,12 @@ def show() -> None:
 
     with database.serving() as health, database.connect(health) as connection:
         for line in known.show(connection):
-            click.echo(line)
+            say(line)
 
 
 def tell_applied(done: Applied) -> None:
     """Say on stderr what was applied on the way, and what could not be."""
     for line in done.lines:
-        click.echo(line, err=True)
+        say(line, err=True)
     for warning in done.warnings:
-        click.echo(f"daybreak: warning: {warning}", err=True)
+        say(f"daybreak: warning: {warning}", err=True)

@@ -6,10 +6,11 @@ No command stands here; they are in ``cli`` and the other ``cli_`` modules.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,15 @@ import click
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline.wording import shown
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from daybreak_pipeline.pipeline import Outcome
+    from daybreak_pipeline.screen import Screen
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
+BROKEN_PIPE_EXIT = 141
 _STARTED = time.monotonic()
 
 
@@ -37,11 +39,38 @@ class Command(click.Command):
         try:
             return super().invoke(context)
         except DaybreakError as error:
-            click.echo(f"daybreak: {error}", err=True)
+            say(f"daybreak: {error}", err=True)
             sys.exit(USAGE_EXIT)
         except KeyboardInterrupt:
-            click.echo("daybreak: interrupted; what was being written was taken back", err=True)
+            say("daybreak: interrupted; what was being written was taken back", err=True)
             sys.exit(INTERRUPTED_EXIT)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
+            if isinstance(error, BrokenPipeError) and _unheard():
+                sys.exit(BROKEN_PIPE_EXIT)
+            from daybreak_pipeline import failures
+
+            say(f"daybreak: {failures.explain(error)}", err=True)
+            sys.exit(USAGE_EXIT)
+
+
+def _unheard() -> bool:
+    """Return whether nobody reads the output any more (head has seen enough, say), and then write no more of it."""
+    closed = []
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            # What is left would be written when Python ends, with a complaint.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            closed.append(stream)
+    return bool(closed)
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print one line of text, which may hold what came from outside (``wording``)."""
+    click.echo(shown(text), err=err)
 
 
 class Group(click.Group):
@@ -98,9 +127,9 @@ def keep_report(environment: dict[str, str]) -> None:
     from daybreak_pipeline import pipeline
 
     try:
-        click.echo(f"data-quality report: {pipeline.render_report(environment)}", err=True)
+        say(f"data-quality report: {pipeline.render_report(environment)}", err=True)
     except DaybreakError as error:
-        click.echo(f"no data-quality report: {error}", err=True)
+        say(f"no data-quality report: {error}", err=True)
 
 
 def report(
@@ -114,7 +143,7 @@ def report(
         click.echo(json.dumps(outcome.as_json()))
         for name, table in outcome.tables.items():
             if table.reason:
-                click.echo(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
+                say(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
         return
     from daybreak_pipeline import scorecard
 
@@ -124,24 +153,29 @@ def report(
     click.echo(f"\n{what}, from command to scorecard: {time.monotonic() - _STARTED:.1f} s")
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Return the console; wide where nobody's window sets a width."""
-    from rich.console import Console
+def console(*, stderr: bool = False) -> Screen:
+    """Return the console."""
+    from daybreak_pipeline.screen import Screen
 
-    result = Console(stderr=stderr)
-    if not result.is_terminal:
-        result.width = 200
-    return result
+    return Screen(stderr=stderr)
 
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
     """Yield what shows a line of progress on stderr: in place on a terminal, now and then a line elsewhere."""
-    shown = console(stderr=True)
-    if shown.is_terminal:
-        with shown.status("starting …") as status:
-            yield status.update
+    screen = console(stderr=True)
+    if screen.is_terminal:
+        from daybreak_pipeline.screen import line
+
+        with screen.status("starting …") as status:
+            yield lambda text: status.update(line(text))
     else:
         from daybreak_pipeline.terminal import sparse
 
-        yield sparse(lambda text: click.echo(text, err=True))
+        yield sparse(_say_if_heard)
+
+
+def _say_if_heard(text: str) -> None:
+    """Say how far an import is, which must not end because nobody listens any more."""
+    with suppress(BrokenPipeError):
+        say(text, err=True)

@@ -111,15 +111,40 @@ def local_settings(connection: Connection, **values: str | int | bool) -> Iterat
         connection.execute(sql.SQL("SET LOCAL {} = DEFAULT").format(sql.Identifier(name)))
 
 
-def is_transient(error: psycopg.Error) -> bool:
+def verbatim(connection: Connection, part: sql.Composable) -> sql.SQL:
+    """Return a piece of SQL as it can stand in a statement with parameters, where a percent sign begins one.
+
+    A name, a default and the expression of a CHECK may have it.
+    """
+    return sql.SQL(part.as_string(connection).replace("%", "%%"))
+
+
+def state_of(error: psycopg.Error) -> str | None:
+    """Return the server's code of an error; None where the error did not come from the server."""
+    return error.diag.sqlstate or error.sqlstate
+
+
+def is_lost(error: psycopg.Error, connection: Connection | None = None) -> bool:
+    """Return whether an error without a code says that the connection broke.
+
+    psycopg has no code of its own for that. Where the connection is at hand and whole, it was something else.
+    """
+    return (
+        state_of(error) is None
+        and isinstance(error, psycopg.OperationalError)
+        and (connection is None or connection.closed)
+    )
+
+
+def is_transient(error: psycopg.Error, connection: Connection | None = None) -> bool:
     """Return whether a failed statement may succeed when it is simply tried again.
 
-    So it is after a lost connection, a server that shuts down or recovers, too many connections, a deadlock
-    and a serialization failure; never where the server refused what it was given.
+    So it is after a lost connection, a server that shuts down or recovers, too many connections, a lock that somebody
+    held, a deadlock and a serialization failure; never where the server refused what it was given.
     """
-    state = error.diag.sqlstate or error.sqlstate
+    state = state_of(error)
     if state is None:
-        return isinstance(error, psycopg.OperationalError)  # the connection broke: nobody sent a code
+        return is_lost(error, connection)
     return state[:2] == "08" or state in _TRANSIENT_STATES
 
 
@@ -128,6 +153,7 @@ _TRANSIENT_STATES = frozenset(
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "53300",  # too_many_connections
+        "55P03",  # lock_not_available
         "57P01",  # admin_shutdown
         "57P02",  # crash_shutdown
         "57P03",  # cannot_connect_now

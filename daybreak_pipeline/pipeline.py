@@ -15,16 +15,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daybreak_pipeline import database, instance, presence
+from daybreak_pipeline import database, failures, instance, presence
 from daybreak_pipeline.checks.rules import BLOCKING
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES, import_order
+from daybreak_pipeline.wording import shown
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster_shared.error import SerializableErrorInfo
 
     from daybreak_pipeline.resources import ProgressLog
     from daybreak_pipeline.settings import DatabaseSettings
@@ -92,7 +94,7 @@ class Outcome:
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"daybreak: warning: {text}\n")
+    sys.stderr.write(f"daybreak: warning: {shown(text)}\n")
 
 
 def provide_schema(health: DatabaseSettings, *, migrate: bool = True) -> None:
@@ -303,13 +305,18 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
         # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         with _interruptible():
-            result = definitions.resolve_job_def(job).execute_in_process(
-                run_config=run_config | quiet,
-                instance=dagster_instance,
-                asset_selection=selection,
-                raise_on_error=False,
-                tags=tags,
-            )
+            try:
+                result = definitions.resolve_job_def(job).execute_in_process(
+                    run_config=run_config | quiet,
+                    instance=dagster_instance,
+                    asset_selection=selection,
+                    raise_on_error=False,
+                    tags=tags,
+                )
+            except Exception as error:
+                if failures.of_dagsters_storage(error):
+                    raise ServerUnavailableError(failures.explain(error)) from None
+                raise
         yield result
 
 
@@ -365,12 +372,20 @@ def _reasons(result: dg.ExecuteInProcessResult) -> dict[str, str]:
             if data.user_failure_data and data.user_failure_data.description:
                 reasons[event.step_key] = data.user_failure_data.description
             else:
-                error = data.error
-                while error and error.cause:
-                    error = error.cause
-                message = error.message if error else "see the run's log"
-                reasons[event.step_key] = message.strip().splitlines()[0]
+                reasons[event.step_key] = _unforeseen(data.error)
     return reasons
+
+
+def _unforeseen(error: SerializableErrorInfo | None) -> str:
+    """Return why a step failed that did not say so itself. Of an error that is not ours, only its kind and place."""
+    while error and error.cause:
+        error = error.cause
+    if error is None:
+        return "see the run's log"
+    kind, _, text = error.message.strip().partition(": ")
+    if kind.startswith("daybreak_pipeline.") and text:
+        return text.splitlines()[0]
+    return failures.explain_stack(kind, "".join(error.stack))
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, CheckOutcome]]:

@@ -15,7 +15,7 @@ import dagster as dg
 import psycopg
 from pydantic import PrivateAttr
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, failures
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import DaybreakError, TransientError, UsageError
 from daybreak_pipeline.importer.staging import Progress
@@ -74,11 +74,13 @@ def told_in_one_line(context: dg.AssetExecutionContext | dg.AssetCheckExecutionC
         _try_again(context, str(error))
     except DaybreakError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    except psycopg.Error as error:
-        if not database.is_transient(error):
-            raise
-        # Only its kind: a server's message may quote a value.
-        _try_again(context, f"the connection to the server was lost ({type(error).__name__})")
+    except (dg.Failure, dg.RetryRequested):
+        raise
+    except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack
+        if isinstance(error, psycopg.Error) and database.is_transient(error):
+            _try_again(context, failures.meaning(error).what)
+        context.log.debug("%s", failures.frames(error))
+        raise dg.Failure(failures.explain(error), allow_retries=False) from None
 
 
 def _try_again(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, reason: str) -> NoReturn:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from daybreak_pipeline.importer.ledger import COUNTS
+from daybreak_pipeline.screen import Screen, line, styled
 
 if TYPE_CHECKING:
     from daybreak_pipeline.pipeline import CheckOutcome, Outcome
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _HEADINGS = {"skipped_deleted": "deleted", "field_issues": "issues"}
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: Outcome, console: Screen) -> None:
     """Print the scorecard: every table with its accounting, then every check that found something.
 
     Of a run that only checked, also which checks passed.
@@ -28,7 +29,7 @@ def show(outcome: Outcome, console: Console) -> None:
         _show_passed(outcome, console)
 
 
-def _show_tables(outcome: Outcome, console: Console) -> None:
+def _show_tables(outcome: Outcome, console: Screen) -> None:
     counts = [
         name
         for name in COUNTS
@@ -47,23 +48,22 @@ def _show_tables(outcome: Outcome, console: Console) -> None:
         status = result.status if result.loaded or result.status == "failed" else "not tried"
         table.add_row(
             name,
-            f"[{color}]{status}[/]",
-            *(f"{values[count]:,}" if values[count] else "[dim]·[/]" for count in counts),
+            styled(status, color),
+            *(f"{values[count]:,}" if values[count] else styled("·", "dim") for count in counts),
             f"{result.seconds:.2f}",
             _marks(outcome.checks.get(name, {})),
         )
     console.print(table)
     for name, result in outcome.tables.items():
         if result.reason and result.status == "failed":
-            console.print(f"[red]failed[/] {_plain(result.reason, name)}", soft_wrap=True)
+            console.print(line(styled("failed", "red"), f" {_plain(result.reason, name)}"), soft_wrap=True)
     waiting = [name for name, result in outcome.tables.items() if result.reason and result.status != "failed"]
     if waiting:
-        console.print(
-            f"[yellow]not tried[/] {', '.join(waiting)}: a table that they depend on failed", soft_wrap=True
-        )
+        why = f" {', '.join(waiting)}: a table that they depend on failed"
+        console.print(line(styled("not tried", "yellow"), why), soft_wrap=True)
 
 
-def _show_checks(outcome: Outcome, console: Console) -> None:
+def _show_checks(outcome: Outcome, console: Screen) -> None:
     findings = sorted(
         (
             (name, check, found)
@@ -78,34 +78,35 @@ def _show_checks(outcome: Outcome, console: Console) -> None:
         return
     console.print()
     if not findings:
-        console.print(f"[green]all {total} checks passed[/]")
+        console.print(styled(f"all {total} checks passed", "green"))
         return
     console.print(f"{total - len(findings)} of {total} checks passed; these found something:")
     for name, check, found in findings:
         color = "red" if found.severity == "ERROR" else "yellow"
         console.print(
-            f"  [{color}]{found.severity:5}[/] {name}.{check}: {found.summary}",
+            line("  ", styled(f"{found.severity:5}", color), f" {name}.{check}: {found.summary}"),
             soft_wrap=True,
-            highlight=False,
         )
 
 
-def _show_passed(outcome: Outcome, console: Console) -> None:
+def _show_passed(outcome: Outcome, console: Screen) -> None:
     console.print()
     for name, checks in outcome.checks.items():
         passed = [check for check, found in checks.items() if found.passed]
         if passed:
-            console.print(f"  [green]passed[/] {name}: {', '.join(passed)}", soft_wrap=True, highlight=False)
+            console.print(
+                line("  ", styled("passed", "green"), f" {name}: {', '.join(passed)}"), soft_wrap=True
+            )
 
 
-def _marks(checks: dict[str, CheckOutcome]) -> str:
+def _marks(checks: dict[str, CheckOutcome]) -> Text:
     if not checks:
-        return "[dim]not run[/]"
+        return styled("not run", "dim")
     failed = [name for name, check in checks.items() if not check.passed]
     if not failed:
-        return f"[green]{len(checks)} passed[/]"
+        return styled(f"{len(checks)} passed", "green")
     color = "red" if any(checks[name].severity == "ERROR" for name in failed) else "yellow"
-    return f"[{color}]{', '.join(failed)}[/]"
+    return styled(", ".join(failed), color)
 
 
 def _plain(reason: str, table: str) -> str:

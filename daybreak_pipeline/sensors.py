@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import dagster as dg
 import psycopg
 
-from daybreak_pipeline import alerts, database, export_watch, presence, run_requests, settings
+from daybreak_pipeline import alerts, database, export_watch, failures, presence, run_requests, settings
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.export_watch import Look
 from daybreak_pipeline.importer import ledger
@@ -58,11 +58,10 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         busy = _busy(context.instance)
     except DaybreakError as error:
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {error}", cursor=look.state.dump())
-    except psycopg.OperationalError:
-        # The server went away meanwhile. The next tick finds the same change.
-        return dg.SensorResult(
-            skip_reason="cannot ask for an import: the connection was lost", cursor=look.state.dump()
-        )
+    except psycopg.Error as error:
+        # The server went away meanwhile, for one. The next tick finds the same change.
+        reason = failures.explain(error)
+        return dg.SensorResult(skip_reason=f"cannot ask for an import: {reason}", cursor=look.state.dump())
     # By hand, by command, by schedule: what is in the table is not asked for again.
     look = look.answered(
         name for name, sha256 in look.changed.items() if imported.get(name, (0, ""))[1] == sha256

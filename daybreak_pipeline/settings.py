@@ -157,6 +157,11 @@ def home() -> Path:
     return PROJECT_ROOT / ".daybreak"
 
 
+def debug() -> bool:
+    """Return whether the trace of an error is to be shown too: ``DAYBREAK_DEBUG``."""
+    return os.environ.get("DAYBREAK_DEBUG", "").lower() not in {"", "0", "false", "no"}
+
+
 def export_dir() -> Path:
     """Return the directory that holds the export: ``DAYBREAK_EXPORT_DIR`` or the sample."""
     given = os.environ.get("DAYBREAK_EXPORT_DIR", "")

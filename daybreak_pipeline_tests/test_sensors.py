@@ -270,7 +270,11 @@ def test_a_connection_that_is_lost_is_a_reason_to_wait(ticks: Ticks, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "newest_contents", lost)
-        assert ticks.twice() == ([], "cannot ask for an import: the connection was lost")
+        requests, reason = ticks.twice()
+        assert (requests, reason.partition(" (")[0]) == (
+            [],
+            "cannot ask for an import: the connection to the server was lost",
+        )
     assert len(ticks.once()[0]) == 1
 
 

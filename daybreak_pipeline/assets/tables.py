@@ -15,6 +15,7 @@ from daybreak_pipeline.importer.run import Result, import_table, replay_table
 from daybreak_pipeline.resources import HealthDatabase, ProgressLog, told_in_one_line
 from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
+from daybreak_pipeline.wording import shown, shown_lines
 
 _ROW_COUNT = "dagster/row_count"
 _WHY_SKIPPED = "the file has not changed (full: true reads it again)"
@@ -122,9 +123,9 @@ def _metadata(result: Result, catalog: TableCatalog, rows: int | None) -> dict[s
     """Return counts, names and the column schema with the database's comments; no value of any record."""
     columns = [
         dg.TableColumn(
-            column.name,
-            column.sql_type,
-            description=column.comment,
+            shown(column.name),
+            shown(column.sql_type),
+            description=column.comment and shown_lines(column.comment),
             constraints=dg.TableColumnConstraints(nullable=not column.required),
         )
         for column in catalog.columns
@@ -144,5 +145,5 @@ def _metadata(result: Result, catalog: TableCatalog, rows: int | None) -> dict[s
         metadata[_ROW_COUNT] = dg.MetadataValue.int(rows)
     metadata |= {name: dg.MetadataValue.int(value) for name, value in asdict(result.accounting).items()}
     if result.unknown_columns:
-        metadata["unknown_columns"] = dg.MetadataValue.text(", ".join(result.unknown_columns))
+        metadata["unknown_columns"] = dg.MetadataValue.text(shown(", ".join(result.unknown_columns)))
     return metadata

@@ -12,6 +12,7 @@ from daybreak_pipeline.checks.rules import RULES, examine
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.resources import HealthDatabase, told_in_one_line
 from daybreak_pipeline.tables import TABLES, Table
+from daybreak_pipeline.wording import code, code_block, shown
 
 
 def build_checks() -> list[dg.AssetChecksDefinition]:
@@ -53,13 +54,13 @@ def _result(table: Table, rule: str, finding: Finding) -> dg.AssetCheckResult:
     }
     if finding.tallies:
         metadata["counts"] = dg.MetadataValue.table(
-            [dg.TableRecord({"what": tally.label, "count": tally.count}) for tally in finding.tallies],
+            [dg.TableRecord({"what": shown(tally.label), "count": tally.count}) for tally in finding.tallies],
             dg.TableSchema([dg.TableColumn("what", "string"), dg.TableColumn("count", "int")]),
         )
     if finding.rows:
-        metadata["first_rows"] = dg.MetadataValue.md("\n".join(f"- `{row}`" for row in finding.rows))
+        metadata["first_rows"] = dg.MetadataValue.md("\n".join(f"- {code(row)}" for row in finding.rows))
     if finding.sql:
-        metadata["sql"] = dg.MetadataValue.md(f"```sql\n{finding.sql}\n```")
+        metadata["sql"] = dg.MetadataValue.md(code_block(finding.sql, "sql"))
     return dg.AssetCheckResult(
         asset_key=table.name,
         check_name=rule,

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from daybreak_pipeline.tables import Threshold
+from daybreak_pipeline.wording import shown
 
 Severity = Literal["ERROR", "WARN"]
 
 SHOWN_ROWS = 20
 _SMALLEST_PERCENT = 0.1
+_LONGEST_LABEL = 200
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Finding:
     @property
     def sql(self) -> str:
         """Statements that show every row that is meant, each under its label."""
-        return "\n".join(f"-- {t.label}\n{t.sql};" for t in self.tallies if t.count and t.sql)
+        return "\n".join(f"-- {shown(t.label)}\n{t.sql};" for t in self.tallies if t.count and t.sql)
 
     @property
     def percent(self) -> float:
@@ -136,7 +138,7 @@ def _sentence(wording: Wording, tallies: Sequence[Tally], faults: int, total: in
     if not faults:
         return f"{wording.none} ({total:,} {wording.of})"
     what = wording.one if faults == 1 else wording.many
-    where = listed([(tally.label, tally.count) for tally in tallies])
+    where = listed([(shown(tally.label, _LONGEST_LABEL), tally.count) for tally in tallies])
     end = ", within what is tolerated" if tolerated else ""
     return f"{faults:,} {what}, {percent(faults, total)} of {total:,} {wording.of} ({where}){end}"
 

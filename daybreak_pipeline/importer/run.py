@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, failures
 from daybreak_pipeline.errors import DaybreakError, SourceError, TransientError
 from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer import headers, heal, ledger, load, sources
@@ -128,6 +128,7 @@ class _Import:
         self.source_uri = source_uri
         self.run_id = run_id
         self.progress = progress
+        self.columns: int | None = None  # of the file, once it is known
         self.started_at = datetime.now(UTC)
         self._clock = time.monotonic()
 
@@ -199,9 +200,13 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
             return work()
     except SourceError as error:
         failure = ImportFailedError(str(error))
-    except psycopg.Error as error:
-        kind = ImportInterruptedError if database.is_transient(error) else ImportFailedError
-        failure = kind(f"{begun.table}: {_describe(error)}")
+    except DaybreakError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the ledger says that the import failed, and why
+        transient = isinstance(error, psycopg.Error) and database.is_transient(error, connection)
+        kind = ImportInterruptedError if transient else ImportFailedError
+        why = failures.explain(error, connection, columns=begun.columns, besides="nothing was changed")
+        failure = kind(f"{begun.table}: {why}")
     # Where the server itself is gone there is nobody to tell.
     with suppress(psycopg.Error), connection.transaction():
         ledger.write(connection, begun.entry("failed", error=str(failure)))
@@ -220,6 +225,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     constants = dict(catalog.table.constants)
     required = [name for name in catalog.required_in_file if name not in constants]
     source = replace(source, header=headers.require(begun.table, source.parts, required, catalog.known_names))
+    begun.columns = len(source.header)
     begun.progress("fingerprint", source.size())
     last = ledger.last_content(connection, begun.table)
     hope = heal.hope(connection, catalog, begun.schema_version)
@@ -260,30 +266,3 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
 
 def _quarantine_uri(table: str) -> str:
     return f"quarantine:{table}"
-
-
-def _describe(error: psycopg.Error) -> str:
-    """Say what the server refused without repeating a value: its messages may quote one."""
-    diagnosis = error.diag
-    if diagnosis.sqlstate is None or diagnosis.sqlstate.startswith("57P"):
-        return (
-            "the connection to the server was lost (its log says why: a full disk, for one); nothing was changed, "
-            "run the import again"
-        )
-    if isinstance(error, psycopg.errors.DiskFull):
-        return (
-            "the server's disk is full; nothing was changed. Make room, since an import needs about four times the "
-            "size of its file (unpacked) while it runs, and run it again"
-        )
-    if isinstance(error, psycopg.errors.ProgramLimitExceeded):
-        name = diagnosis.constraint_name or ""
-        return (
-            f"a value is too large for an index{name and ' (' + name + ')'}; nothing was changed. "
-            "Index a part of the column's text or its hash instead, and run it again"
-        )
-    parts = [f"the server reports {type(error).__name__} ({diagnosis.sqlstate})"]
-    if diagnosis.constraint_name:
-        parts.append(f"constraint {diagnosis.constraint_name}")
-    if diagnosis.column_name:
-        parts.append(f"column {diagnosis.column_name}")
-    return ", ".join(parts) + "; nothing was changed"

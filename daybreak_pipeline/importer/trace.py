@@ -34,21 +34,27 @@ def trace(connection: Connection, table: str, row_id: str) -> Iterator[str]:
 def _row(connection: Connection, table: str, row_id: str) -> Iterator[str]:
     row = connection.execute(
         sql.SQL(
-            "SELECT _import_id, _record_number, encode(_source_hash, 'hex'), created_at, updated_at FROM {} "
-            "WHERE id::text = lower(%s)"
-        ).format(sql.Identifier("public", table)),
+            "SELECT _import_id, _record_number, encode(_source_hash, 'hex'), {}, {} FROM {} WHERE id::text = lower(%s)"
+        ).format(_time("created_at"), _time("updated_at"), sql.Identifier("public", table)),
         [row_id],
     ).fetchone()
     if not row:
         yield f"{table} has no row {row_id}"
         return
     import_id, record_number, content, created, updated = row
-    yield f"{table} {row_id}: created {created:%Y-%m-%d %H:%M:%S} UTC, updated {updated:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"{table} {row_id}: created {created}, updated {updated}"
     if import_id is None:
         yield "written by an application, never by an import"
         return
     yield from _origin(connection, import_id, record_number)
     yield f"content hash {content[:16]}…"
+
+
+def _time(column: str) -> sql.Composed:
+    """Return a time in words: an application may write what Python has no time for, infinity or one before Christ."""
+    return sql.SQL("regexp_replace(date_trunc('second', {})::text, '\\+00', ' UTC')").format(
+        sql.Identifier(column)
+    )
 
 
 def _origin(connection: Connection, import_id: int, record_number: int) -> Iterator[str]:

@@ -140,7 +140,8 @@ class Work:
         self, template: str, parameters: Mapping[str, Any] | None = None, /, **parts: sql.Composable
     ) -> int:
         """Run one statement; the working tables are at hand by name. Returns how many rows it touched."""
-        return self.connection.execute(self._composed(template, parts), parameters).rowcount
+        query = self._composed(template, parts, parameters=parameters is not None)
+        return self.connection.execute(query, parameters).rowcount
 
     def run_whole(
         self, template: str, parameters: Mapping[str, Any] | None = None, /, **parts: sql.Composable
@@ -182,7 +183,9 @@ class Work:
         if not self.into_empty:
             self.run("DROP TABLE {compared}")
 
-    def _composed(self, template: str, parts: Mapping[str, sql.Composable]) -> sql.Composed:
+    def _composed(
+        self, template: str, parts: Mapping[str, sql.Composable], *, parameters: bool = False
+    ) -> sql.Composed:
         names: dict[str, sql.Composable] = {
             "target": self.target,
             "stage": self.stage.table,
@@ -194,7 +197,10 @@ class Work:
             "misfits": self.misfits,
             "records": self.records,
         }
-        return sql.SQL(template).format(**{**names, **parts})
+        names |= parts
+        if parameters:
+            names = {name: database.verbatim(self.connection, part) for name, part in names.items()}
+        return sql.SQL(template).format(**names)
 
     def _table(self, kind: str) -> sql.Identifier:
         return sql.Identifier("ingest", f"{kind}_{self.catalog.table.name}")

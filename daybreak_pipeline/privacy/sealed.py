@@ -82,7 +82,7 @@ class Target:
 
     @property
     def _table(self) -> sql.Identifier:
-        return sql.Identifier(self.schema, self.name)
+        return sql.Identifier(_escaped(self.schema), _escaped(self.name))
 
     @property
     def _key(self) -> sql.Composed:
@@ -164,7 +164,9 @@ class Target:
             values.append((TOKENS, tokens))
         return sql.SQL("UPDATE {} t SET {} WHERE {} AND num_nonnulls({}) > 0").format(
             self._table,
-            _list([sql.SQL("{} = {}").format(sql.Identifier(name), value) for name, value in values]),
+            _list(
+                [sql.SQL("{} = {}").format(sql.Identifier(_escaped(name)), value) for name, value in values]
+            ),
             condition,
             _list([_column(name) for name, _ in values]),
         )
@@ -186,11 +188,14 @@ class Target:
             ON CONFLICT DO NOTHING
             """
         ).format(
-            relation=sql.Literal(self.relation),
+            relation=sql.Literal(_escaped(self.relation)),
             key=self._key,
             table=self._table,
             values=_list(
-                [sql.SQL("({}, {})").format(sql.Literal(name), _column(name)) for name in self.sealed]
+                [
+                    sql.SQL("({}, {})").format(sql.Literal(_escaped(name)), _column(name))
+                    for name in self.sealed
+                ]
             ),
             range=self._range(begun=begun),
             new=_NEW_SEAL,
@@ -242,7 +247,12 @@ def targets(connection: Connection) -> list[Target]:
 
 
 def _column(name: str) -> sql.Composed:
-    return sql.SQL("t.{}").format(sql.Identifier(name))
+    return sql.SQL("t.{}").format(sql.Identifier(_escaped(name)))
+
+
+def _escaped(name: str) -> str:
+    """Return a name as it can stand in a statement with parameters, as all of these are (``database.verbatim``)."""
+    return name.replace("%", "%%")
 
 
 def _list(parts: list[sql.Composed]) -> sql.Composed:

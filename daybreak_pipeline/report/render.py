@@ -18,6 +18,7 @@ from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFact
 from daybreak_pipeline.report.plots import Trend, sparkline
 from daybreak_pipeline.report.verdict import Verdict, judge
 from daybreak_pipeline.status import age
+from daybreak_pipeline.wording import shown_lines
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 _SYMBOLS = {"passed": "✓", "WARN": "▲", "ERROR": "✕", "none": "—"}
 _WORDS = {"passed": "passed", "WARN": "warning", "ERROR": "error", "none": "not run"}
 _ANSWERS = {"yes": "✓", "yes, but": "▲", "no": "✕"}
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>-])")
+# Also what Markdown would make a link or a character of: https://…, www.…, &#65;
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>&-]|:(?=//)|(?<=www)\.|(?<=WWW)\.|@)")
 
 
 def html(facts: Facts) -> str:
@@ -61,6 +63,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(enabled_extensions=("html", "html.j2"), default=False),
         undefined=StrictUndefined,
+        finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -77,6 +80,11 @@ def _environment() -> Environment:
         "anchor": anchor,
     }
     return environment
+
+
+def _visible(value: object) -> object:
+    """Return what a template prints: text with nothing invisible in it; lines stay lines, and markup is as it is."""
+    return shown_lines(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def anchor(name: str) -> str:

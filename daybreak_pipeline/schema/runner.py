@@ -27,7 +27,7 @@ from alembic.script.revision import RevisionMap
 from psycopg import sql
 from sqlalchemy.pool import NullPool
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, failures
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.tables import TABLES
 
@@ -341,7 +341,7 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
         connection.execute(path.read_bytes())
     except psycopg.Error as error:
         kind = ServerUnavailableError if database.is_transient(error) else UsageError
-        raise kind(_refusal(migration, path, error)) from None
+        raise kind(_refusal(migration, path, error, connection)) from None
     _tend_reporting(connection, "SELECT reporting.refresh()")
     connection.execute(_RECORD_STRUCTURE)
     if _exists(connection, "migrations.applied_files"):
@@ -354,7 +354,7 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
     applied.append(migration)
 
 
-def _refusal(migration: Migration, path: Path, error: psycopg.Error) -> str:
+def _refusal(migration: Migration, path: Path, error: psycopg.Error, connection: Connection) -> str:
     """Say why the server did not run a migration's file, without a value of the data."""
     diagnosis = error.diag
     if isinstance(error, psycopg.errors.InvalidAuthorizationSpecification):
@@ -365,7 +365,7 @@ def _refusal(migration: Migration, path: Path, error: psycopg.Error) -> str:
     if isinstance(error, psycopg.errors.RaiseException):  # what a migration has to tell people
         return f"migration {migration.revision}: {diagnosis.message_primary}"
     if diagnosis.sqlstate is None:
-        return f"the connection to the server was lost; nothing of {path.name} was done, run it again"
+        return failures.explain(error, connection, besides=f"nothing of {path.name} was done")
     line = ""
     if diagnosis.statement_position:
         before = path.read_bytes().decode()[: int(diagnosis.statement_position)]

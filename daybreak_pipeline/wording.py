@@ -1,0 +1,56 @@
+"""How text that comes from outside may be shown: names, paths, messages of others. Pure, and the same everywhere.
+
+Such text is data. It must neither steer a terminal (escape sequences, a carriage return, a NUL), nor turn what stands
+around it about (bidirectional marks), nor begin a line of its own, nor be taken for Markdown. Whether the name of a
+file's column may be shown at all, ``importer.headers`` decides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+
+LONGEST = 2_000
+"""How many characters of one text are shown."""
+
+
+def shown(text: object, longest: int | None = LONGEST) -> str:
+    """Return text in one line, with what is invisible written as JSON writes it, and shortened.
+
+    Args:
+        text: what is to be shown.
+        longest: the most characters of it; all of them where None.
+    """
+    line = str(text)
+    if longest is not None and len(line) > longest:
+        line = f"{line[:longest]}… ({len(line):,} characters)"
+    if line.isprintable():
+        return line
+    return "".join(character if _visible(character) else json.dumps(character)[1:-1] for character in line)
+
+
+def shown_lines(text: str) -> str:
+    """Return a text of several lines, each as ``shown`` would have it and none shortened."""
+    return "\n".join(shown(line, longest=None) for line in text.split("\n"))
+
+
+def code(text: str) -> str:
+    """Return text as code in a line of Markdown, whatever backticks it has."""
+    fence = "`" * (_most_backticks(text) + 1)
+    space = " " if "`" in text else ""
+    return f"{fence}{space}{shown(text)}{space}{fence}"
+
+
+def code_block(text: str, language: str) -> str:
+    """Return lines as a block of code in Markdown, whatever backticks they have."""
+    fence = "`" * max(3, _most_backticks(text) + 1)
+    return f"{fence}{language}\n{shown_lines(text)}\n{fence}"
+
+
+def _most_backticks(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def _visible(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"
