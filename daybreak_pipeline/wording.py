@@ -2,7 +2,7 @@
 
 Such text is data. It must neither steer a terminal (escape sequences, a carriage return, a NUL), nor turn what stands
 around it about (bidirectional marks), nor begin a line of its own, nor be taken for Markdown. Whether the name of a
-file's column may be shown at all, ``importer.headers`` decides.
+file's column may be shown at all, ``importer.names`` decides.
 """
 
 from __future__ import annotations
