@@ -220,13 +220,15 @@ def run(command: tuple[str, ...]) -> None:
 @data_dir_option
 def doctor(data_dir: Path | None) -> None:
     """Look at everything that is needed, and say what is missing."""
+    from rich.markup import escape
+
     from daybreak_pipeline.doctor import examine
 
     shown = console()
     findings = examine(data_dir or settings.export_dir())
     for finding in findings:
         mark = "[green]ok     [/]" if finding.good else "[red]missing[/]"
-        shown.print(f"{mark} {finding.subject}: {finding.text}", soft_wrap=True, highlight=False)
+        shown.print(f"{mark} {finding.subject}: {escape(finding.text)}", soft_wrap=True, highlight=False)
     sys.exit(0 if all(finding.good for finding in findings) else USAGE_EXIT)
 
 

@@ -49,6 +49,7 @@ def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 
 
 def _show(found: list[TableStatus]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     shown = console()
@@ -74,7 +75,7 @@ def _show(found: list[TableStatus]) -> None:
     shown.print(table, highlight=False)
     for one in found:
         if one.error:
-            shown.print(f"[red]failed[/] {one.error}", soft_wrap=True, highlight=False)
+            shown.print(f"[red]failed[/] {escape(one.error)}", soft_wrap=True, highlight=False)
 
 
 def _number(number: int) -> str:

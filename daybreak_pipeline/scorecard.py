@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from daybreak_pipeline.importer.ledger import COUNTS
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.pipeline import CheckOutcome, Outcome
 
 _HEADINGS = {"skipped_deleted": "deleted", "field_issues": "issues"}
+_SHOWN_FILES = 10
 
 
 def show(outcome: Outcome, console: Console) -> None:
@@ -23,6 +25,7 @@ def show(outcome: Outcome, console: Console) -> None:
     """
     if outcome.tables:
         _show_tables(outcome, console)
+    _show_files(outcome, console)
     _show_checks(outcome, console)
     if not outcome.tables:
         _show_passed(outcome, console)
@@ -55,11 +58,27 @@ def _show_tables(outcome: Outcome, console: Console) -> None:
     console.print(table)
     for name, result in outcome.tables.items():
         if result.reason and result.status == "failed":
-            console.print(f"[red]failed[/] {_plain(result.reason, name)}", soft_wrap=True)
+            console.print(f"[red]failed[/] {escape(_plain(result.reason, name))}", soft_wrap=True)
     waiting = [name for name, result in outcome.tables.items() if result.reason and result.status != "failed"]
     if waiting:
         console.print(
             f"[yellow]not tried[/] {', '.join(waiting)}: a table that they depend on failed", soft_wrap=True
+        )
+
+
+def _show_files(outcome: Outcome, console: Console) -> None:
+    """Print which files were not read, and why."""
+    lines = [str(unknown) for unknown in outcome.unknown_files]
+    lines += [
+        f"{ignored.file} was not read for {name}: {ignored.why}"
+        for name, result in outcome.tables.items()
+        for ignored in result.ignored
+    ]
+    for line in lines[:_SHOWN_FILES]:
+        console.print(f"[yellow]ignored[/] {escape(line)}", soft_wrap=True, highlight=False)
+    if len(lines) > _SHOWN_FILES:
+        console.print(
+            f"[yellow]ignored[/] and {len(lines) - _SHOWN_FILES} more: --json names all", soft_wrap=True
         )
 
 
@@ -84,7 +103,7 @@ def _show_checks(outcome: Outcome, console: Console) -> None:
     for name, check, found in findings:
         color = "red" if found.severity == "ERROR" else "yellow"
         console.print(
-            f"  [{color}]{found.severity:5}[/] {name}.{check}: {found.summary}",
+            f"  [{color}]{found.severity:5}[/] {name}.{check}: {escape(found.summary)}",
             soft_wrap=True,
             highlight=False,
         )

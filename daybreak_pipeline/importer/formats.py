@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +15,15 @@ import zstandard
 
 from daybreak_pipeline.errors import SourceError
 
-CSV_SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
+CSV_SUFFIXES = (
+    *(kind + packed for kind in (".csv", ".tsv", ".txt") for packed in ("", ".gz", ".zst")),
+    ".zip",
+)
 SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 BLOCK = 1 << 20
 _LARGE = 1 << 30
 """A file of so many bytes is not left in the system's cache once it was read."""
-DAMAGE = (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError)
+DAMAGE = (OSError, EOFError, ValueError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile)
 """What reading a file raises that is not what its name says, or is cut off."""
 
 
@@ -43,6 +47,11 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     elif path.name.lower().endswith(".zst"):
         with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as file:
             yield file
+    elif path.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            (name,) = archive.namelist()
+            with archive.open(name) as file:
+                yield file
     else:
         with path.open("rb") as file:
             yield file
