@@ -14,6 +14,8 @@ from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
+_SHOWN_FILES = 3
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -120,7 +122,9 @@ def _export(export: Path) -> Finding:
         except DaybreakError:
             missing.append(table.name)
     found = f"{len(TABLES) - len(missing)} of {len(TABLES)} files in {export}"
-    return Finding("export", not missing, found + (f", none for {', '.join(missing)}" if missing else ""))
+    unknown = "".join(f"; {one}" for one in sources.unknown(export)[:_SHOWN_FILES])
+    none = f", none for {', '.join(missing)}" if missing else ""
+    return Finding("export", not missing, found + none + unknown)
 
 
 def _tried(subject: str, look: Callable[[], str]) -> Finding:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import sources
+from daybreak_pipeline.importer.filenames import shown
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.tables import TABLES, Table
 
@@ -130,7 +131,9 @@ def look(
         try:
             seen, written = _glance(directory, table, last)
         except OSError as error:
-            found.problems[name] = f"cannot read {Path(error.filename or directory).name}: {error.strerror}"
+            found.problems[name] = (
+                f"cannot read {shown(Path(error.filename or directory).name)}: {error.strerror}"
+            )
             if last:
                 found.state.tables[name] = last
             continue
@@ -164,7 +167,7 @@ def _glance(directory: Path, table: Table, last: Seen | None) -> tuple[Seen | No
         modified = max(modified, status.st_mtime_ns)
         written = max(written, status.st_mtime_ns, status.st_ctime_ns)
         facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        digest.update(f"{part.relative_to(directory)}\0{facts}\0".encode())
+        digest.update(f"{part.relative_to(directory)}\0{facts}\0".encode(errors="surrogateescape"))
     if not parts:
         return None, 0.0
     stamp = digest.hexdigest()[:16]
@@ -185,9 +188,10 @@ def _examined(directory: Path, table: Table, seen: Seen) -> Seen:
         return replace(seen, problem=str(error))
     except OSError as error:
         return replace(
-            seen, problem=f"{table.name}: cannot read {Path(error.filename or '').name}: {error.strerror}"
+            seen,
+            problem=f"{table.name}: cannot read {shown(Path(error.filename or '').name)}: {error.strerror}",
         )
 
 
 def _file_name(directory: Path, table: Table) -> str:
-    return sources.candidates(directory, table)[0].name
+    return shown(sources.candidates(directory, table)[0].name)

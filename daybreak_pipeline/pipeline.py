@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from daybreak_pipeline import database, failures, instance, presence
 from daybreak_pipeline.checks.rules import BLOCKING
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
+from daybreak_pipeline.importer import sources
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
+from daybreak_pipeline.importer.sources import Ignored, Unknown
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES, import_order
@@ -43,6 +45,7 @@ class TableOutcome:
     accounting: Accounting
     seconds: float
     reason: str = ""
+    ignored: tuple[Ignored, ...] = ()
 
     @property
     def loaded(self) -> bool:
@@ -68,6 +71,7 @@ class Outcome:
     run_id: str | None
     tables: dict[str, TableOutcome] = field(default_factory=dict)
     checks: dict[str, dict[str, CheckOutcome]] = field(default_factory=dict)
+    unknown_files: list[Unknown] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -90,6 +94,12 @@ class Outcome:
                 }
                 for name, checks in self.checks.items()
             },
+            "ignored_files": [
+                {"file": ignored.file, "table": name, "why": ignored.why}
+                for name, table in self.tables.items()
+                for ignored in table.ignored
+            ],
+            "unknown_files": [asdict(unknown) for unknown in self.unknown_files],
         }
 
 
@@ -171,7 +181,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         tags=run_requests.tags(run_requests.COMMAND_LINE, export_dir),
         progress=progress,
     ) as result:
-        outcome = Outcome(result.run_id)
+        outcome = Outcome(result.run_id, unknown_files=[] if replay else sources.unknown(export_dir))
         reasons = _reasons(result)
         done = {
             event.asset_key.path[-1]: event.step_materialization_data.materialization.metadata
@@ -227,9 +237,9 @@ def rehearse_import(
             full=full,
             listener=lambda name: lambda phase, _amount: tell(f"{name}: {phase}"),
         )
-    outcome = Outcome(None)
+    outcome = Outcome(None, unknown_files=sources.unknown(export_dir))
     loaded = {
-        name: TableOutcome(result.status, result.accounting, result.seconds)
+        name: TableOutcome(result.status, result.accounting, result.seconds, ignored=result.ignored)
         for name, result in found.results.items()
     }
     outcome.tables = _tables(chosen, loaded, found.failures)
@@ -359,8 +369,16 @@ def _tables(
 
 
 def _imported(metadata: Any) -> TableOutcome:
+    from daybreak_pipeline.assets.tables import IGNORED
+
     accounting = Accounting(**{name: int(metadata[name].value) for name in COUNTS})
-    return TableOutcome(str(metadata["status"].value), accounting, float(metadata["seconds"].value))
+    ignored = metadata[IGNORED].value if IGNORED in metadata else []
+    return TableOutcome(
+        str(metadata["status"].value),
+        accounting,
+        float(metadata["seconds"].value),
+        ignored=tuple(Ignored(**one) for one in ignored),
+    )
 
 
 def _reasons(result: dg.ExecuteInProcessResult) -> dict[str, str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.pipeline import CheckOutcome, Outcome
 
 _HEADINGS = {"skipped_deleted": "deleted", "field_issues": "issues"}
+_SHOWN_FILES = 10
 
 
 def show(outcome: Outcome, console: Screen) -> None:
@@ -24,6 +25,7 @@ def show(outcome: Outcome, console: Screen) -> None:
     """
     if outcome.tables:
         _show_tables(outcome, console)
+    _show_files(outcome, console)
     _show_checks(outcome, console)
     if not outcome.tables:
         _show_passed(outcome, console)
@@ -61,6 +63,20 @@ def _show_tables(outcome: Outcome, console: Screen) -> None:
     if waiting:
         why = f" {', '.join(waiting)}: a table that they depend on failed"
         console.print(line(styled("not tried", "yellow"), why), soft_wrap=True)
+
+
+def _show_files(outcome: Outcome, console: Screen) -> None:
+    """Print which files were not read, and why."""
+    lines = [str(unknown) for unknown in outcome.unknown_files]
+    lines += [
+        f"{ignored.file} was not read for {name}: {ignored.why}"
+        for name, result in outcome.tables.items()
+        for ignored in result.ignored
+    ]
+    if len(lines) > _SHOWN_FILES:
+        lines[_SHOWN_FILES:] = [f"and {len(lines) - _SHOWN_FILES} more: --json names all"]
+    for told in lines:
+        console.print(line(styled("ignored", "yellow"), f" {told}"), soft_wrap=True)
 
 
 def _show_checks(outcome: Outcome, console: Screen) -> None:

@@ -16,6 +16,10 @@ MARKET_ID = "00000000-0000-0000-0000-000000000001"
 PATIENTS = "patients_and_guardians"
 CLINICIANS = "clinicians"
 
+EXPECTATIONS_FILE = "expected.json"
+MARK_FILE = "synthetic.txt"
+"""What the generator writes beside the files of the tables."""
+
 
 @dataclass(frozen=True)
 class Reference:

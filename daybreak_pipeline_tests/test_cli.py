@@ -111,7 +111,7 @@ def test_import_prints_one_json_object_as_agreed_and_nothing_else(
     assert [done.returncode for done in (first, again, full)] == [0, 0, 0]
     assert len(first.stdout.splitlines()) == 1
     for answer in answers:
-        assert list(answer) == ["run_id", "tables", "checks"]
+        assert list(answer) == ["run_id", "tables", "checks", "ignored_files", "unknown_files"]
         assert list(answer["tables"]) == list(answer["checks"]) == ["documents"]
         assert list(answer["tables"]["documents"]) == ["status", *ACCOUNTING, "seconds"]
         for check in answer["checks"]["documents"].values():
@@ -165,6 +165,33 @@ def test_import_of_a_missing_file_names_the_table_and_exits_with_1(
     assert shown.returncode == 1
     assert f"failed kinships: no file kinships.csv in {export_dir}" in shown.stdout
     assert "Traceback" not in done.stderr + shown.stderr
+
+
+def test_import_names_every_file_that_it_does_not_read(given: Environment, export_dir: Path) -> None:
+    (export_dir / "documents.csv").rename(export_dir / "documents_2025-11-08.csv")
+    (export_dir / "documents_2025-11-07.csv").write_text("id,label\n")
+    (export_dir / "d[b]ocuments\x1b.csv").write_text("")
+    for number in range(10):
+        (export_dir / f"z{number}.jpg").write_text("")
+    arguments = ("import", "--data-dir", export_dir, "--only", "documents")
+    shown = daybreak(given, *arguments)
+    ignored = [line for line in shown.stdout.splitlines() if line.startswith("ignored ")]
+    assert ignored[0] == "ignored d[b]ocuments\\x1b.csv belongs to no table; it resembles documents"
+    assert len(ignored) == 11
+    assert ignored[-1] == "ignored and 2 more: --json names all"
+    answer = json.loads(daybreak(given, *arguments, "--json").stdout)
+    assert answer["ignored_files"] == [
+        {
+            "file": "documents_2025-11-07.csv",
+            "table": "documents",
+            "why": "documents_2025-11-08.csv is newer",
+        }
+    ]
+    assert len(answer["unknown_files"]) == 11
+    assert answer["unknown_files"][0] == {"file": "d[b]ocuments\\x1b.csv", "resembles": "documents"}
+    rehearsed = json.loads(daybreak(given, *arguments, "--json", "--dry-run").stdout)
+    assert rehearsed["ignored_files"] == answer["ignored_files"]
+    assert rehearsed["unknown_files"] == answer["unknown_files"]
 
 
 def test_check_prints_one_json_object(given: Environment, export_dir: Path) -> None:
@@ -316,7 +343,7 @@ def test_a_wrong_export_is_one_line_and_starts_nothing(tmp_path: Path, command: 
         path.mkdir()
     if kind == "other files":
         (path / "holiday.csv").write_text("id\n")
-        (path / "kinships.txt").write_text("id\n")
+        (path / "kinships.xlsx").write_text("id\n")
     line = one_line(daybreak({"DAYBREAK_HOME": str(home)}, command, "--data-dir", path))
     assert str(path) in line
     assert list(home.iterdir()) == []

@@ -16,6 +16,7 @@ from pydantic import Field
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import sources
+from daybreak_pipeline.importer.formats import SUFFIXES
 from daybreak_pipeline.tables import TABLES, Table
 
 EXPORT_DIR: Any = Field(
@@ -37,7 +38,10 @@ def _spec(table: Table) -> dg.AssetSpec:
     names = " or ".join(f"`{stem}`" for stem in table.file_stems)
     return dg.AssetSpec(
         source_key(table.name),
-        description=f"Export file of {table.name}: {names} (.csv, .csv.gz, .csv.zst, .parquet or a directory of parts).",
+        description=(
+            f"Export file of {table.name}: {names}, in any case and with or without a date behind it "
+            f"({', '.join(SUFFIXES)}, or a directory of parts)."
+        ),
         group_name="export",
         owners=[table.owner],
         kinds={"parquet" if table.name == "clinician_availabilities" else "csv"},
@@ -68,6 +72,8 @@ def build_source_assets() -> dg.AssetsDefinition:
     ) -> Iterator[dg.ObserveResult]:
         """Observe the files of the export directory by content."""
         directory = export_directory(config.export_dir)
+        for unknown in sources.unknown(directory):
+            context.log.warning("%s", unknown)
         for key in sorted(context.selected_asset_keys):
             yield observe(directory, TABLES[key.path[-1]])
 

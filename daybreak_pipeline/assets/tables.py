@@ -17,6 +17,8 @@ from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 from daybreak_pipeline.wording import shown, shown_lines
 
+IGNORED = "ignored_files"
+"""Metadata with the files that might have been taken for a table's, and why they were not."""
 _ROW_COUNT = "dagster/row_count"
 _WHY_SKIPPED = "the file has not changed (full: true reads it again)"
 _FRESHNESS = dg.FreshnessPolicy.time_window(warn_window=LATE_AFTER, fail_window=TOO_LATE_AFTER)
@@ -75,6 +77,8 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         if result.source_sha256:
             tag = run_requests.hash_tag(table.name, result.source_sha256)
             context.instance.add_run_tags(context.run.run_id, tag)
+        for ignored in result.ignored:
+            context.log.warning("%s: %s was not read: %s", table.name, ignored.file, ignored.why)
         context.log.info("%s: %s in %.2f s", table.name, _in_words(result), result.seconds)
         return dg.MaterializeResult(
             metadata=_metadata(result, catalog, _rows(context.instance, result)),
@@ -144,6 +148,8 @@ def _metadata(result: Result, catalog: TableCatalog, rows: int | None) -> dict[s
     if rows is not None:
         metadata[_ROW_COUNT] = dg.MetadataValue.int(rows)
     metadata |= {name: dg.MetadataValue.int(value) for name, value in asdict(result.accounting).items()}
+    if result.ignored:
+        metadata[IGNORED] = dg.MetadataValue.json([asdict(ignored) for ignored in result.ignored])
     if result.unknown_columns:
         metadata["unknown_columns"] = dg.MetadataValue.text(shown(", ".join(result.unknown_columns)))
     return metadata

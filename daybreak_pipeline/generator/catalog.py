@@ -8,6 +8,7 @@ from typing import Any
 
 from daybreak_pipeline.generator import care, clinicians, insurance, organizations, people
 from daybreak_pipeline.generator.world import Batch
+from daybreak_pipeline.tables import EXPECTATIONS_FILE, MARK_FILE
 
 Builder = Callable[[Batch], dict[str, Any]]
 
@@ -53,6 +54,4 @@ SOURCES = (
 )
 
 SOURCE_OF = {source.table: source for source in SOURCES}
-EXPECTATIONS_FILE = "expected.json"
-MARK_FILE = "synthetic.txt"
 FILE_NAMES = frozenset({*(source.file for source in SOURCES), EXPECTATIONS_FILE, MARK_FILE})

@@ -13,7 +13,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.generator.catalog import FILE_NAMES, MARK_FILE, SOURCES, Source
+from daybreak_pipeline.generator.catalog import FILE_NAMES, SOURCES, Source
+from daybreak_pipeline.tables import MARK_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Collection

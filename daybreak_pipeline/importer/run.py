@@ -24,7 +24,7 @@ from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer import headers, heal, ledger, load, sources
 from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
-from daybreak_pipeline.importer.sources import Source
+from daybreak_pipeline.importer.sources import Ignored, Source
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.privacy import audit, keys
 from daybreak_pipeline.schema import runner
@@ -51,6 +51,7 @@ class Result:
     rows_in_table: int | None
     unknown_columns: tuple[str, ...] = ()
     references_restored: int = 0
+    ignored: tuple[Ignored, ...] = ()
 
 
 # Whole tables are read and written: memory for one statement at a time, and every core for what can be shared. A time
@@ -180,6 +181,7 @@ class _Import:
             if entry.status == "imported"
             else None,
             unknown_columns=self.catalog.unknown(source.header if source else ()),
+            ignored=source.ignored if source else (),
             **facts,
         )
 

@@ -1,28 +1,63 @@
 """Which file of an export holds which table, what its header says, and its fingerprint.
 
-Files are only looked at here; their records are read by ``staging``.
+Files are only looked at here; their records are read by ``staging``. What a name says, ``filenames`` knows.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from daybreak_pipeline.errors import SourceError, UsageError
-from daybreak_pipeline.importer import headers
+from daybreak_pipeline.importer import filenames, formats, headers
+from daybreak_pipeline.importer.filenames import FileName, shown
 from daybreak_pipeline.importer.formats import BLOCK, SUFFIXES, suffix_of
-from daybreak_pipeline.tables import TABLES, Table
+from daybreak_pipeline.tables import EXPECTATIONS_FILE, MARK_FILE, TABLES, Table
+
+_OURS = frozenset({EXPECTATIONS_FILE, MARK_FILE})
+_NO_PART = f"it is no part: a part's name ends in one of {', '.join(SUFFIXES)}"
+
+
+class AbsentSourceError(SourceError):
+    """The export has no file for a table, not even a bad one."""
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A file that is not read although its name, or its place among the parts, is a table's; and why."""
+
+    file: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A file that belongs to no table, and the table that its name resembles."""
+
+    file: str
+    resembles: str | None
+
+    def __str__(self) -> str:
+        """Say so in one line."""
+        like = f"; it resembles {self.resembles}" if self.resembles else ""
+        return f"{self.file} belongs to no table{like}"
 
 
 @dataclass(frozen=True)
 class Source:
-    """The file, or directory of parts, that holds one table, and the names in its header."""
+    """The file, or directory of parts, that holds one table, and the names in its header.
+
+    ``ignored`` are the files beside it that might have been taken for the table's.
+    """
 
     path: Path
     header: tuple[str, ...]
+    ignored: tuple[Ignored, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -34,7 +69,14 @@ class Source:
         """The files to read, in a stable order."""
         if not self.path.is_dir():
             return [self.path]
-        return sorted(p for p in self.path.rglob("*") if p.is_file() and suffix_of(p))
+        return sorted(part for part in _files_below(self.path) if suffix_of(part))
+
+    @property
+    def others(self) -> list[Path]:
+        """The files of a directory of parts that are no parts, those apart that are hidden."""
+        if not self.path.is_dir():
+            return []
+        return sorted(file for file in _files_below(self.path) if not suffix_of(file))
 
     def size(self) -> int:
         """Return the source's size in bytes."""
@@ -42,17 +84,36 @@ class Source:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the content in hex; of a directory, of its parts' names and contents."""
-        return self._digest(lambda file: iter(lambda: file.read(BLOCK), b""))
+        return self._digest(_blocks)
 
     def head_sha256(self) -> str:
         """Return what ``sha256`` would be if each part ended after its first block: a glance at the content."""
         return self._digest(lambda file: [file.read(BLOCK)])
 
+    def content_sha256(self) -> str:
+        """Return the SHA-256 of what a file holds, decompressed; of a directory, as ``sha256``.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        if self.path.is_dir() or suffix_of(self.path) == ".parquet":
+            return self.sha256()
+        digest = hashlib.sha256()
+        try:
+            with formats.opened(self.path) as file:
+                for block in _blocks(file):
+                    digest.update(block)
+        except formats.DAMAGE as error:
+            raise formats.unreadable(self.path, error) from None
+        return digest.hexdigest()
+
     def _digest(self, blocks: Callable[[IO[bytes]], Iterable[bytes]]) -> str:
         digest = hashlib.sha256()
         for part in self.parts:
             if self.path.is_dir():
-                digest.update(f"{part.relative_to(self.path)}\0{part.stat().st_size}\0".encode())
+                digest.update(
+                    f"{part.relative_to(self.path)}\0{part.stat().st_size}\0".encode(errors="surrogateescape")
+                )
             with part.open("rb") as file:
                 for block in blocks(file):
                     digest.update(block)
@@ -66,7 +127,7 @@ def check_export(directory: Path) -> None:
         UsageError: it does not exist, cannot be read, or holds not one file of any table.
     """
     try:
-        names = {_stem(path) for path in directory.iterdir() if suffix_of(path) or path.is_dir()}
+        found = _named(directory)
     except FileNotFoundError:
         msg = f"there is no directory {directory}: give the directory that holds the export's files"
         raise UsageError(msg) from None
@@ -76,10 +137,12 @@ def check_export(directory: Path) -> None:
     except OSError as error:
         msg = f"cannot read {directory}: {error.strerror}"
         raise UsageError(msg) from None
-    if not names & {stem for table in TABLES.values() for stem in table.file_stems}:
+    if not any(name.stem in table.file_stems for _, name in found for table in TABLES.values()):
+        like = [str(one) for one in unknown(directory) if one.resembles]
         msg = (
             f"{directory} holds no file of an export: expected such as "
             f"{TABLES['kinships'].file_stems[0]}.csv or {TABLES['referrals'].file_stems[0]}.csv"
+            + (f" ({like[0]})" if like else "")
         )
         raise UsageError(msg)
 
@@ -87,33 +150,49 @@ def check_export(directory: Path) -> None:
 def find(directory: Path, table: Table) -> Source:
     """Return the source of one table, by file name and header signature.
 
+    Of several files with a date in their names the newest counts. One without a date may be newer or older than
+    those that have one: it must hold the same as the newest.
+
     Raises:
-        SourceError: there is none, there are several that differ, or it cannot be read.
+        AbsentSourceError: there is none.
+        SourceError: there are several that differ, or it cannot be read.
     """
-    found: list[Source] = []
-    for path in candidates(directory, table):
-        names = read_header(path)
-        if set(table.signature) <= set(names):
-            found.append(Source(path, names))
-    if not found:
-        wanted = " or ".join(f"{stem}.csv" for stem in table.file_stems)
-        having = f" with a column {', '.join(table.signature)}" if table.signature else ""
-        msg = f"{table.name}: no file {wanted}{having} in {directory}"
-        raise SourceError(msg)
-    if len(found) > 1 and len({source.sha256() for source in found}) > 1:
-        differing = ", ".join(source.path.name for source in found)
+    choice = _choose(_named_as(directory, table), table)
+    if not choice.contenders:
+        raise _absent(directory, table)
+    chosen, *others = choice.contenders
+    name = shown(chosen.path.name)
+    if others and len({source.content_sha256() for source in choice.contenders}) > 1:
+        differing = ", ".join(shown(source.path.name) for source in choice.contenders)
         msg = f"{table.name}: {differing} all hold this table and differ: leave only one in {directory}"
         raise SourceError(msg)
-    return found[0]
+    ignored = [Ignored(shown(source.path.name), f"it holds the same as {name}") for source in others]
+    ignored += [Ignored(shown(path.name), f"{name} is newer") for path in choice.older]
+    ignored += [Ignored(shown(path.name), f"{name} is what holds the table") for path in choice.misfits]
+    ignored += [Ignored(shown(str(file.relative_to(directory))), _NO_PART) for file in chosen.others]
+    return replace(chosen, ignored=tuple(ignored))
 
 
 def candidates(directory: Path, table: Table) -> list[Path]:
-    """Return the paths whose name fits a table, the plan's name first."""
+    """Return the paths whose name fits a table: newest date first, then the plan's name."""
+    with suppress(SourceError):
+        return [path for path, _ in _named_as(directory, table)]
+    return []
+
+
+def unknown(directory: Path) -> list[Unknown]:
+    """Return the files and directories of an export that belong to no table, by name. Hidden ones do not count."""
+    stems = {stem for table in TABLES.values() for stem in table.file_stems}
+    try:
+        paths = sorted(directory.iterdir())
+    except OSError:
+        return []  # whoever looks for a table's file says so
     return [
-        path
-        for stem in table.file_stems
-        for path in [directory / stem, *(directory / f"{stem}{suffix}" for suffix in SUFFIXES)]
-        if path.exists()
+        Unknown(shown(path.name), filenames.resembles(path))
+        for path in paths
+        if not path.name.startswith(".")
+        and path.name not in _OURS
+        and not (_may_be_source(path) and filenames.parse(path).stem in stems)
     ]
 
 
@@ -125,12 +204,151 @@ def read_header(path: Path) -> tuple[str, ...]:
     Raises:
         SourceError: the file cannot be read.
     """
-    if path.is_dir():
-        names = (name for part in Source(path, ()).parts for name in headers.read_header(part))
-        return tuple(dict.fromkeys(names))
-    return headers.read_header(path)
+    source = Source(path, ())
+    try:
+        parts = source.parts
+        if not parts:
+            msg = (
+                f"{shown(path.name)} is a directory in which no part was recognised among {len(source.others)} files: "
+                f"a part's name ends in one of {', '.join(SUFFIXES)}"
+            )
+            raise SourceError(msg)
+        for part in parts:
+            _require_file(part)
+    except OSError as error:
+        raise formats.unreadable(Path(error.filename or path), error) from None
+    return tuple(dict.fromkeys(name for part in parts for name in headers.read_header(part)))
 
 
-def _stem(path: Path) -> str:
-    suffix = suffix_of(path)
-    return path.name[: -len(suffix)] if suffix else path.name
+def _require_file(part: Path) -> None:
+    if part.is_file():
+        return
+    what = "is a link that leads nowhere" if part.is_symlink() and not part.exists() else "is no file"
+    msg = f"cannot read {shown(part.name)}: it {what}"
+    raise SourceError(msg)
+
+
+def _named(directory: Path) -> list[tuple[Path, FileName]]:
+    """Return what a directory holds that can be a source, hidden files apart, with what its name says."""
+    return [
+        (path, filenames.parse(path))
+        for path in sorted(directory.iterdir())
+        if not path.name.startswith(".") and _may_be_source(path)
+    ]
+
+
+def _may_be_source(path: Path) -> bool:
+    return suffix_of(path) is not None or path.is_dir()
+
+
+def _named_as(directory: Path, table: Table) -> list[tuple[Path, FileName]]:
+    def order(entry: tuple[Path, FileName]) -> tuple[int, int, int]:
+        path, name = entry
+        suffix = suffix_of(path)
+        kind = SUFFIXES.index(suffix) if suffix else -1
+        return table.file_stems.index(name.stem), kind, len(path.name)  # a copy's name is the longer one
+
+    try:
+        found = [entry for entry in _named(directory) if entry[1].stem in table.file_stems]
+    except OSError as error:
+        msg = f"cannot read {directory}: {error.strerror}"
+        raise SourceError(msg) from None
+    in_order = sorted(found, key=order)
+    return sorted(in_order, key=lambda entry: (entry[1].day, entry[1].time), reverse=True)
+
+
+@dataclass
+class _Choice:
+    """What the files that are named like one table are to it.
+
+    One of the ``contenders`` must be the table's; ``older`` ones were not looked into; ``misfits`` hold neither this
+    table nor another.
+    """
+
+    contenders: list[Source]
+    older: list[Path]
+    misfits: list[Path]
+
+
+def _choose(named: list[tuple[Path, FileName]], table: Table) -> _Choice:
+    choice = _Choice([], [], [])
+    if len(named) > 1:
+        # A directory without parts, which a job leaves that had nothing to write, is no rival of a file.
+        choice.misfits = [path for path, _ in named if not Source(path, ()).parts]
+    newest = FileName("")
+    for path, name in [entry for entry in named if entry[0] not in choice.misfits]:
+        if _is_older(name, newest):
+            choice.older.append(path)
+            continue
+        header = _header_to_compare(path, table)
+        if header is not None and set(table.signature) <= set(header):
+            choice.contenders.append(Source(path, header))
+            newest = newest if newest.day else name
+        elif header is None or not _is_of_another(name, header, table):
+            choice.misfits.append(path)
+    if not choice.contenders and choice.misfits:
+        # Better said what is wrong with it than that there is none.
+        path = choice.misfits.pop(0)
+        choice.contenders.append(Source(path, read_header(path)))
+    return choice
+
+
+def _header_to_compare(path: Path, table: Table) -> tuple[str, ...] | None:
+    """Return a file's header, None for an unreadable file that may as well be another table's, going by its name."""
+    try:
+        return read_header(path)
+    except SourceError:
+        if not table.signature:
+            raise
+        return None
+
+
+def _is_of_another(name: FileName, header: tuple[str, ...], table: Table) -> bool:
+    """Whether a file's header says that it holds another table that goes by the same name."""
+    return any(
+        set(other.signature) <= set(header)
+        for other in TABLES.values()
+        if other is not table and name.stem in other.file_stems
+    )
+
+
+def _is_older(name: FileName, newest: FileName) -> bool:
+    """Whether both have a date and one is before the other; within one day, only where both have a time."""
+    if name.day != newest.day:
+        return bool(name.day and newest.day) and name.day < newest.day
+    return bool(name.time and newest.time) and name.time < newest.time
+
+
+def _absent(directory: Path, table: Table) -> AbsentSourceError:
+    wanted = " or ".join(f"{stem}.csv" for stem in table.file_stems)
+    having = f" with a column {', '.join(table.signature)}" if table.signature else ""
+    like = [one.file for one in unknown(directory) if one.resembles == table.name]
+    hint = f" ({like[0]} resembles it)" if like else ""
+    return AbsentSourceError(f"{table.name}: no file {wanted}{having} in {directory}{hint}")
+
+
+def _files_below(directory: Path) -> Iterator[Path]:
+    """Yield all files below a directory. Names that begin with ``.`` or ``_`` are the tools' own, as is what they hold.
+
+    Links to directories are followed, each directory once.
+
+    Raises:
+        OSError: a directory cannot be read.
+    """
+    seen: set[str] = set()
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for place, directories, files in os.walk(directory, onerror=fail, followlinks=True):
+        real = os.path.realpath(place)
+        directories[:] = (
+            [] if real in seen else sorted(name for name in directories if not name.startswith((".", "_")))
+        )
+        if real not in seen:
+            yield from (Path(place, name) for name in files if not name.startswith((".", "_")))
+        seen.add(real)
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: file.read(BLOCK), b"")
