@@ -20,6 +20,7 @@ from daybreak_pipeline.importer.formats import BLOCK, SUFFIXES, suffix_of
 from daybreak_pipeline.tables import EXPECTATIONS_FILE, MARK_FILE, TABLES, Table
 
 _OURS = frozenset({EXPECTATIONS_FILE, MARK_FILE})
+_SIGNATURES = frozenset(name for table in TABLES.values() for name in table.signature)
 _NO_PART = f"it is no part: a part's name ends in one of {', '.join(SUFFIXES)}"
 
 
@@ -217,7 +218,7 @@ def read_header(path: Path) -> tuple[str, ...]:
             _require_file(part)
     except OSError as error:
         raise formats.unreadable(Path(error.filename or path), error) from None
-    return tuple(dict.fromkeys(name for part in parts for name in headers.read_header(part)))
+    return tuple(dict.fromkeys(name for part in parts for name in headers.read_header(part, _SIGNATURES)))
 
 
 def _require_file(part: Path) -> None:
