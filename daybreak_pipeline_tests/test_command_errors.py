@@ -148,9 +148,9 @@ def test_a_server_killed_during_a_run_is_one_line_and_the_next_import_repairs(ow
     lines = [line for line in complaints.splitlines() if line.startswith("daybreak: ")]
     assert len(lines) == 1
     assert "Traceback" not in complaints
-    assert re.search("server (went away|was lost)|the server", lines[0]), complaints
+    assert "the server went away while Dagster wrote its records" in lines[0]
     done = daybreak(environment, *command)
-    assert done.returncode == 1, done  # the sample's faults are planted
+    assert done.returncode == 0, done
     assert "daybreak: " not in done.stderr
 
 
