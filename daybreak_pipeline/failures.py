@@ -226,6 +226,8 @@ def explain_stack(kind: str, stack: str) -> str:
     """Return one line about an error of which only its kind and its stack are left, as Dagster keeps them."""
     if kind.startswith(("psycopg2.", "sqlalchemy.")):
         return _STORAGE.told()
+    if kind.startswith("psycopg."):  # of the server: told where it happened, or not ours to tell
+        return f"{shown(kind)}, see the run's log"
     places = [_place(file, line) for file, line in _FRAME.findall(stack) if _ours(file)]
     if not places:
         return f"{shown(kind)}, see the run's log"
