@@ -18,12 +18,14 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from daybreak_pipeline import local_postgres
+from daybreak_pipeline import failures, local_postgres
+from daybreak_pipeline.assets import tables
 from daybreak_pipeline.cli_shared import Command
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.test_cli import DAYBREAK, SAMPLE, daybreak, environment_of
+from daybreak_pipeline_tests.test_pipeline import in_memory
 
 
 @pytest.fixture
@@ -167,3 +169,42 @@ def kill_once(settings: DatabaseSettings, condition: str) -> None:
     children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text(encoding="utf-8").split()
     for process in (postmaster, *map(int, children)):
         os.kill(process, signal.SIGKILL)
+
+
+# --- In a run of Dagster --------------------------------------------------------------------------------
+
+
+def test_a_fault_of_our_own_in_a_step_is_one_line_without_a_value(
+    migrated: DatabaseSettings, export: Export, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("Geheimnis")  # noqa: EM101 - as a dictionary does
+
+    monkeypatch.setattr(tables, "import_table", broken)
+    with in_memory(migrated, monkeypatch) as runs:
+        export.write("documents", record("documents"))
+        outcome = runs.load(export.directory, only=["documents"])
+        reason = outcome.tables["documents"].reason
+        assert re.match(
+            r"an error in the pipeline itself \(KeyError at assets/tables.py:\d+\), please report", reason
+        )
+        assert "Geheimnis" not in runs.told().replace('raise KeyError(\\"Geheimnis\\")', "")
+    assert len(list((home / "errors").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "words"),
+    [
+        (
+            "KeyError",
+            tables.__file__,
+            "an error in the pipeline itself (KeyError at assets/tables.py:7), please report it",
+        ),
+        ("psycopg2.OperationalError", "x.py", "the server went away while Dagster wrote its records"),
+        ("dagster.DagsterError", "x.py", "dagster.DagsterError, see the run's log"),
+    ],
+)
+def test_of_a_step_that_did_not_say_why_it_failed_kind_and_place_are_told(
+    kind: str, file: str, words: str
+) -> None:
+    assert failures.explain_stack(kind, f'  File "{file}", line 7, in load\n').startswith(words)
