@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -57,15 +58,15 @@ class Command(click.Command):
 
 def _unheard() -> bool:
     """Return whether nobody reads the output any more (head has seen enough, say), and then write no more of it."""
-    closed = []
+    closed = False
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        if poll.poll(0):  # nothing is asked for but whether the other end is gone
             # What is left would be written when Python ends, with a complaint.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            closed.append(stream)
-    return bool(closed)
+            closed = True
+    return closed
 
 
 def say(text: object, *, err: bool = False) -> None:

@@ -55,16 +55,16 @@ _MEANINGS = {
         "Set DB_HOST to the primary, or turn the setting off for this user",
     ),
     "40001": Meaning(
-        "another transaction was in the way (serialization failure)", f"Nothing is wrong: {_AGAIN}"
+        "another transaction was in the way (serialization failure, 40001)", f"Nothing is wrong: {_AGAIN}"
     ),
-    "40P01": Meaning("another transaction was in the way (deadlock)", f"Nothing is wrong: {_AGAIN}"),
+    "40P01": Meaning("another transaction was in the way (deadlock, 40P01)", f"Nothing is wrong: {_AGAIN}"),
     "53100": Meaning(
         "the server's disk is full",
         "Make room, since an import needs about four times the size of its file (unpacked) while it runs, and "
         f"{_AGAIN}",
     ),
     "53300": Meaning(
-        "the server has no connection left", f"End some sessions or raise its limit, and {_AGAIN}"
+        "the server has no connection left (53300)", f"End some sessions or raise its limit, and {_AGAIN}"
     ),
     "53400": Meaning(
         "a limit in the server's configuration was reached (temp_file_limit, for one)",
@@ -74,7 +74,7 @@ _MEANINGS = {
         "a statement is too complex for the server (max_stack_depth)", f"Raise the setting, and {_AGAIN}"
     ),
     "55P03": Meaning(
-        "another session held a lock for longer than this one may wait (lock_timeout)",
+        "another session held a lock for longer than this one may wait (lock_timeout, 55P03)",
         f"End that session, or raise the setting for this user, and {_AGAIN}",
     ),
     "57014": Meaning(
@@ -226,6 +226,8 @@ def explain_stack(kind: str, stack: str) -> str:
     """Return one line about an error of which only its kind and its stack are left, as Dagster keeps them."""
     if kind.startswith(("psycopg2.", "sqlalchemy.")):
         return _STORAGE.told()
+    if kind.startswith("psycopg."):  # of the server: told where it happened, or not ours to tell
+        return f"{shown(kind)}, see the run's log"
     places = [_place(file, line) for file, line in _FRAME.findall(stack) if _ours(file)]
     if not places:
         return f"{shown(kind)}, see the run's log"

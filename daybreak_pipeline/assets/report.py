@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from daybreak_pipeline import failures
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.report import queries, render, store
 from daybreak_pipeline.report.verdict import judge
@@ -47,6 +48,9 @@ def build_report_asset() -> dg.AssetsDefinition:
             latest, dated = store.keep(render.html(facts), facts.at, context.run.run_id)
         except DaybreakError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
+        except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack
+            context.log.debug("%s", failures.frames(error))
+            raise dg.Failure(failures.explain(error), allow_retries=False) from None
         verdict = judge(facts)
         errors = sum(problem.severity == "ERROR" for problem in verdict.problems)
         return dg.MaterializeResult(

@@ -171,16 +171,17 @@ def _refuse_hidden_rows(connection: Connection, found: list[Target]) -> None:
     """Make sure that row-level security hides no row from this session: it would keep the old key, unseen."""
     rows = connection.execute(
         """
-        SELECT t.relation FROM unnest(%s::text[]) AS t (relation)
-        WHERE row_security_active(t.relation) AND (
-            NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.relation::regclass AND p.polpermissive
+        SELECT t.relation FROM unnest(%s::text[], %s::text[], %s::text[]) AS t (relation, schema, name),
+            LATERAL (SELECT format('%%I.%%I', t.schema, t.name)::regclass AS oid) c
+        WHERE row_security_active(c.oid) AND (
+            NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive
                         AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) = 'true')
             OR EXISTS (SELECT FROM pg_policy p, unnest(p.polroles) AS named (role)
-                       WHERE p.polrelid = t.relation::regclass AND NOT p.polpermissive
+                       WHERE p.polrelid = c.oid AND NOT p.polpermissive
                          AND (named.role = 0 OR pg_has_role(named.role, 'USAGE'))))
         ORDER BY 1
         """,
-        [[target.relation for target in found]],
+        [[t.relation for t in found], [t.schema for t in found], [t.name for t in found]],
     ).fetchall()
     if rows:
         names = ", ".join(name for (name,) in rows)

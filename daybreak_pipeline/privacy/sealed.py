@@ -92,7 +92,9 @@ class Target:
         """Return the comparison of the primary key with one of the statement's parameters."""
         parts = [
             sql.SQL("({}::jsonb ->> {})::{}").format(
-                sql.Placeholder(parameter), sql.Literal(position), sql.SQL(kind)
+                sql.Placeholder(parameter),
+                sql.Literal(position),
+                sql.SQL(_escaped(kind)),
             )
             for position, (_, kind) in enumerate(self.key)
         ]

@@ -735,3 +735,20 @@ def test_views_of_large_tables_can_be_read_in_parallel_plans(migrated: DatabaseS
         )
         for view in ("app.patients_and_guardians", "users"):
             assert connection.execute(f"SELECT count(first_name) FROM {view}".encode()).fetchone() == (3000,)
+
+
+def test_a_percent_sign_in_a_name_is_no_parameter(migrated: DatabaseSettings) -> None:
+    with database.connect(migrated, key=KEY) as connection:
+        keys.verify(connection)
+        connection.execute(
+            b"""CREATE TABLE "a %s" ("id %(x)s" int PRIMARY KEY, "100 %_encrypted" bytea, "%" text);
+            INSERT INTO "a %s" SELECT n, privacy.seal('x', privacy.key('seal')) FROM generate_series(1, 3) n;
+            UPDATE "a %s" SET "100 %_encrypted" = 'damaged' WHERE "id %(x)s" = 2"""
+        )
+    outcome = rotate(migrated)
+    assert outcome.rows["public.a %s"] == 3
+    assert outcome.damaged == {("public.a %s", "100 %_encrypted"): 1}
+    opened = (
+        """SELECT privacy.unseal("100 %_encrypted", privacy.key('seal')) FROM "a %s" ORDER BY "id %(x)s\""""
+    )
+    assert query(migrated, opened, NEW) == [("x",), (None,), ("x",)]
