@@ -137,13 +137,9 @@ def _malformed(called: tuple[str, ...], columns: list[Text]) -> Any:
 
 def _batches(part: Path, file: Any) -> Iterator[Any]:
     """Yield a file's records, as many at a time as are converted well and take little memory."""
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    widest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
-    each = max(1, min(_RECORDS_PER_READ, _BYTES_AT_ONCE // max(1, widest)))
-    read = _attempt(part, partial(file.iter_batches, each))
     waiting: list[Any] = []
     records = size = 0
-    while (batch := _attempt(part, partial(next, read, None))) is not None:
+    for batch in _read(part, file):
         waiting.append(batch)
         records += batch.num_rows
         size += batch.nbytes
@@ -152,6 +148,17 @@ def _batches(part: Path, file: Any) -> Iterator[Any]:
             waiting, records, size = [], 0, 0
     if waiting:
         yield pa.concat_batches(waiting)
+
+
+def _read(part: Path, file: Any) -> Iterator[Any]:
+    """Yield a file's records as they are read: by row groups, over which Arrow cannot read some nested types."""
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        width = max(1, group.total_byte_size // max(1, group.num_rows))
+        each = max(1, min(_RECORDS_PER_READ, _BYTES_AT_ONCE // width))
+        read = _attempt(part, partial(file.iter_batches, each, row_groups=[number]))
+        while (batch := _attempt(part, partial(next, read, None))) is not None:
+            yield batch
 
 
 def _opened(part: Path, int96_unit: str = "us") -> Any:
