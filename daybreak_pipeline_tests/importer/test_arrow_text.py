@@ -72,9 +72,16 @@ def characters(value: str | bytes) -> str:
     return text
 
 
-def point(number: int, places: int) -> str:
-    text = format(Decimal(number).scaleb(-places), "f")
+def shortened(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def decimal(value: Decimal) -> str:
+    return shortened(format(value, "f"))
+
+
+def seconds(value: int, unit: str) -> str:
+    return f"PT{decimal(Decimal(value).scaleb(-_PLACES[unit]))}S"
 
 
 def moment(value: int, unit: str, zone: str) -> str:
@@ -86,10 +93,6 @@ def moment(value: int, unit: str, zone: str) -> str:
 
 def clock(value: int, unit: str) -> str:
     return moment(value, unit, "")[11:]
-
-
-def decimal(places: int) -> Callable[[Decimal], str]:
-    return lambda value: point(int(value.scaleb(places)), places)
 
 
 def floating(width: type[np.floating[Any]]) -> Callable[[float], str | None]:
@@ -145,7 +148,7 @@ FLAT = [
     Kind(pa.float32(), floats(32), floating(np.float32), quoted=False),
     Kind(pa.float64(), floats(64), floating(np.float64), quoted=False),
     *(
-        Kind(make(digits, places), numbers, decimal(places), quoted=False)
+        Kind(make(digits, places), numbers, decimal, quoted=False)
         for make, digits, places in [
             (pa.decimal32, 7, 3),
             (pa.decimal64, 15, 0),
@@ -169,7 +172,7 @@ FLAT = [
         Kind(
             pa.duration(unit),
             st.integers(-(2**63) + 1, 2**63 - 1),
-            lambda value, unit=unit: f"PT{point(value, _PLACES[unit])}S",  # type: ignore[misc] # as above
+            lambda value, unit=unit: seconds(value, unit),  # type: ignore[misc] # as above
         )
         for unit in _PLACES
     ),
@@ -269,3 +272,120 @@ def test_what_is_read_is_what_is_stored(held: list[tuple[Kind, list[Any]]], grou
         for _, cells in rows:
             if cells[position] and pa.types.is_nested(kind.type):
                 json.loads(cells[position])
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (1e10, pa.float64(), "10000000000"),
+        (1e20, pa.float64(), "100000000000000000000"),
+        (-1e15, pa.float64(), "-1000000000000000"),
+        (2.0**53, pa.float64(), "9007199254740992"),
+        (1e23, pa.float64(), "1e+23"),  # its digits would be 99999999999999991611392
+        (1234567890123456789.0, pa.float64(), "1.2345678901234568e+18"),
+        (123456789.0, pa.float32(), "1.2345679e+08"),
+        (1e10, pa.float32(), "10000000000"),
+        (1e300, pa.float64(), "1e+300"),
+        (0.1, pa.float32(), "0.1"),
+    ],
+)
+def test_a_whole_float_is_written_in_full_only_where_no_digit_is_made_up(
+    number: float, kind: pa.DataType, text: str
+) -> None:
+    assert arrow_text.text(pa.array([number, None]).cast(kind, safe=False)).cells.to_pylist() == [text, None]
+
+
+@given(st.lists(st.floats(allow_nan=False), max_size=5))
+def test_the_text_of_a_float_names_that_float(numbers: list[float]) -> None:
+    cells = arrow_text.text(pa.array(numbers, pa.float64())).cells.to_pylist()
+    assert [float(cell) for cell in cells] == numbers
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (253402300800, pa.timestamp("s"), "10000-01-01 00:00:00"),
+        (10**15 * 1000 + 500, pa.timestamp("ms", "UTC"), "31690708-07-05 01:46:40.5Z"),
+        (-62135596801, pa.timestamp("s"), "0000-12-31 23:59:59"),
+        (-62167219201, pa.timestamp("s"), "-0001-12-31 23:59:59"),
+        (-(10**15), pa.timestamp("s"), "-31686769-06-29 22:13:20"),
+        (2932897, pa.date32(), "10000-01-01"),
+        (20_000_000, pa.date32(), "56728-02-22"),
+        (-1, pa.timestamp("ns", "Mars/Olympus"), "1969-12-31 23:59:59.999999999Z"),
+    ],
+)
+def test_a_year_that_no_time_may_have_is_written_as_it_is(value: int, kind: pa.DataType, text: str) -> None:
+    assert arrow_text.text(pa.array([value, None], kind)).cells.to_pylist() == [text, None]
+
+
+def test_a_time_of_day_that_no_clock_shows_is_at_fault() -> None:
+    found = arrow_text.text(pa.array([86_400, 86_399, None], pa.int32()).view(pa.time32("s")))
+    assert {why: where.tolist() for why, where in found.faults.items()} == {
+        "a time of day that no clock shows": [True, False, False]
+    }
+    assert found.cells.to_pylist()[1:] == ["23:59:59", None]
+
+
+def test_invalid_bytes_in_a_text_column_are_at_fault_like_those_in_a_column_of_bytes() -> None:
+    content = pa.array([b"fine", b"\xe9t\xe9", b"\xed\xa0\x80", None])
+    for column in (
+        content,
+        content.view(pa.string()),
+        content.cast(pa.large_binary()).view(pa.large_string()),
+    ):
+        found = arrow_text.text(column)
+        assert found.cells.to_pylist() == ["fine", "\\xe974e9", "\\xeda080", None]
+        assert found.faults["bytes that are no text"].tolist() == [False, True, True, False]
+
+
+def test_what_lies_under_a_null_is_no_fault() -> None:
+    hidden = pa.ListArray.from_arrays(
+        pa.array([0, 1, 2], pa.int32()), pa.array([b"\xff", b"a\0"]), mask=pa.array([True, True])
+    )
+    assert arrow_text.text(hidden) == (pa.nulls(2, pa.string()), {})
+
+
+def test_a_null_list_keeps_the_rows_behind_it_in_place() -> None:
+    # The elements of a NULL list may be there all the same, and a slice begins in the middle.
+    lists = pa.ListArray.from_arrays(
+        pa.array([0, 1, 3, 4, 4, 6], pa.int32()),
+        pa.array([1, 2, 3, 4, 5, 6]),
+        mask=pa.array([False, True, False, False, False]),
+    )
+    assert arrow_text.text(lists).cells.to_pylist() == ["[1]", None, "[4]", "[]", "[5, 6]"]
+    assert arrow_text.text(lists[1:]).cells.to_pylist() == [None, "[4]", "[]", "[5, 6]"]
+
+
+def test_types_that_only_say_how_a_value_is_stored_are_looked_through() -> None:
+    keys = pa.array([UUID(int=5).bytes, UUID(int=6).bytes], pa.binary(16))
+    ids = pa.ExtensionArray.from_storage(pa.uuid(), keys)
+    written = [f"00000000-0000-0000-0000-00000000000{n}" for n in (5, 6)]
+    for column, cells in [
+        (ids, written),
+        (ids[1:], written[1:]),
+        (pa.ListArray.from_arrays(pa.array([0, 2]), ids), [f'["{written[0]}", "{written[1]}"]']),
+        (pa.StructArray.from_arrays([ids], ["id"]), [f'{{"id": "{name}"}}' for name in written]),
+        (pc.run_end_encode(pa.array([1, 1, None])), ["1", "1", None]),
+        (pa.DictionaryArray.from_arrays(pa.array([0, 1, None]), pa.array(["a", None])), ["a", None, None]),
+        (pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1}'])), ['{"a": 1}']),
+        (pa.array([Decimal(1200), Decimal(0)], pa.decimal128(5, -2)), ["1200", "0"]),
+        (pa.array([{}], pa.struct([])), ["{}"]),
+    ]:
+        assert arrow_text.text(column).cells.to_pylist() == cells
+
+
+def test_of_fields_with_one_name_none_is_lost() -> None:
+    twice = pa.StructArray.from_arrays([pa.array([1]), pa.array(["x"])], ["a", "a"])
+    assert arrow_text.text(twice).cells.to_pylist() == ['{"a": 1, "a (2)": "x"}']
+
+
+def test_a_type_without_a_text_is_found_inside_others() -> None:
+    interval = pa.month_day_nano_interval()
+    fine = pa.struct([("a", pa.map_(pa.uuid(), pa.list_(pa.null())))])
+    assert arrow_text.unsupported(fine) is None
+    for kind in (
+        interval,
+        pa.list_(interval),
+        pa.struct([("a", pa.int8()), ("b", pa.map_(pa.string(), interval))]),
+    ):
+        assert arrow_text.unsupported(kind) == interval
