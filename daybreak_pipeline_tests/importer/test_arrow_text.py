@@ -184,8 +184,7 @@ FLAT = [
 
 
 def listed(inner: Kind, make: Callable[[pa.DataType], pa.DataType], size: int | None = None) -> Kind:
-    limits = {"max_size": 3} if size is None else {"min_size": size, "max_size": size}
-    values = st.lists(st.none() | inner.values, **limits)
+    values = st.lists(st.none() | inner.values, min_size=size or 0, max_size=3 if size is None else size)
     return Kind(
         make(inner.type), values, lambda items: f"[{', '.join(map(inner.json, items))}]", quoted=False
     )
