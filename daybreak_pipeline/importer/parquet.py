@@ -7,7 +7,6 @@ Only what is raised while reading is taken for that; what converting raises is a
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,6 @@ _INT96_SECONDS = (1 << 63) // 1_000_000
 """Beyond so many seconds around 1970 a 96-bit time does not fit microseconds, and Arrow wraps it."""
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 _SMALLEST = 12
-_TYPE = re.compile(r"\blogical_type (\w+)")
 _T = TypeVar("_T")
 
 
@@ -179,11 +177,27 @@ def _opened(part: Path, int96_unit: str = "us") -> Any:
             arrow_extensions_enabled=True,
         ),
     )
-    for position, field in enumerate(file.schema_arrow, 1):
-        if (kind := arrow_text.unsupported(field.type)) is not None:
-            file.close()
-            raise _unreadable(part, f"it has a type that is not supported (column {position}: {kind})")
+    for position, kind in enumerate(file.schema_arrow.types, 1):
+        if (found := arrow_text.unsupported(kind)) is not None:
+            raise _unreadable(part, f"it has a type that is not supported (column {position}: {found})")
+    for leaf, position in enumerate(_columns_of_leaves(file.schema_arrow)):
+        # Arrow reads parquet's own intervals as mere bytes.
+        if file.schema.column(leaf).converted_type == "INTERVAL":
+            raise _unreadable(part, f"it has a type that is not supported (column {position}: interval)")
     return file
+
+
+def _columns_of_leaves(schema: Any) -> list[int]:
+    """Return of each column as parquet counts them, inside structs and lists too, in which of ours it is."""
+
+    def leaves(kind: Any) -> int:
+        if isinstance(kind, pa.BaseExtensionType):
+            return leaves(kind.storage_type)
+        return (
+            sum(leaves(kind.field(i).type) for i in range(kind.num_fields)) if pa.types.is_nested(kind) else 1
+        )
+
+    return [position for position, kind in enumerate(schema.types, 1) for _ in range(leaves(kind))]
 
 
 def _look_at_ends(part: Path) -> None:
@@ -222,10 +236,8 @@ def _attempt(part: Path, read: Callable[[], _T]) -> _T:
         raise
     except UnicodeDecodeError:
         raise _unreadable(part, "the name of a column is not UTF-8") from None
-    except NotImplementedError as error:
-        kind = _TYPE.search(str(error))
-        what = f"a type that is not supported ({kind[1]})" if kind else "something that is not supported"
-        raise _unreadable(part, f"it has {what}") from None
+    except NotImplementedError:
+        raise _unreadable(part, "it uses a feature of parquet that is not supported") from None
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.strerror:
             raise unreadable(part, error) from None

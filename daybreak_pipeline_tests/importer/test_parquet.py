@@ -237,7 +237,11 @@ def far_int96(path: Path) -> None:
 
 def test_a_time_of_96_bits_beyond_microseconds_is_refused_and_not_wrapped(export: Export) -> None:
     times = pa.array([moment(2025, 1, 1, 11), moment(2024, 1, 1, 0, 0, 0, 7)])
-    options: dict[str, Any] = {"use_deprecated_int96_timestamps": True, "compression": "none", "use_dictionary": False}
+    options: dict[str, Any] = {
+        "use_deprecated_int96_timestamps": True,
+        "compression": "none",
+        "use_dictionary": False,
+    }
     far_int96(write(export, {"created_at": times}, **options))
     assert export.load("documents") == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
     assert export.refused("documents") == [(1, [("invalid_value", "created_at")])]
