@@ -7,7 +7,6 @@ Only what is raised while reading is taken for that; what converting raises is a
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,6 @@ _INT96_SECONDS = (1 << 63) // 1_000_000
 """Beyond so many seconds around 1970 a 96-bit time does not fit microseconds, and Arrow wraps it."""
 _MAGIC, _ENCRYPTED = b"PAR1", b"PARE"
 _SMALLEST = 12
-_TYPE = re.compile(r"\blogical_type (\w+)")
 _T = TypeVar("_T")
 
 
@@ -137,13 +135,9 @@ def _malformed(called: tuple[str, ...], columns: list[Text]) -> Any:
 
 def _batches(part: Path, file: Any) -> Iterator[Any]:
     """Yield a file's records, as many at a time as are converted well and take little memory."""
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    widest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
-    each = max(1, min(_RECORDS_PER_READ, _BYTES_AT_ONCE // max(1, widest)))
-    read = _attempt(part, partial(file.iter_batches, each))
     waiting: list[Any] = []
     records = size = 0
-    while (batch := _attempt(part, partial(next, read, None))) is not None:
+    for batch in _read(part, file):
         waiting.append(batch)
         records += batch.num_rows
         size += batch.nbytes
@@ -152,6 +146,17 @@ def _batches(part: Path, file: Any) -> Iterator[Any]:
             waiting, records, size = [], 0, 0
     if waiting:
         yield pa.concat_batches(waiting)
+
+
+def _read(part: Path, file: Any) -> Iterator[Any]:
+    """Yield a file's records as they are read: by row groups, over which Arrow cannot read some nested types."""
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        width = max(1, group.total_byte_size // max(1, group.num_rows))
+        each = max(1, min(_RECORDS_PER_READ, _BYTES_AT_ONCE // width))
+        read = _attempt(part, partial(file.iter_batches, each, row_groups=[number]))
+        while (batch := _attempt(part, partial(next, read, None))) is not None:
+            yield batch
 
 
 def _opened(part: Path, int96_unit: str = "us") -> Any:
@@ -172,11 +177,27 @@ def _opened(part: Path, int96_unit: str = "us") -> Any:
             arrow_extensions_enabled=True,
         ),
     )
-    for position, field in enumerate(file.schema_arrow, 1):
-        if (kind := arrow_text.unsupported(field.type)) is not None:
-            file.close()
-            raise _unreadable(part, f"it has a type that is not supported (column {position}: {kind})")
+    for position, kind in enumerate(file.schema_arrow.types, 1):
+        if (found := arrow_text.unsupported(kind)) is not None:
+            raise _unreadable(part, f"it has a type that is not supported (column {position}: {found})")
+    for leaf, position in enumerate(_columns_of_leaves(file.schema_arrow)):
+        # Arrow reads parquet's own intervals as mere bytes.
+        if file.schema.column(leaf).converted_type == "INTERVAL":
+            raise _unreadable(part, f"it has a type that is not supported (column {position}: interval)")
     return file
+
+
+def _columns_of_leaves(schema: Any) -> list[int]:
+    """Return of each column as parquet counts them, inside structs and lists too, in which of ours it is."""
+
+    def leaves(kind: Any) -> int:
+        if isinstance(kind, pa.BaseExtensionType):
+            return leaves(kind.storage_type)
+        return (
+            sum(leaves(kind.field(i).type) for i in range(kind.num_fields)) if pa.types.is_nested(kind) else 1
+        )
+
+    return [position for position, kind in enumerate(schema.types, 1) for _ in range(leaves(kind))]
 
 
 def _look_at_ends(part: Path) -> None:
@@ -215,10 +236,8 @@ def _attempt(part: Path, read: Callable[[], _T]) -> _T:
         raise
     except UnicodeDecodeError:
         raise _unreadable(part, "the name of a column is not UTF-8") from None
-    except NotImplementedError as error:
-        kind = _TYPE.search(str(error))
-        what = f"a type that is not supported ({kind[1]})" if kind else "something that is not supported"
-        raise _unreadable(part, f"it has {what}") from None
+    except NotImplementedError:
+        raise _unreadable(part, "it uses a feature of parquet that is not supported") from None
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.strerror:
             raise unreadable(part, error) from None

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
 import json
 import os
 import re
-from decimal import Decimal
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from backports import zstd
 from psycopg import sql
@@ -97,15 +93,6 @@ def test_records_of_all_parts_are_numbered_on_whichever_way_they_are_read(export
     assert export.load("documents") == {"status": "imported", "read": 5, "inserted": 3, "quarantined": 2}
     assert export.rows("documents", "_record_number") == [(2,), (3,), (5,)]
     assert [number for number, _ in export.refused("documents")] == [1, 4]
-
-
-def test_a_directory_of_parquet_parts_is_read(export: Export) -> None:
-    parts = export.directory / "documents" / "year=2025"
-    parts.mkdir(parents=True)
-    for number in range(2):
-        table = pa.table({"id": [uuid(f"part{number}")], "label": [f"part {number}"], "updated_at": [NOON]})
-        pq.write_table(table, parts / f"part-{number:05}.snappy.parquet")
-    assert export.load("documents")["inserted"] == 2
 
 
 def test_a_file_without_records_imports_nothing(export: Export) -> None:
@@ -203,66 +190,6 @@ def test_a_field_of_ten_megabytes_arrives(export: Export) -> None:
     assert export.connection.execute(
         "SELECT concerns = %s FROM referrals WHERE concerns <> ''", [concern]
     ).fetchall() == [(True,)]
-
-
-def test_parquet_with_typed_columns_arrives_exactly(export: Export) -> None:
-    moment = dt.datetime(2025, 8, 18, 16, 0, 19, 75334, tzinfo=dt.UTC)
-    table = pa.table(
-        {
-            "id": pa.array([1, 2, None], pa.int64()),
-            "user_id": pa.array([7, 7, None], pa.int32()),
-            "range_start": pa.array([moment, moment, None], pa.timestamp("us", tz="America/New_York")),
-            "range_end": pa.array(
-                [moment.replace(tzinfo=None), moment.replace(tzinfo=None), None], pa.timestamp("us")
-            ),
-            "timezone": pa.array(["UTC", "UTC", None]).dictionary_encode(),
-            "day_of_week": pa.array([Decimal(3), None, None], pa.decimal128(5, 0)),
-            "is_repeating": pa.array([True, None, None]),
-            "contact_type_id": pa.array([5.0, float("nan"), None], pa.float64()),
-            "end_on": pa.array([dt.date(2025, 9, 1), None, None], pa.date32()),
-            "deleted_at": pa.nulls(3),
-            "created_at": pa.array([moment, moment, None], pa.timestamp("ns", tz="UTC")),
-            "updated_at": pa.array([moment, moment, None], pa.timestamp("ms", tz="UTC")),
-        }
-    )
-    pq.write_table(table, export.directory / "clinician_availabilities.parquet")
-    assert export.load("clinician_availabilities") == {
-        "status": "imported",
-        "read": 3,
-        "inserted": 2,
-        "blank": 1,
-    }
-    columns = (
-        "id",
-        "range_start",
-        "range_end",
-        "day_of_week",
-        "is_repeating",
-        "contact_type_id",
-        "end_on",
-        "created_at",
-    )
-    assert export.rows("clinician_availabilities", *columns) == [
-        (1, moment, moment, 3, True, 5, dt.datetime(2025, 9, 1, tzinfo=dt.UTC), moment),
-        (2, moment, moment, None, None, None, None, moment),
-    ]
-
-
-def test_parquet_lists_and_structs_become_arrays_and_json(export: Export) -> None:
-    boxes = pa.array([["a, b", 'c "d"', None]], pa.list_(pa.string()))
-    names = pa.array([{"eng": "x\ny", "spa": None, "n": [1, 2.5]}])
-    table = pa.table({"id": [ID], "label": ["x"], "updated_at": [NOON], "checkboxes": boxes, "names": names})
-    pq.write_table(table, export.directory / "documents.parquet")
-    assert export.load("documents")["inserted"] == 1
-    assert export.rows("documents", "checkboxes", "names") == [
-        (["a, b", 'c "d"', None], {"eng": "x\ny", "spa": None, "n": [1, 2.5]})
-    ]
-
-
-def test_parquet_text_with_a_nul_character_is_quarantined(export: Export) -> None:
-    table = pa.table({"id": [ID, uuid("good")], "label": ["a\0b", "good"], "updated_at": [NOON, NOON]})
-    pq.write_table(table, export.directory / "documents.parquet")
-    assert export.load("documents") == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
 
 
 def test_each_insurance_table_takes_the_file_with_its_columns(export: Export) -> None:
@@ -387,13 +314,6 @@ def test_empty_columns_without_a_name_do_no_harm(export: Export, header: str) ->
         "documents", csv_text_of(header, ",".join(record.get(name, "") for name in header.split(",")))
     )
     assert export.load("documents") == {"status": "imported", "read": 1, "inserted": 1}
-
-
-def test_parquet_columns_that_stand_twice_are_compared_too(export: Export) -> None:
-    columns = [pa.array([ID, uuid("b")]), pa.array(["x", "y"]), pa.array(["x", "z"]), pa.array([NOON, NOON])]
-    table = pa.Table.from_arrays(columns, names=["id", "label", "label", "updated_at"])
-    pq.write_table(table, export.directory / "documents.parquet")
-    assert export.load("documents") == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
 
 
 @pytest.mark.parametrize(("large", "stays"), [(4 << 20, True), (1 << 20, False)])
