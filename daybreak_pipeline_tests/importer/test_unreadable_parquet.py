@@ -139,7 +139,7 @@ def test_a_feature_that_arrow_does_not_have_is_not_called_damage(
 
     (export.directory / "documents.parquet").write_bytes(WHOLE)
     monkeypatch.setattr(pq, "ParquetFile", opens)
-    with pytest.raises(ImportFailedError, match="it uses a feature of parquet that is not supported$"):
+    with pytest.raises(ImportFailedError, match=r"it uses a feature of parquet that is not supported$"):
         export.load("documents")
 
 
