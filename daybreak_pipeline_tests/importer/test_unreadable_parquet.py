@@ -130,6 +130,19 @@ def test_a_type_that_is_not_supported_is_named_and_not_called_damaged(
         export.load("documents")
 
 
+def test_a_feature_that_arrow_does_not_have_is_not_called_damage(
+    export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opens(*_: Any, **__: Any) -> None:
+        msg = "Support for codec 'lzo' not built"
+        raise pa.ArrowNotImplementedError(msg)
+
+    (export.directory / "documents.parquet").write_bytes(WHOLE)
+    monkeypatch.setattr(pq, "ParquetFile", opens)
+    with pytest.raises(ImportFailedError, match=r"it uses a feature of parquet that is not supported$"):
+        export.load("documents")
+
+
 def test_positions_are_those_of_whole_columns() -> None:
     kinds = [
         pa.int8(),
