@@ -1,6 +1,7 @@
 """The ``daybreak`` command: reads arguments, calls what does the work, turns errors into exit codes.
 
-0: done, no blocking check failed. 1: problems in the data that block. 2: wrong usage or environment.
+0: done, no blocking check failed. 1: problems in the data that block. 2: wrong usage or environment, or a fault of our
+own. 141: nobody reads the output any more.
 Nothing is decided here that a test or the UI could not reach without it.
 """
 
