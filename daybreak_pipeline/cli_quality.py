@@ -60,7 +60,7 @@ def _show(found: list[TableStatus]) -> None:
         table.add_column(heading, justify="right")
     table.add_column("failed checks")
     for one in found:
-        color = {"failed": "red", None: "yellow"}.get(one.status, "green")
+        color = {"failed": "red", "absent": "yellow", None: "yellow"}.get(one.status, "green")
         table.add_row(
             one.table,
             f"{one.imported_at:%Y-%m-%d %H:%M}" if one.imported_at else "never",
@@ -76,6 +76,12 @@ def _show(found: list[TableStatus]) -> None:
     for one in found:
         if one.error:
             shown.print(f"[red]failed[/] {escape(one.error)}", soft_wrap=True, highlight=False)
+        elif one.absent_since:
+            shown.print(
+                f"[yellow]absent[/] {one.table}: no file of it since {one.absent_since:%Y-%m-%d %H:%M}; its rows stay",
+                soft_wrap=True,
+                highlight=False,
+            )
 
 
 def _number(number: int) -> str:

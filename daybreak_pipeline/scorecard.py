@@ -47,7 +47,7 @@ def _show_tables(outcome: Outcome, console: Console) -> None:
     for name, result in outcome.tables.items():
         color = "green" if result.loaded else "red" if result.status == "failed" else "yellow"
         values = asdict(result.accounting)
-        status = result.status if result.loaded or result.status == "failed" else "not tried"
+        status = result.status.replace("_", " ")
         table.add_row(
             name,
             f"[{color}]{status}[/]",
@@ -57,9 +57,12 @@ def _show_tables(outcome: Outcome, console: Console) -> None:
         )
     console.print(table)
     for name, result in outcome.tables.items():
-        if result.reason and result.status == "failed":
-            console.print(f"[red]failed[/] {escape(_plain(result.reason, name))}", soft_wrap=True)
-    waiting = [name for name, result in outcome.tables.items() if result.reason and result.status != "failed"]
+        if result.status in {"failed", "absent"}:
+            color = "red" if result.status == "failed" else "yellow"
+            console.print(
+                f"[{color}]{result.status}[/] {escape(_plain(result.reason, name))}", soft_wrap=True
+            )
+    waiting = [name for name, result in outcome.tables.items() if result.status == "not_tried"]
     if waiting:
         console.print(
             f"[yellow]not tried[/] {', '.join(waiting)}: a table that they depend on failed", soft_wrap=True

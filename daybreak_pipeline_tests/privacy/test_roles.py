@@ -142,6 +142,7 @@ MATRIX = (
             "ingest.field_issues",
             "privacy.key_check",
             "ingest.check_results",
+            "ingest.absent_files",
             "privacy.roles_applied",
             "privacy.rotations",
             "privacy.rotation_steps",
