@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import dagster as dg
 
-from daybreak_pipeline import notifications, settings
+from daybreak_pipeline import notifications, run_requests, settings
+from daybreak_pipeline.assets.tables import WHY_ABSENT
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.jobs import JOBS
 from daybreak_pipeline.settings import DEFAULT_WEB_URL, NotifierSettings
@@ -42,10 +44,13 @@ def tell_of_failed_runs(context: dg.RunFailureSensorContext) -> None:
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     monitor_all_code_locations=True,
-    description="Tells by log, webhook and mail of checks that failed with ERROR in a run that else succeeded.",
+    description=(
+        "Tells by log, webhook and mail of checks that failed with ERROR, and of absent files, in a run that else "
+        "succeeded."
+    ),
 )
 def tell_of_failed_checks(context: dg.RunStatusSensorContext) -> None:
-    """Tell of one run's failed checks, if there are any."""
+    """Tell of one run's failed checks and absent files, if there are any."""
     _tell(context.instance, context.dagster_run, failed=False)
 
 
@@ -53,27 +58,40 @@ def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> 
     if run.job_name not in _OUR_JOBS:
         return
     checks = _failed_checks(instance, run.run_id)
-    if not failed and not checks:
+    absent = [] if run_requests.PARTIAL in run.tags else _absent_tables(instance, run.run_id)
+    if not failed and not checks and not absent:
         return
     try:
         notifier = settings.notifier()
     except UsageError as error:
         log.error("nobody but the log hears of failures: %s", error)  # noqa: TRY400 - one line says it
         notifier = NotifierSettings(DEFAULT_WEB_URL)
-    text = message(run, _failed_tables(instance, run.run_id), checks, notifier.web_url, failed=failed)
+    found = Trouble(_failed_tables(instance, run.run_id), absent, checks)
+    text = message(run, found, notifier.web_url, failed=failed)
     log.warning("%s", " ".join(text.split()))
     notifications.deliver(text, notifier)
 
 
-def message(
-    run: dg.DagsterRun, tables: list[str], checks: dict[str, int], web_url: str, *, failed: bool
-) -> str:
+@dataclass(frozen=True)
+class Trouble:
+    """What went wrong in one run: tables that failed, tables without a file, and failed checks with their counts."""
+
+    failed: list[str]
+    absent: list[str]
+    checks: dict[str, int]
+
+
+def message(run: dg.DagsterRun, found: Trouble, web_url: str, *, failed: bool) -> str:
     """Return what is told of one run: plain text, whose first line serves as the subject of a mail."""
-    outcome = "failed" if failed else f"succeeded, but {_number(len(checks), 'check')} failed"
+    but = [f"{_number(len(found.checks), 'check')} failed"] if found.checks else []
+    but += [f"{_number(len(found.absent), 'file')} absent"] if found.absent else []
+    outcome = "failed" if failed else f"succeeded, but {', '.join(but)}"
     lines = [f"Daybreak: run {run.run_id[:8]} of {_job(run)} {outcome}"]
-    if tables:
-        lines.append(f"not imported: {', '.join(tables)}")
-    lines += [f"{check}: {_number(count, 'record')}" for check, count in checks.items()]
+    if found.failed:
+        lines.append(f"not imported: {', '.join(found.failed)}")
+    if found.absent:
+        lines.append(f"file absent, rows kept: {', '.join(found.absent)}")
+    lines += [f"{check}: {_number(count, 'record')}" for check, count in found.checks.items()]
     return "\n".join([*lines, f"{web_url}/runs/{run.run_id}"])
 
 
@@ -94,6 +112,15 @@ def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, int]:
         and not found.passed
         and found.severity is dg.AssetCheckSeverity.ERROR
     }
+
+
+def _absent_tables(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """Return the tables that a run left as they were because their file is absent."""
+    return [
+        made.asset_key.path[-1]
+        for entry in _entries(instance, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+        if (made := entry.asset_materialization) and WHY_ABSENT in made.metadata
+    ]
 
 
 def _failed_tables(instance: dg.DagsterInstance, run_id: str) -> list[str]:

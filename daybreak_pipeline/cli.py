@@ -122,19 +122,36 @@ def _port(wanted: int | None) -> int:
 @data_dir_option
 @only_option
 @click.option("--full", is_flag=True, help="Read files again whose content has not changed.")
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="The export has some of the files only: absent ones are no problem (code 0).",
+)
 @click.option("--dry-run", is_flag=True, help="Do all of it, show the scorecard, and take everything back.")
 @json_option
-def import_(data_dir: Path | None, only: tuple[str, ...], full: bool, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Import the export: every file that has changed, parents first, and check every table."""
+def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
+    data_dir: Path | None,
+    only: tuple[str, ...],
+    full: bool,  # noqa: FBT001 - click passes flags so
+    partial: bool,  # noqa: FBT001
+    dry_run: bool,  # noqa: FBT001
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Import the export: every file that has changed, parents first, and check every table.
+
+    A table that was imported before and whose file is absent keeps its rows, and what depends on it is imported.
+    """
     from daybreak_pipeline import pipeline
 
     export = export_directory(data_dir)
     with pipeline.ready(migrate=False) as (health, environment):
         if dry_run:
             with progress_line() as tell:
-                outcome = pipeline.rehearse_import(health, export, only=only, full=full, tell=tell)
+                outcome = pipeline.rehearse_import(
+                    health, export, only=only, full=full, partial=partial, tell=tell
+                )
         else:
-            outcome = run_import(environment, export, only=only, full=full)
+            outcome = run_import(environment, export, only=only, full=full, partial=partial)
         report(outcome, export=export, as_json=as_json)
         if dry_run:
             click.echo("a rehearsal: nothing was changed", err=as_json)

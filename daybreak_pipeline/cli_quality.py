@@ -65,7 +65,7 @@ def _show(found: list[TableStatus]) -> None:
         table.add_column(heading, justify="right")
     table.add_column("failed checks")
     for one in found:
-        color = {"failed": "red", None: "yellow"}.get(one.status, "green")
+        color = {"failed": "red", "absent": "yellow", None: "yellow"}.get(one.status, "green")
         table.add_row(
             one.table,
             f"{one.imported_at:%Y-%m-%d %H:%M}" if one.imported_at else "never",
@@ -81,6 +81,10 @@ def _show(found: list[TableStatus]) -> None:
     for one in found:
         if one.error:
             screen.print(line(styled("failed", "red"), f" {one.error}"), soft_wrap=True)
+        elif one.absent_since:
+            since = f"{one.absent_since:%Y-%m-%d %H:%M}"
+            told = f" {one.table}: no file of it since {since}; its rows stay"
+            screen.print(line(styled("absent", "yellow"), told), soft_wrap=True)
 
 
 def _number(number: int) -> Text:

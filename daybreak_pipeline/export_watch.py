@@ -32,7 +32,8 @@ class Seen:
 
     ``stamp`` changes when any part's name, size or times do; ``size`` is in bytes, ``mtime`` in seconds since 1970.
     ``sha256`` is of the content with that stamp, empty until it came to rest. ``problem`` says why there is
-    none. ``asked`` is the content that was last asked to be imported, or found to be imported.
+    none. ``asked`` is the content with that stamp once it was asked to be imported, or found to be imported: a file
+    that comes back as it was may have been missed or refused meanwhile, which only the ledger knows.
     """
 
     stamp: str
@@ -173,8 +174,7 @@ def _glance(directory: Path, table: Table, last: Seen | None) -> tuple[Seen | No
     stamp = digest.hexdigest()[:16]
     if last and last.stamp == stamp:
         return last, written / _NANOSECONDS
-    asked = last.asked if last else ""
-    return Seen(stamp, size, modified // _NANOSECONDS, asked=asked), written / _NANOSECONDS
+    return Seen(stamp, size, modified // _NANOSECONDS), written / _NANOSECONDS
 
 
 def _examined(directory: Path, table: Table, seen: Seen) -> Seen:

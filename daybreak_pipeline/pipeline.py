@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from daybreak_pipeline import database, failures, instance, presence
 from daybreak_pipeline.checks.rules import BLOCKING
@@ -34,14 +34,16 @@ if TYPE_CHECKING:
     from daybreak_pipeline.settings import DatabaseSettings
 
 
+TableStatus = Literal["imported", "skipped", "absent", "not_tried", "failed"]
+
 _NOT_TRIED = "not tried: a table that it depends on failed, or one of its blocking checks"
 
 
 @dataclass(frozen=True)
 class TableOutcome:
-    """What a run did with one table. ``reason`` says why it failed or was not tried."""
+    """What a run did with one table. ``reason`` says why it failed, was not tried, or has no file."""
 
-    status: str
+    status: TableStatus
     accounting: Accounting
     seconds: float
     reason: str = ""
@@ -50,7 +52,7 @@ class TableOutcome:
     @property
     def loaded(self) -> bool:
         """Whether the table is as its file says, be it by this run or by an earlier one."""
-        return self.status in {"imported", "skipped"} and not self.reason
+        return self.status in {"imported", "skipped"}
 
 
 @dataclass(frozen=True)
@@ -66,25 +68,32 @@ class CheckOutcome:
 
 @dataclass
 class Outcome:
-    """What a run did. A rehearsal has no ``run_id``."""
+    """What a run did. A rehearsal has no ``run_id``. Of a ``partial`` export files may be absent."""
 
     run_id: str | None
     tables: dict[str, TableOutcome] = field(default_factory=dict)
     checks: dict[str, dict[str, CheckOutcome]] = field(default_factory=dict)
     unknown_files: list[Unknown] = field(default_factory=list)
+    partial: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 when every table is loaded and no blocking check failed, else 1."""
+        """0 when every table is loaded (or absent from a partial export) and no blocking check failed, else 1."""
         blocked = any(c.blocking and not c.passed for checks in self.checks.values() for c in checks.values())
-        return int(blocked or not all(table.loaded for table in self.tables.values()))
+        fine = all(t.loaded or (self.partial and t.status == "absent") for t in self.tables.values())
+        return int(blocked or not fine)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that ``--json`` prints."""
         return {
             "run_id": self.run_id,
             "tables": {
-                name: {"status": t.status, **asdict(t.accounting), "seconds": round(t.seconds, 3)}
+                name: {
+                    "status": t.status,
+                    **asdict(t.accounting),
+                    "seconds": round(t.seconds, 3),
+                    **({"reason": t.reason} if t.reason else {}),
+                }
                 for name, t in self.tables.items()
             },
             "checks": {
@@ -158,6 +167,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
     only: Sequence[str] = (),
     full: bool = False,
     replay: bool = False,
+    partial: bool = False,
     progress: ProgressLog | None = None,
 ) -> Outcome:
     """Run ``import_all``, or the part of it that ``only`` names, and return what it did.
@@ -168,6 +178,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         only: tables to import; all when empty.
         full: read files again whose content has not changed.
         replay: read no file, try quarantined records again.
+        partial: the export has some of the files only, which is no fault of it.
         progress: who hears how far each table is.
     """
     from daybreak_pipeline import run_requests
@@ -178,10 +189,11 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         "import_all",
         run_requests.configuration(export_dir, chosen, full=full, replay=replay),
         selection=run_requests.selection(chosen) if only else None,
-        tags=run_requests.tags(run_requests.COMMAND_LINE, export_dir),
+        tags=run_requests.tags(run_requests.COMMAND_LINE, export_dir, partial=partial),
         progress=progress,
     ) as result:
-        outcome = Outcome(result.run_id, unknown_files=[] if replay else sources.unknown(export_dir))
+        unknown = [] if replay else sources.unknown(export_dir)
+        outcome = Outcome(result.run_id, unknown_files=unknown, partial=partial)
         reasons = _reasons(result)
         done = {
             event.asset_key.path[-1]: event.step_materialization_data.materialization.metadata
@@ -214,12 +226,13 @@ def render_report(environment: dict[str, str]) -> Path:
         return Path(str(made.metadata[LATEST].value))
 
 
-def rehearse_import(
+def rehearse_import(  # noqa: PLR0913 - each is an option of the command
     health: DatabaseSettings,
     export_dir: Path,
     *,
     only: Sequence[str] = (),
     full: bool = False,
+    partial: bool = False,
     tell: Callable[[str], None],
 ) -> Outcome:
     """Do all that ``run_import`` would do in one transaction, take it back, and return what it would have done.
@@ -237,9 +250,11 @@ def rehearse_import(
             full=full,
             listener=lambda name: lambda phase, _amount: tell(f"{name}: {phase}"),
         )
-    outcome = Outcome(None, unknown_files=sources.unknown(export_dir))
+    outcome = Outcome(None, unknown_files=sources.unknown(export_dir), partial=partial)
     loaded = {
-        name: TableOutcome(result.status, result.accounting, result.seconds, ignored=result.ignored)
+        name: TableOutcome(
+            result.status, result.accounting, result.seconds, result.reason, ignored=result.ignored
+        )
         for name, result in found.results.items()
     }
     outcome.tables = _tables(chosen, loaded, found.failures)
@@ -363,20 +378,21 @@ def _tables(
             return loaded[name]
         if name in reasons:
             return TableOutcome("failed", Accounting(), 0.0, reasons[name])
-        return TableOutcome("skipped", Accounting(), 0.0, _NOT_TRIED)
+        return TableOutcome("not_tried", Accounting(), 0.0, _NOT_TRIED)
 
     return {name: outcome(name) for name in chosen}
 
 
 def _imported(metadata: Any) -> TableOutcome:
-    from daybreak_pipeline.assets.tables import IGNORED
+    from daybreak_pipeline.assets.tables import IGNORED, WHY_ABSENT
 
     accounting = Accounting(**{name: int(metadata[name].value) for name in COUNTS})
     ignored = metadata[IGNORED].value if IGNORED in metadata else []
     return TableOutcome(
-        str(metadata["status"].value),
+        metadata["status"].value,
         accounting,
         float(metadata["seconds"].value),
+        reason=str(metadata[WHY_ABSENT].value) if WHY_ABSENT in metadata else "",
         ignored=tuple(Ignored(**one) for one in ignored),
     )
 

@@ -1,7 +1,7 @@
 """What a run of ``import_all`` is told and tagged with, whoever starts it: command line, schedule or sensor.
 
-The tags are for people who search the list of runs. Only ``STARTED_BY`` is decided by: a command's run lives and dies
-with its process, which tells the runs that were lost.
+The tags are for people who search the list of runs. Only two are decided by: ``STARTED_BY``, since a command's run lives
+and dies with its process, which tells the runs that were lost, and ``PARTIAL``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from daybreak_pipeline.tables import TABLES
 STARTED_BY = "daybreak/started_by"
 COMMAND_LINE = "command line"
 EXPORT = "daybreak/export"
+PARTIAL = "daybreak/partial"
+"""Says of an export that it has some of the files only: nobody has to hear that others are absent."""
 _HASH_CHARACTERS = 12
 
 
@@ -35,9 +37,10 @@ def selection(tables: Iterable[str]) -> list[dg.AssetKey]:
     return [key for name in tables for key in (source_key(name), dg.AssetKey(name))]
 
 
-def tags(started_by: str, export_dir: Path) -> dict[str, str]:
+def tags(started_by: str, export_dir: Path, *, partial: bool = False) -> dict[str, str]:
     """Return the tags that every import has."""
-    return {STARTED_BY: started_by, EXPORT: export_dir.absolute().as_uri()}
+    every = {STARTED_BY: started_by, EXPORT: export_dir.absolute().as_uri()}
+    return every | ({PARTIAL: "true"} if partial else {})
 
 
 def hash_tag(table: str, sha256: str) -> dict[str, str]:

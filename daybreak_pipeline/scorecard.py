@@ -47,7 +47,7 @@ def _show_tables(outcome: Outcome, console: Screen) -> None:
     for name, result in outcome.tables.items():
         color = "green" if result.loaded else "red" if result.status == "failed" else "yellow"
         values = asdict(result.accounting)
-        status = result.status if result.loaded or result.status == "failed" else "not tried"
+        status = result.status.replace("_", " ")
         table.add_row(
             name,
             styled(status, color),
@@ -57,9 +57,12 @@ def _show_tables(outcome: Outcome, console: Screen) -> None:
         )
     console.print(table)
     for name, result in outcome.tables.items():
-        if result.reason and result.status == "failed":
-            console.print(line(styled("failed", "red"), f" {_plain(result.reason, name)}"), soft_wrap=True)
-    waiting = [name for name, result in outcome.tables.items() if result.reason and result.status != "failed"]
+        if result.status in {"failed", "absent"}:
+            color = "red" if result.status == "failed" else "yellow"
+            console.print(
+                line(styled(result.status, color), f" {_plain(result.reason, name)}"), soft_wrap=True
+            )
+    waiting = [name for name, result in outcome.tables.items() if result.status == "not_tried"]
     if waiting:
         why = f" {', '.join(waiting)}: a table that they depend on failed"
         console.print(line(styled("not tried", "yellow"), why), soft_wrap=True)

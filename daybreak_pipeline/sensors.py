@@ -17,6 +17,7 @@ from daybreak_pipeline import alerts, database, export_watch, failures, presence
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.export_watch import Look
 from daybreak_pipeline.importer import ledger
+from daybreak_pipeline.importer.ledger import Newest
 from daybreak_pipeline.jobs import import_all
 from daybreak_pipeline.tables import TABLES, import_order
 
@@ -64,7 +65,7 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {reason}", cursor=look.state.dump())
     # By hand, by command, by schedule: what is in the table is not asked for again.
     look = look.answered(
-        name for name, sha256 in look.changed.items() if imported.get(name, (0, ""))[1] == sha256
+        name for name, sha256 in look.changed.items() if name in imported and imported[name].sha256 == sha256
     )
     wanted = {name: sha for name, sha in look.changed.items() if not _touched(name, look) & busy.keys()}
     if not wanted:
@@ -74,10 +75,10 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-def _imported() -> dict[str, tuple[int, str]]:
-    """Return the import and the content that every table was last imported from."""
+def _imported() -> dict[str, Newest]:
+    """Return the newest attempt at every table, and the content that the table is known to be of."""
     with database.serving() as health, database.connect(health) as connection:
-        return ledger.newest_contents(connection)
+        return ledger.newest(connection)
 
 
 def _busy(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -108,12 +109,13 @@ def _touched(table: str, look: Look) -> set[str]:
     }
 
 
-def _request(look: Look, wanted: Mapping[str, str], imported: Mapping[str, tuple[int, str]]) -> dg.RunRequest:
+def _request(look: Look, wanted: Mapping[str, str], imported: Mapping[str, Newest]) -> dg.RunRequest:
     directory = settings.export_dir()
     touched = set[str]().union(*(_touched(name, look) for name in wanted))
     tables = [name for name in import_order() if name in touched]
-    # The import before tells a file that comes back, old after new, from one that was already asked for.
-    content = "".join(f"{name}:{imported.get(name, (0, ''))[0]}:{wanted[name]}\n" for name in sorted(wanted))
+    # The attempt before tells a file that comes back, old after new or good after bad, from one already asked for.
+    attempts = {name: imported[name].attempt if name in imported else 0 for name in wanted}
+    content = "".join(f"{name}:{attempts[name]}:{wanted[name]}\n" for name in sorted(wanted))
     tags = run_requests.tags("sensor", directory)
     for name, sha256 in wanted.items():
         tags |= run_requests.hash_tag(name, sha256)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 _STATUS = """
-    SELECT t.name, last.status, last.finished_at, last.error, loaded.finished_at, loaded.rows_read,
+    SELECT t.name,
+           CASE WHEN gone.newest THEN 'absent' ELSE last.status END, greatest(last.finished_at, gone.last_missed_at),
+           CASE WHEN gone.newest THEN NULL ELSE last.error END, gone.since, loaded.finished_at, loaded.rows_read,
            extract(epoch FROM now() - seen.finished_at)::bigint, greatest(c.reltuples, 0)::bigint,
            (SELECT count(*) FROM ingest.quarantine q WHERE q.table_name = t.name AND q.resolved_at IS NULL),
            (SELECT count(*) FROM ingest.field_issues f WHERE f.table_name = t.name AND f.resolved_at IS NULL),
@@ -31,6 +33,8 @@ _STATUS = """
                        AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1) loaded ON true
     LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name AND status <> 'failed'
                        AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1) seen ON true
+    LEFT JOIN LATERAL (SELECT since, last_missed_at, last_missed_at > last.finished_at AS newest FROM ingest.absent_files
+                       WHERE table_name = t.name) gone ON true
     ORDER BY t.place
 """
 
@@ -41,9 +45,10 @@ class TableStatus:
 
     Attributes:
         table: its name.
-        status: of the last attempt: imported, skipped, failed; None before the first.
+        status: of the last attempt: imported, skipped, absent, failed; None before the first.
         attempted_at: when that ended.
         error: why it failed.
+        absent_since: since when its file is missing; None where it is there.
         imported_at: when a file was last loaded.
         records: how many that file had.
         age_seconds: since when the table is known to be as its file: loaded, or seen not to have changed.
@@ -58,6 +63,7 @@ class TableStatus:
     status: str | None
     attempted_at: datetime | None
     error: str | None
+    absent_since: datetime | None
     imported_at: datetime | None
     records: int | None
     age_seconds: int | None

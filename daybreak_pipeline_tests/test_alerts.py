@@ -137,6 +137,26 @@ def test_failed_checks_of_a_run_that_succeeds_are_one_message(
     ]
 
 
+def test_absent_files_of_a_run_that_succeeds_are_one_message(
+    runs: Runs, alerts: Alerts, export: Export
+) -> None:
+    for table in ("organizations", "documents"):
+        export.write(table, record(table))
+    runs.load(export.directory, only=["organizations", "documents"])
+    (export.directory / "orgs.csv").unlink()
+    outcome = runs.load(export.directory, only=["organizations", "documents"])
+    # Of a partial export it is what was said.
+    runs.load(export.directory, only=["organizations", "documents"], partial=True)
+    alerts.tick()
+    assert outcome.run_id
+    (text,) = texts()
+    assert text.splitlines() == [
+        f"Daybreak: run {outcome.run_id[:8]} of import_all succeeded, but 1 file absent",
+        "file absent, rows kept: organizations",
+        f"https://daybreak.example/runs/{outcome.run_id}",
+    ]
+
+
 def test_warnings_and_good_runs_are_not_told(runs: Runs, alerts: Alerts, export: Export) -> None:
     export.write("kinships", record("kinships"))  # its people are unknown: WARN
     export.write("documents", record("documents"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -423,11 +424,10 @@ PART = ("organizations", "contracts", "org_contracts", "memberships", "documents
 
 
 def statuses(outcome: Outcome) -> dict[str, set[str]]:
-    """Return which tables were imported, failed, or were not tried."""
+    """Return what became of which tables."""
     found: dict[str, set[str]] = {}
     for name, table in outcome.tables.items():
-        status = table.status if table.loaded or table.status == "failed" else "not tried"
-        found.setdefault(status, set()).add(name)
+        found.setdefault(table.status, set()).add(name)
     return found
 
 
@@ -466,7 +466,7 @@ def test_a_table_that_cannot_be_read_fails_by_name_and_the_rest_loads(
     outcome = runs.load(family.directory, only=PART)
     assert statuses(outcome) == {
         "failed": {"organizations"},
-        "not tried": {"org_contracts", "memberships"},
+        "not_tried": {"org_contracts", "memberships"},
         "imported": {"contracts", "documents"},
     }
     assert outcome.tables["organizations"].reason.startswith(message)
@@ -493,6 +493,66 @@ def test_a_failed_table_loads_when_its_file_is_there_again(runs: Runs, family: E
     }
 
 
+def test_a_table_whose_file_is_absent_stays_and_what_depends_on_it_goes_on(
+    runs: Runs, family: Export
+) -> None:
+    assert runs.load(family.directory, only=PART).exit_code == 0
+    before = materialisation(runs, "organizations")
+    content = (family.directory / "orgs.csv").read_bytes()
+    without_organizations(family)
+    family.write("memberships", record("memberships"), record("memberships", "second", user_id="child"))
+    outcome = runs.load(family.directory, only=PART)
+    assert statuses(outcome) == {
+        "absent": {"organizations"},
+        "imported": {"memberships"},
+        "skipped": {"contracts", "org_contracts", "documents"},
+    }
+    reason = outcome.tables["organizations"].reason
+    assert re.fullmatch(
+        rf"organizations: its file is absent from {family.directory}; its rows of \d{{4}}-\d\d-\d\d stay",
+        reason,
+    )
+    assert outcome.exit_code == 1
+    told = outcome.as_json()["tables"]
+    assert (told["organizations"]["status"], told["organizations"]["reason"]) == ("absent", reason)
+    assert "reason" not in told["memberships"]
+    assert outcome.checks["organizations"]["row_accounting"].passed
+    assert (runs.count("organizations"), runs.count("memberships")) == (1, 2)
+    after = materialisation(runs, "organizations")
+    assert (after.metadata["status"].value, after.metadata["why_absent"].value) == ("absent", reason)
+    for kept in ("dagster/row_count", "dagster/uri"):
+        assert after.metadata[kept] == before.metadata[kept]
+    version = "dagster/data_version"
+    assert (after.tags or {})[version] == (before.tags or {})[version]
+    assert runs.load(family.directory, only=PART, partial=True).exit_code == 0
+    family.write_bytes("organizations", content)
+    healed = runs.load(family.directory, only=PART)
+    assert (statuses(healed), healed.exit_code) == ({"skipped": set(PART)}, 0)
+
+
+def test_a_partial_export_is_no_excuse_for_a_table_that_was_never_imported(
+    runs: Runs, family: Export
+) -> None:
+    without_organizations(family)
+    outcome = runs.load(family.directory, only=PART, partial=True)
+    assert statuses(outcome)["failed"] == {"organizations"}
+    assert outcome.exit_code == 1
+
+
+def test_a_rehearsal_tells_of_absent_files_and_remembers_none(runs: Runs, family: Export) -> None:
+    runs.load(family.directory, only=PART)
+    without_organizations(family)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ENCRYPTION_KEY", KEY)
+        outcome = pipeline.rehearse_import(
+            runs.settings, family.directory, only=PART, tell=lambda _text: None
+        )
+    assert statuses(outcome) == {"absent": {"organizations"}, "skipped": set(PART) - {"organizations"}}
+    assert outcome.tables["organizations"].reason.startswith("organizations: its file is absent from ")
+    assert outcome.exit_code == 1
+    assert runs.query("SELECT count(*) FROM ingest.absent_files") == [(0,)]
+
+
 def test_a_failed_blocking_check_keeps_dependents_from_running(runs: Runs, family: Export) -> None:
     runs.execute(
         """
@@ -504,7 +564,7 @@ def test_a_failed_blocking_check_keeps_dependents_from_running(runs: Runs, famil
     accounting = outcome.checks["contracts"]["row_accounting"]
     assert (accounting.passed, accounting.blocking, accounting.count) == (False, True, 1)
     waiting = {"org_contracts"}
-    assert statuses(outcome) == {"imported": set(PART) - waiting, "not tried": waiting}
+    assert statuses(outcome) == {"imported": set(PART) - waiting, "not_tried": waiting}
     assert outcome.exit_code == 1
     # What does not depend on it went on, and what does was not touched.
     assert {name for name in PART if runs.count(name)} == {"organizations", "memberships", "documents"}

@@ -6,7 +6,9 @@ That the daemon evaluates it, and that a slowly copied file is waited for, ``tes
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import dagster as dg
 import psycopg
@@ -15,6 +17,7 @@ import pytest
 from daybreak_pipeline import pipeline, presence, settings
 from daybreak_pipeline.definitions import defs
 from daybreak_pipeline.importer import ledger
+from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
@@ -183,6 +186,51 @@ def test_what_was_imported_by_hand_is_not_asked_for(ticks: Ticks, export: Export
     assert len(ticks.twice()[0]) == 1
 
 
+@pytest.mark.parametrize("bad", [b"", b"id\n", None], ids=["empty", "broken", "absent"])
+@pytest.mark.parametrize("by", ["the sensor", "hand"])
+def test_a_file_that_was_bad_for_a_while_is_looked_at_again_when_it_is_as_before(
+    ticks: Ticks, export: Export, bad: bytes | None, by: str
+) -> None:
+    all_known(ticks, export)
+    content = export.directory / "orgs.csv"
+    good = content.read_bytes()
+    content.unlink() if bad is None else content.write_bytes(bad)
+    requests = ticks.twice()[0] if by == "the sensor" else []
+    assert all(not run(ticks, request).success for request in requests)
+    if by == "hand" or bad is None:
+        with suppress(ImportFailedError):
+            export.load("organizations")
+        export.connection.commit()
+    content.write_bytes(good)
+    (request,), _ = ticks.twice()
+    assert "organizations" in tables(request)
+    assert run(ticks, request).success
+    assert ("organizations", "skipped") in imported(export)
+    for _ in range(3):
+        assert ticks.once() == ([], f"nothing has changed in {export.directory}")
+
+
+def test_an_absent_file_keeps_nothing_else_from_being_imported_and_is_not_asked_for(
+    ticks: Ticks, export: Export
+) -> None:
+    all_known(ticks, export)
+    (export.directory / "orgs.csv").unlink()
+    export.load("organizations")
+    export.connection.commit()
+    export.write("memberships", record("memberships"), record("memberships", "second"))
+    (request,), _ = ticks.twice()
+    assert tables(request) == {"memberships"}
+    assert run(ticks, request).success
+    for _ in range(3):
+        assert ticks.once() == ([], f"nothing has changed in {export.directory}")
+
+
+def test_a_touched_file_is_not_imported_again(ticks: Ticks, export: Export) -> None:
+    all_known(ticks, export)
+    os.utime(export.directory / "orgs.csv", (1, 1))
+    assert ticks.twice() == ([], f"nothing has changed in {export.directory}")
+
+
 def test_a_dependent_that_is_still_being_written_is_left_out(ticks: Ticks, export: Export) -> None:
     all_known(ticks, export)
     export.write("organizations", record("organizations", "school", name="Another School"))
@@ -265,11 +313,11 @@ def test_a_database_that_does_not_answer_is_a_reason_to_wait(
 
 
 def test_a_connection_that_is_lost_is_a_reason_to_wait(ticks: Ticks, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(_connection: object) -> dict[str, tuple[int, str]]:
+    def lost(_connection: object) -> dict[str, ledger.Newest]:
         raise psycopg.OperationalError
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger, "newest_contents", lost)
+        patch.setattr(ledger, "newest", lost)
         requests, reason = ticks.twice()
         assert (requests, reason.partition(" (")[0]) == (
             [],

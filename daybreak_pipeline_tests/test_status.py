@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta, timezone
 
 import pytest
@@ -51,6 +52,23 @@ def test_a_file_that_has_not_changed_keeps_the_table_fresh(export: Export) -> No
     found = of(export, "documents")
     assert (found.status, found.imported_at, found.records) == ("skipped", before, 1)
     assert (found.age_seconds or 0) < 60
+
+
+def test_an_absent_file_is_told_and_does_not_make_the_table_fresh(export: Export) -> None:
+    path = export.write("documents", record("documents"))
+    export.load("documents")
+    export.write_bytes("documents", b"id\n")
+    with suppress(ImportFailedError):
+        export.load("documents")
+    export.connection.execute("UPDATE ingest.imports SET finished_at = finished_at - interval '3 days'")
+    path.unlink()
+    export.load("documents")
+    found = of(export, "documents")
+    assert (found.status, found.error, (found.age_seconds or 0) // 86_400) == ("absent", None, 3)
+    assert found.absent_since
+    assert (datetime.now(UTC) - found.absent_since).total_seconds() < 60
+    export.load("documents", record("documents"))
+    assert (of(export, "documents").status, of(export, "documents").absent_since) == ("skipped", None)
 
 
 def test_a_failed_import_is_told_and_does_not_make_the_table_fresh(export: Export) -> None:

@@ -17,6 +17,7 @@ from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 from daybreak_pipeline.wording import shown, shown_lines
 
+WHY_ABSENT = "why_absent"
 IGNORED = "ignored_files"
 """Metadata with the files that might have been taken for a table's, and why they were not."""
 _ROW_COUNT = "dagster/row_count"
@@ -74,15 +75,20 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
                 )
             )
             catalog = catalogs.read(connection, table.name)
-        if result.source_sha256:
+        if result.source_sha256 and result.status != "absent":
             tag = run_requests.hash_tag(table.name, result.source_sha256)
             context.instance.add_run_tags(context.run.run_id, tag)
+        if result.reason:
+            context.log.warning("%s", result.reason)
         for ignored in result.ignored:
             context.log.warning("%s: %s was not read: %s", table.name, ignored.file, ignored.why)
         context.log.info("%s: %s in %.2f s", table.name, _in_words(result), result.seconds)
         return dg.MaterializeResult(
             metadata=_metadata(result, catalog, _rows(context.instance, result)),
-            # What was replayed came from no file: Dagster then makes a version of its own.
+            # What was replayed came from no file: Dagster then makes a version of its own. Where the file is absent
+            # the version stays, so that nothing below is out of date. The step must materialize the table, or what
+            # depends on it would not run; Dagster's freshness then counts from today. `daybreak status` and the
+            # report count from the last file.
             data_version=dg.DataVersion(result.source_sha256) if result.source_sha256 else None,
         )
 
@@ -143,6 +149,8 @@ def _metadata(result: Result, catalog: TableCatalog, rows: int | None) -> dict[s
         "import_id": dg.MetadataValue.int(result.import_id),
         "references_restored": dg.MetadataValue.int(result.references_restored),
     }
+    if result.reason:
+        metadata[WHY_ABSENT] = dg.MetadataValue.text(result.reason)
     if result.status == "skipped":
         metadata["why_skipped"] = dg.MetadataValue.text(_WHY_SKIPPED)
     if rows is not None:

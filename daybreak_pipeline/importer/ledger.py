@@ -179,12 +179,47 @@ def imports_of(connection: Connection, table_name: str, sha256: str) -> list[int
     return [int(number) for (number,) in rows]
 
 
-def newest_contents(connection: Connection) -> dict[str, tuple[int, str]]:
-    """Return for every table that was ever imported from a file which import did so last, and the content's SHA-256."""
+class Look(NamedTuple):
+    """One look at a file that did not fail: the import, when it ended, and the content, which is the table's."""
+
+    import_id: int
+    at: datetime
+    source_uri: str
+    sha256: str
+
+
+def last_look(connection: Connection, table_name: str) -> Look | None:
+    """Return the last look at a table's file that did not fail; None where it was never imported from one."""
+    row = connection.execute(
+        """
+        SELECT id, finished_at, source_uri, source_sha256 FROM ingest.imports
+        WHERE table_name = %s AND status <> 'failed' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
+        """,
+        [table_name],
+    ).fetchone()
+    return Look(*row) if row else None
+
+
+class Newest(NamedTuple):
+    """The newest attempt at a table, and the content that the table is known to be of.
+
+    ``sha256`` is None where the newest attempt failed, or found no file: the same content must be looked at again.
+    """
+
+    attempt: int
+    sha256: str | None
+
+
+def newest(connection: Connection) -> dict[str, Newest]:
+    """Return the newest attempt at every table of which there is one."""
     rows = connection.execute(
         """
-        SELECT DISTINCT ON (table_name) table_name, id, source_sha256 FROM ingest.imports
-        WHERE status = 'imported' AND source_sha256 IS NOT NULL ORDER BY table_name, id DESC
+        SELECT DISTINCT ON (i.table_name) i.table_name, i.id, CASE WHEN i.status <> 'failed' AND a.table_name IS NULL THEN (
+            SELECT f.source_sha256 FROM ingest.imports f
+            WHERE f.table_name = i.table_name AND f.status = 'imported' AND f.source_sha256 IS NOT NULL
+            ORDER BY f.id DESC LIMIT 1) END
+        FROM ingest.imports i LEFT JOIN ingest.absent_files a USING (table_name)
+        ORDER BY i.table_name, i.id DESC
         """
     ).fetchall()
-    return {name: (int(number), str(sha256)) for name, number, sha256 in rows}
+    return {name: Newest(number, sha256) for name, number, sha256 in rows}

@@ -13,18 +13,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from psycopg import sql
 
 from daybreak_pipeline import database, failures
 from daybreak_pipeline.errors import DaybreakError, SourceError, TransientError
+from daybreak_pipeline.importer import absent, headers, heal, ledger, load, sources
 from daybreak_pipeline.importer import catalog as catalogs
-from daybreak_pipeline.importer import headers, heal, ledger, load, sources
 from daybreak_pipeline.importer.catalog import TableCatalog
-from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
-from daybreak_pipeline.importer.sources import Ignored, Source
+from daybreak_pipeline.importer.ledger import Accounting, Entry, Look, Status
+from daybreak_pipeline.importer.sources import AbsentSourceError, Ignored, Source
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.privacy import audit, keys
 from daybreak_pipeline.schema import runner
@@ -39,10 +39,11 @@ class Result:
     """What an import of one table did. ``seconds`` is wall time, from finding the file to the commit.
 
     ``rows_in_table`` is counted only when the table was touched: a skipped import takes milliseconds.
+    Where the file is absent, ``reason`` says so, and the source is the one that the rows are of.
     """
 
     table: str
-    status: Status
+    status: Status | Literal["absent"]
     accounting: Accounting
     seconds: float
     import_id: int
@@ -52,6 +53,7 @@ class Result:
     unknown_columns: tuple[str, ...] = ()
     references_restored: int = 0
     ignored: tuple[Ignored, ...] = ()
+    reason: str = ""
 
 
 # Whole tables are read and written: memory for one statement at a time, and every core for what can be shared. A time
@@ -94,13 +96,16 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
         run_id: the Dagster run, for the ledger.
         progress: called with phase and amount.
 
+    Returns:
+        What was done. A table that was imported before and whose file is absent keeps its rows.
+
     Raises:
         ImportFailedError: nothing was changed; the message says why and what to do.
         ImportInterruptedError: likewise, and the same may succeed when it is tried again.
     """
     found = sources.candidates(export_dir, TABLES[name])
     begun = _Import(connection, name, (found[0] if found else export_dir).as_uri(), run_id, progress)
-    return _accounted(begun, lambda: _import_file(begun, sources.find(export_dir, TABLES[name]), full=full))
+    return _accounted(begun, lambda: _import(begun, export_dir, full=full))
 
 
 def replay_table(
@@ -141,6 +146,11 @@ class _Import:
     def schema_version(self) -> str:
         return runner.current_revision(self.connection) or "none"
 
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self._clock
+
     def entry(self, status: Status, source: Source | None = None, **facts: Any) -> Entry:
         """Begin a row of the ledger."""
         return Entry(
@@ -173,7 +183,7 @@ class _Import:
             table=self.table,
             status=entry.status,
             accounting=entry.accounting,
-            seconds=time.monotonic() - self._clock,
+            seconds=self.seconds,
             import_id=entry.id,
             source_uri=entry.source_uri,
             source_sha256=entry.source_sha256,
@@ -189,6 +199,7 @@ class _Import:
 def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
     """Do the work in a transaction, alone on the table; when it fails, nothing was changed and the ledger says so."""
     connection = begun.connection
+    file_is_there = False
     try:
         with connection.transaction():
             # Two imports of one table follow each other. The lock is the transaction's: nobody can leave it behind.
@@ -202,6 +213,7 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
             return work()
     except SourceError as error:
         failure = ImportFailedError(str(error))
+        file_is_there = not isinstance(error, AbsentSourceError)
     except DaybreakError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the ledger says that the import failed, and why
@@ -212,6 +224,8 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
     # Where the server itself is gone there is nobody to tell.
     with suppress(psycopg.Error), connection.transaction():
         ledger.write(connection, begun.entry("failed", error=str(failure)))
+        if file_is_there:
+            absent.forget(connection, begun.table)
     raise failure
 
 
@@ -220,6 +234,44 @@ def _replay(begun: _Import) -> Result:
     restored = heal.restore_references(begun.connection, begun.catalog, to_others=True, to_itself=True)
     audit.record_import(begun.connection, begun.table, entry.id, updated=restored)
     return begun.result(entry, None, references_restored=restored)
+
+
+def _import(begun: _Import, export_dir: Path, *, full: bool) -> Result:
+    try:
+        source = sources.find(export_dir, TABLES[begun.table])
+    except AbsentSourceError:
+        last = ledger.last_look(begun.connection, begun.table)
+        if last is None:
+            raise
+        return _keep(begun, export_dir, last)
+    return _import_file(begun, source, full=full)
+
+
+def _keep(begun: _Import, export_dir: Path, last: Look) -> Result:
+    """Leave the rows of a table whose file is absent, but for what can be repaired without it."""
+    connection, catalog = begun.connection, begun.catalog
+    absent.note(connection, begun.table, begun.run_id)
+    hope = heal.hope(connection, catalog, begun.schema_version)
+    accounting = begun.replay().accounting if hope.records else Accounting()
+    restored = heal.restore_references(
+        connection, catalog, to_others=hope.references, to_itself=accounting.inserted > 0
+    )
+    audit.record_import(connection, begun.table, last.import_id, updated=restored)
+    return Result(
+        table=begun.table,
+        status="absent",
+        accounting=accounting,
+        seconds=begun.seconds,
+        import_id=last.import_id,
+        source_uri=last.source_uri,
+        source_sha256=last.sha256,
+        rows_in_table=None,
+        references_restored=restored,
+        reason=(
+            f"{begun.table}: its file is absent from {export_dir}; its rows of {last.at:%Y-%m-%d} stay"
+            + sources.hint(export_dir, catalog.table)
+        ),
+    )
 
 
 def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
@@ -256,6 +308,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
         sha256 = fingerprint.result()
     entry = replace(entry, source_sha256=sha256)
     ledger.write(connection, entry)
+    absent.forget(connection, begun.table)
     if hope.records:
         again = begun.replay(met_by=entry.id)
         entry = replace(entry, id=again.id, status="imported", accounting=entry.accounting + again.accounting)

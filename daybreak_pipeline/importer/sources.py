@@ -197,6 +197,12 @@ def unknown(directory: Path) -> list[Unknown]:
     ]
 
 
+def hint(directory: Path, table: Table) -> str:
+    """Return what to add to a message about a missing file: the first one that may be meant, if there is any."""
+    like = [one.file for one in unknown(directory) if one.resembles == table.name]
+    return f" ({like[0]} resembles it)" if like else ""
+
+
 def read_header(path: Path) -> tuple[str, ...]:
     """Return the column names of a source, trimmed, in lower case; of a directory, those of all its parts.
 
@@ -323,9 +329,7 @@ def _is_older(name: FileName, newest: FileName) -> bool:
 def _absent(directory: Path, table: Table) -> AbsentSourceError:
     wanted = " or ".join(f"{stem}.csv" for stem in table.file_stems)
     having = f" with a column {', '.join(table.signature)}" if table.signature else ""
-    like = [one.file for one in unknown(directory) if one.resembles == table.name]
-    hint = f" ({like[0]} resembles it)" if like else ""
-    return AbsentSourceError(f"{table.name}: no file {wanted}{having} in {directory}{hint}")
+    return AbsentSourceError(f"{table.name}: no file {wanted}{having} in {directory}{hint(directory, table)}")
 
 
 def _files_below(directory: Path) -> Iterator[Path]:

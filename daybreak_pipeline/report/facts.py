@@ -80,8 +80,9 @@ class TableFacts:
     """Everything about one table.
 
     ``last`` is its last import, whatever came of it; ``loaded`` the last one that read the file: a skipped
-    one counts nothing. ``history`` holds the newest imports that read the file or failed, oldest first.
-    ``quarantined`` counts open records by reason and column, ``issues`` open field issues by column and code.
+    one counts nothing. ``absent_since`` is set while its file is missing. ``history`` holds the newest imports that
+    read the file or failed, oldest first. ``quarantined`` counts open records by reason and column, ``issues`` open
+    field issues by column and code.
     """
 
     name: str
@@ -92,6 +93,7 @@ class TableFacts:
     good_at: datetime | None = None
     failing: Streak | None = None
     replayed: int = 0
+    absent_since: datetime | None = None
     history: tuple[Load, ...] = ()
     quarantined_records: int = 0
     quarantined: tuple[tuple[str, str, int], ...] = ()

@@ -130,6 +130,7 @@ def _ledger(  # noqa: PLR0913, PLR0917 - the columns of imports.sql
     since: datetime | None,
     times: int,
     replayed: int,
+    absent_since: datetime | None,
 ) -> dict[str, Any]:
     return {
         "last": _load(last) if last else None,
@@ -137,6 +138,7 @@ def _ledger(  # noqa: PLR0913, PLR0917 - the columns of imports.sql
         "good_at": good_at,
         "failing": Streak(since, times) if since else None,
         "replayed": replayed,
+        "absent_since": absent_since,
     }
 
 

@@ -105,6 +105,8 @@ def import_state(table: TableFacts, now: datetime) -> tuple[str, str]:
         return "ERROR", "failed"
     if table.never_imported:
         return "ERROR", "never"
+    if table.absent_since:
+        return "WARN", "absent"
     if table.late(now):
         return "WARN", "late"
     return "passed", table.last.status if table.last else "imported"

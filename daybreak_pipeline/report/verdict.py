@@ -70,7 +70,7 @@ def judge(facts: Facts) -> Verdict:
     """Say whether the data can be trusted.
 
     *No*: an import failed, a table was never imported, or a check of severity ERROR fails. *Yes, but*: a check
-    warns, imports are late, or a table was not checked since its last import.
+    warns, a file is absent, imports are late, or a table was not checked since its last import.
     """
     problems = tuple(
         sorted(_problems(facts), key=lambda p: (p.severity, p.check != IMPORT, -p.failed, p.table))
@@ -108,10 +108,12 @@ def _errors(facts: Facts, problems: Iterable[Problem]) -> list[Clause]:
 
 
 def _doubts(facts: Facts, problems: Iterable[Problem]) -> list[Clause]:
-    late = [t.name for t in facts.tables if t.late(facts.at)]
+    absent = [t.name for t in facts.tables if t.absent_since]
+    late = [t.name for t in facts.tables if t.late(facts.at) and not t.absent_since]
     unchecked = [t.name for t in facts.tables if _unchecked(t)]
     checks = _worst(p for p in problems if p.severity == "WARN" and p.check not in {IMPORT, ""})
     return [
+        *_clause("no file came for", absent),
         *_clause("imports are overdue for", late),
         *_clause("not checked since the last import:", unchecked),
         *_clause("checks warn about", checks),
@@ -168,6 +170,9 @@ def _import_problems(table: TableFacts, now: datetime) -> Iterator[Problem]:
         yield Problem("ERROR", table.name, IMPORT, f"import failed: {why}", table.failing, 0, again)
     elif table.never_imported:
         yield Problem("ERROR", table.name, IMPORT, "never imported", actions=again)
+    elif table.absent_since and table.good_at:
+        sentence = f"its file is absent; its rows of {table.good_at:%Y-%m-%d} stay"
+        yield Problem("WARN", table.name, IMPORT, sentence, Streak(table.absent_since, 0), 0, again)
     elif table.late(now) and table.good_at:
         sentence = "no import since then, although it runs daily: look at the schedule and at failed runs"
         yield Problem("WARN", table.name, IMPORT, sentence, Streak(table.good_at, 0), 0, again)

@@ -144,6 +144,7 @@ MATRIX = (
             "ingest.missing_rows",
             "privacy.key_check",
             "ingest.check_results",
+            "ingest.absent_files",
             "privacy.roles_applied",
             "privacy.rotations",
             "privacy.rotation_steps",

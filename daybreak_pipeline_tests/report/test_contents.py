@@ -188,6 +188,20 @@ def test_a_failed_import_shows_its_error_and_since_when(session: Connection) -> 
     assert "documents: no file documents.csv" in read.one("section", id="documents").text
 
 
+def test_an_absent_file_is_a_warning_with_the_day_of_the_rows(session: Connection) -> None:
+    everything_fine(session)
+    imported(session, "documents", hours_ago=0.5, status="failed", error="documents: it is empty")
+    session.execute("INSERT INTO ingest.absent_files (table_name) VALUES ('documents')")
+    read = page(session)
+    assert "no file came for documents" in read.verdict()
+    ((severity, table, check, what, _, action),) = read.problems()
+    assert (severity, table, check) == ("▲ WARN", "documents", "import")
+    assert re.fullmatch(r"its file is absent; its rows of \d{4}-\d\d-\d\d stay", what)
+    assert action == "daybreak import --only documents"
+    assert "✕" not in read.heat()["documents"]["import"].text
+    assert "Its file has been absent since" in read.one("section", id="documents").text
+
+
 def test_a_table_that_was_never_imported_stands_out(session: Connection) -> None:
     everything_fine(session)
     session.execute("DELETE FROM ingest.imports WHERE table_name = 'documents'")

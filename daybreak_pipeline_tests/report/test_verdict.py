@@ -58,6 +58,12 @@ def failing(severity: str, table: str = "a") -> TableFacts:
             "yes, but",
             ["imports are overdue for a"],
         ),
+        (replace(FINE, absent_since=NOW), "yes, but", ["no file came for a"]),
+        (
+            replace(FINE, absent_since=NOW, good_at=NOW - 2 * LATE_AFTER),
+            "yes, but",
+            ["no file came for a"],
+        ),
         (replace(FINE, checks=()), "yes, but", ["not checked since the last import: a"]),
         (
             replace(FINE, checks=(replace(PASSED, outdated=True),)),

@@ -1,7 +1,7 @@
 -- The ledger, table by table: the last import, the last one that read the file, since when imports fail,
--- and how many records loaded from quarantine since. A replay that succeeds is no import of a file.
+-- how many records loaded from quarantine since, and since when the file is missing. A replay that succeeds is no import of a file.
 SELECT t.name,
-       to_jsonb(last), to_jsonb(loaded), good.finished_at, failing.since, failing.times, replayed.rows
+       to_jsonb(last), to_jsonb(loaded), good.finished_at, failing.since, failing.times, replayed.rows, absent.since
 FROM unnest(%(tables)s::text[]) AS t(name)
 LEFT JOIN LATERAL (
     SELECT * FROM ingest.imports i
@@ -18,9 +18,11 @@ LEFT JOIN LATERAL (
     WHERE i.table_name = t.name AND i.source_uri <> 'quarantine:' || t.name AND i.status <> 'failed'
     ORDER BY i.id DESC LIMIT 1
 ) good ON true
+LEFT JOIN ingest.absent_files absent ON absent.table_name = t.name
 LEFT JOIN LATERAL (
     SELECT min(i.finished_at) AS since, count(*) AS times FROM ingest.imports i
     WHERE i.table_name = t.name AND i.status = 'failed' AND i.id > coalesce(good.id, 0)
+      AND i.finished_at > coalesce(absent.last_missed_at, '-infinity')
 ) failing ON true
 LEFT JOIN LATERAL (
     SELECT coalesce(sum(i.rows_inserted + i.rows_updated), 0)::bigint AS rows FROM ingest.imports i
