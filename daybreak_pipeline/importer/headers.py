@@ -47,6 +47,8 @@ def read(part: Path) -> Header:
     """
     try:
         if suffix_of(part) == ".parquet":
+            if not part.stat().st_size:
+                return Header()
             from daybreak_pipeline.importer import parquet  # Arrow takes 100 MB, which CSV does not need
 
             return Header(parquet.column_names(part))
@@ -105,7 +107,7 @@ def _no_header(part: Path, required: Sequence[str], missing: Sequence[str]) -> s
 def _is_empty(part: Path) -> bool:
     """Whether a file has no value at all."""
     if suffix_of(part) == ".parquet":
-        return False
+        return not part.stat().st_size
     try:
         return all(not block.strip() for block in Text(part).blocks())
     except DAMAGE as error:

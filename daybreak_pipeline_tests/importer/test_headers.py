@@ -165,6 +165,13 @@ def test_parts_may_be_empty_or_have_a_header_alone(export: Export) -> None:
     assert export.rows("documents", "label") == [("x",), ("z",)]
 
 
+def test_a_part_of_no_bytes_is_fine_in_every_format(export: Export) -> None:
+    parts(export, a=f"id,label\n{uuid('a')},x\n".encode())
+    for name in ("b.parquet", "c.csv", "d.tsv"):
+        (export.directory / "documents" / name).write_bytes(b"")
+    assert export.load("documents")["inserted"] == 1
+
+
 def test_a_directory_of_empty_parts_is_empty(export: Export) -> None:
     parts(export, a=b"", b=b"\n")
     assert refused(export) == "documents: every part is empty, without even a header"

@@ -41,6 +41,21 @@ BEGIN
     IF parts IS NOT NULL THEN
         RETURN make_date(parts[1]::int, parts[3]::int, parts[4]::int);
     END IF;
+    -- ISO 8601 has days of a year and of a week, too.
+    parts := regexp_match(written, '^([0-9]{4})-([0-9]{3})$');
+    IF parts IS NOT NULL THEN
+        IF parts[2]::int NOT BETWEEN 1 AND make_date(parts[1]::int, 12, 31) - make_date(parts[1]::int, 1, 1) + 1 THEN
+            PERFORM ingest.refuse('not a valid date');
+        END IF;
+        RETURN make_date(parts[1]::int, 1, 1) + parts[2]::int - 1;
+    END IF;
+    parts := regexp_match(written, '^([0-9]{4})-?w(0[1-9]|[1-4][0-9]|5[0-3])-?([1-7])$');
+    IF parts IS NOT NULL THEN
+        IF to_char(make_date(parts[1]::int, 1, 4) + 7 * (parts[2]::int - 1), 'IYYY')::int <> parts[1]::int THEN
+            PERFORM ingest.refuse('not a valid date');
+        END IF;
+        RETURN date_trunc('week', make_date(parts[1]::int, 1, 4)::timestamp)::date + 7 * (parts[2]::int - 1) + parts[3]::int - 1;
+    END IF;
     -- A month's name.
     parts := regexp_match(written, '^' || name || '[-\s]+([0-9]{1,2})(?:st|nd|rd|th)?(?:,\s*|[-\s]+)([0-9]{4})$');
     IF parts IS NOT NULL THEN
@@ -81,6 +96,9 @@ BEGIN
         RETURN '+00';
     ELSIF value ~ '^[-+][0-9]{1,2}(:?[0-9]{2}(:?[0-9]{2})?)?$' THEN
         RETURN value;
+    ELSIF lower(value) IN ('japan', 'cuba', 'egypt', 'eire', 'greenwich', 'hongkong', 'iceland', 'iran', 'israel', 'jamaica',
+                           'kwajalein', 'libya', 'navajo', 'poland', 'portugal', 'singapore', 'turkey', 'universal', 'zulu') THEN
+        RETURN value; -- the names of one word that are those of one place, and no abbreviations
     -- Anything else with a digit PostgreSQL would take for a rule of daylight saving time.
     ELSIF value ~ '^[A-Za-z_]+(/[A-Za-z_-]+)+$' OR value ~* '^etc/gmt[-+][0-9]{1,2}$' THEN
         RETURN value;
@@ -89,7 +107,7 @@ BEGIN
     END IF;
     PERFORM ingest.refuse('its time zone means several places or none: write an offset such as +02:00, or a name such as America/New_York');
 END $$;
-COMMENT ON FUNCTION ingest.zone(TEXT) IS 'A time zone as PostgreSQL reads it, if it means one place: an offset, UTC, or an IANA name with a slash.';
+COMMENT ON FUNCTION ingest.zone(TEXT) IS 'A time zone as PostgreSQL reads it, if it means one place: an offset, UTC, or an IANA name that is no abbreviation.';
 
 CREATE FUNCTION ingest.read_time(value TEXT, OUT day DATE, OUT clock TEXT, OUT zone TEXT)
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -105,6 +123,10 @@ BEGIN
     IF parts IS NOT NULL THEN
         written := format('%sT%s:%s:%s%s %s', parts[1], parts[2], parts[3], coalesce(parts[4], '00'), parts[5], parts[6]);
     END IF;
+    -- Wed Jun 25 15:23:38 UTC 2025, as operating systems write it
+    written := regexp_replace(
+        written, '^(?:[A-Za-z]{3,9},? +)?([A-Za-z]{3,9}) +([0-9]{1,2}) +([0-9]{1,2}:[0-9:.]+)((?: [A-Za-z]+)?) ([0-9]{4})$',
+        '\1 \2 \5 \3\4');
     parts := regexp_match(written, '^([^:]*[0-9A-Za-z])(?:[Tt]|,?\s+)([0-9]{1,2}:.*)$');
     IF parts IS NULL THEN
         day := ingest.read_day(written);
