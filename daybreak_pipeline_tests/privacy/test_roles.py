@@ -141,6 +141,10 @@ MATRIX = (
             "ingest.quarantine",
             "ingest.field_issues",
             "ingest.tombstones",
+            *(
+                f"ingest.tombstones_of_{name}"
+                for name in (*sorted(TABLES.keys() - {"org_contracts", "clinician_availabilities"}), "others")
+            ),
             "ingest.missing_rows",
             "privacy.key_check",
             "ingest.check_results",
