@@ -167,6 +167,32 @@ def test_import_of_a_missing_file_names_the_table_and_exits_with_1(
     assert "Traceback" not in done.stderr + shown.stderr
 
 
+def test_import_without_a_tables_file_keeps_its_rows_and_exits_with_1_unless_it_is_told(
+    given: Environment, migrated: DatabaseSettings, export_dir: Path, connection: database.Connection
+) -> None:
+    export = Export(export_dir, connection)
+    path = export.write("organizations", record("organizations", "school"))
+    export.write("memberships", record("memberships"))
+    only = ("--only", "organizations", "--only", "memberships")
+    arguments: tuple[str | Path, ...] = ("import", "--data-dir", export_dir, *only)
+    assert daybreak(given, *arguments).returncode == 0
+    path.unlink()
+    export.write("memberships", record("memberships"), record("memberships", "second", user_id="child"))
+    shown = daybreak(given, *arguments)
+    line = f"organizations: its file is absent from {export_dir}; its rows of "
+    assert shown.returncode == 1
+    assert [text for text in shown.stdout.splitlines() if text.startswith(f"absent {line}")]
+    assert query(migrated, "SELECT count(*) FROM memberships") == [(2,)]
+    told = daybreak(given, *arguments, "--json", "--partial")
+    assert told.returncode == 0
+    organizations = json.loads(told.stdout)["tables"]["organizations"]
+    assert organizations["status"] == "absent"
+    assert organizations["reason"].startswith(line)
+    assert [text for text in told.stderr.splitlines() if text.startswith(line)]
+    stands = daybreak(given, "status").stdout
+    assert "absent organizations: no file of it since " in stands
+
+
 def test_import_names_every_file_that_it_does_not_read(given: Environment, export_dir: Path) -> None:
     (export_dir / "documents.csv").rename(export_dir / "documents_2025-11-08.csv")
     (export_dir / "documents_2025-11-07.csv").write_text("id,label\n")

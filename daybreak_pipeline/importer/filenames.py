@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 from daybreak_pipeline.importer.formats import suffix_of
@@ -40,7 +41,13 @@ class FileName:
 
 def parse(path: Path) -> FileName:
     """Take a file's (or a directory's) name apart."""
-    name = path.name.strip()
+    return _parsed(path.name)
+
+
+# The sensor looks at every name for every table, every few seconds.
+@lru_cache(maxsize=10_000)
+def _parsed(file: str) -> FileName:
+    name = file.strip()
     while suffix := suffix_of(Path(name)):
         name = name[: -len(suffix)]
     stem = _SEPARATORS.sub("_", name.strip().lower())
@@ -68,11 +75,15 @@ def _moment(found: re.Match[str]) -> tuple[str, str] | None:
 
 def resembles(path: Path) -> str | None:
     """Return the table that a file's name comes closest to, None where it comes close to none."""
+    return _resembling(parse(path).stem)
+
+
+@lru_cache(maxsize=10_000)
+def _resembling(name: str) -> str | None:
     stems: dict[str, str] = {}
     for table in TABLES.values():
         for stem in (*table.file_stems, table.name):
             stems.setdefault(stem, table.name)
-    name = parse(path).stem
     for piece in (name, *name.split(".")):  # orgs.xlsx, public.orgs
         if close := get_close_matches(piece, stems, n=1, cutoff=_SIMILAR):
             return stems[close[0]]

@@ -158,6 +158,13 @@ def find(directory: Path, table: Table) -> Source:
         AbsentSourceError: there is none.
         SourceError: there are several that differ, or it cannot be read.
     """
+    try:
+        return _found(directory, table)
+    except OSError as error:
+        raise formats.unreadable(Path(error.filename or directory), error) from None
+
+
+def _found(directory: Path, table: Table) -> Source:
     choice = _choose(_named_as(directory, table), table)
     if not choice.contenders:
         raise _absent(directory, table)
@@ -215,16 +222,21 @@ def read_header(path: Path) -> tuple[str, ...]:
     try:
         parts = source.parts
         if not parts:
-            msg = (
-                f"{shown(path.name)} is a directory in which no part was recognised among {len(source.others)} files: "
-                f"a part's name ends in one of {', '.join(SUFFIXES)}"
+            others = len(source.others)
+            found = (
+                f"no part was recognised among its {_number(others)}" if others else "there is no part in it"
             )
+            msg = f"{shown(path.name)} is a directory, and {found}: a part's name ends in one of {', '.join(SUFFIXES)}"
             raise SourceError(msg)
         for part in parts:
             _require_file(part)
     except OSError as error:
         raise formats.unreadable(Path(error.filename or path), error) from None
     return tuple(dict.fromkeys(name for part in parts for name in headers.read_header(part, _SIGNATURES)))
+
+
+def _number(files: int) -> str:
+    return "one file" if files == 1 else f"{files:,} files"
 
 
 def _require_file(part: Path) -> None:

@@ -204,7 +204,9 @@ def test_a_file_among_the_parts_that_is_none_is_named(tmp_path: Path) -> None:
 def test_a_directory_without_a_part_is_not_called_empty(export: Export, names: tuple[str, ...]) -> None:
     (export.directory / "documents").mkdir()
     write(export.directory / "documents", *names)
-    with pytest.raises(ImportFailedError, match="no part was recognised") as error:
+    with pytest.raises(
+        ImportFailedError, match=r"no part was recognised among its 2 files|there is no part in it"
+    ) as error:
         import_table(export.connection, "documents", export.directory)
     assert "empty" not in str(error.value)
 
@@ -239,8 +241,11 @@ def test_a_directory_that_may_not_be_read_is_said_so(tmp_path: Path, monkeypatch
         raise PermissionError(13, "Permission denied", "year=2025")
 
     monkeypatch.setattr("os.scandir", refuse)
+    monkeypatch.setattr(
+        sources.Path, "iterdir", lambda _self: iter([tmp_path / "documents", tmp_path / "documents.csv"])
+    )
     with pytest.raises(SourceError, match=r"cannot read year=2025: Permission denied"):
-        sources.read_header(tmp_path / "documents")
+        found(tmp_path)
 
 
 # --- Files of no table --------------------------------------------------------------------------------
