@@ -30,12 +30,12 @@ def hope(connection: Connection, catalog: TableCatalog, schema_version: str) -> 
     row = connection.execute(
         """
         WITH last AS (
-            SELECT id, schema_version FROM ingest.imports
+            SELECT id, started_at, schema_version FROM ingest.imports
             WHERE table_name = %(table)s AND status = 'imported' ORDER BY id DESC LIMIT 1
         ), changed AS (
             SELECT EXISTS (SELECT FROM ingest.imports i, last
                            WHERE i.table_name = ANY(%(parents)s) AND i.status = 'imported'
-                             AND i.rows_inserted > 0 AND i.id > last.id) AS parents,
+                             AND i.rows_inserted > 0 AND (i.id > last.id OR i.finished_at > last.started_at)) AS parents,
                    EXISTS (SELECT FROM last WHERE schema_version <> %(version)s) AS migrated
         )
         SELECT changed.parents AND EXISTS (

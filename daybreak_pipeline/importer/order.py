@@ -16,6 +16,12 @@ from daybreak_pipeline.importer.expressions import call
 from daybreak_pipeline.importer.work import Work
 
 TIMES = ("updated_at", "tx_commit_time", "_fivetran_synced")
+PLACE_COLUMNS = {
+    "updated_at": "source_updated_at",
+    "tx_commit_time": "tx_commit_time",
+    "_fivetran_synced": "fivetran_synced",
+}
+"""The columns of quarantine and tombstones with the times by which records are ordered here."""
 DELETION = ("_fivetran_deleted", "deleted_at")
 _NEVER = sql.SQL("'-infinity'::timestamptz")
 
@@ -94,6 +100,31 @@ def unfit(work: Work) -> sql.Composable:
     return call("coalesce(s._misfits && {}::text[], false)", sql.Literal(lenient))
 
 
+def waiting(work: Work) -> Record:
+    """Return a record that waits in quarantine, with the alias ``q``."""
+    times: dict[str, sql.Composable] = {
+        name: sql.Identifier("q", PLACE_COLUMNS[name]) for name in TIMES if name in work.catalog.by_name
+    }
+    return Record(sql.NULL, times, sql.SQL("false"))
+
+
+def newer(record: Record) -> sql.Composable:
+    """Return the condition that a record is newer than row ``t``."""
+    return call(
+        """
+        CASE WHEN t._edited_at IS NOT NULL
+             THEN coalesce({said} > greatest(t._edited_at, t._source_updated_at), false)
+             WHEN t._import_id IS NULL THEN coalesce({said} > coalesce({written}, {never}), false)
+             ELSE {place} > {row_place} END
+        """,
+        said=record.said,
+        written=sane(sql.SQL("t.updated_at")),
+        never=_NEVER,
+        place=record.place,
+        row_place=_row_place(record),
+    )
+
+
 def takes(work: Work, record: Record) -> sql.Composable:
     """Return the condition that row ``t`` takes a record with other content than it was last loaded from.
 
@@ -106,15 +137,11 @@ def takes(work: Work, record: Record) -> sql.Composable:
     ]
     return call(
         """
-        CASE WHEN t._edited_at IS NOT NULL
-             THEN coalesce({said} > greatest(t._edited_at, t._source_updated_at), false)
-             WHEN t._import_id IS NULL THEN coalesce({said} > coalesce({written}, {never}), false)
-             WHEN {place} = {row_place} THEN {tie} AND ({deleted} OR NOT ({row_is_deleted}))
-             ELSE {place} > {row_place} END
+        CASE WHEN t._edited_at IS NULL AND t._import_id IS NOT NULL AND {place} = {row_place}
+             THEN {tie} AND ({deleted} OR NOT ({row_is_deleted}))
+             ELSE {newer} END
         """,
-        said=record.said,
-        written=sane(sql.SQL("t.updated_at")),
-        never=_NEVER,
+        newer=newer(record),
         place=record.place,
         row_place=_row_place(record),
         tie=_tie(work, record),

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from daybreak_pipeline.importer import order
 from daybreak_pipeline.importer.expressions import HASH_KEY, SEAL_KEY, call
+from daybreak_pipeline.importer.order import PLACE_COLUMNS
 from daybreak_pipeline.importer.staging import MALFORMED, RECORD
 from daybreak_pipeline.importer.work import Work
 
@@ -34,10 +36,12 @@ def keep_records(work: Work) -> None:
     """
     if not work.count(work.faults):
         return
+    record = order.finished(work, "f")
+    columns = [PLACE_COLUMNS[name] for name in record.times]
     work.run_whole(
         """
         WITH refused AS (
-            SELECT s._record AS record, f.id::text AS row_id,
+            SELECT s._record AS record, f.id::text AS row_id, {times},
                    CASE WHEN s._raw IS NOT NULL THEN jsonb_build_object('_raw', s._raw)
                         WHEN s._malformed IS NOT NULL THEN {record} || jsonb_build_object({why}, s._malformed)
                         ELSE {record} END AS content
@@ -50,8 +54,8 @@ def keep_records(work: Work) -> None:
             FROM {faults} GROUP BY record
         )
         INSERT INTO ingest.quarantine AS q
-            (import_id, table_name, record_number, row_id, reasons, record_encrypted, record_key)
-        SELECT %(import_id)s, %(table)s, n.record, n.row_id, r.reasons, privacy.seal(n.content::text, {seal_key}),
+            (import_id, table_name, record_number, row_id, {columns}, reasons, record_encrypted, record_key)
+        SELECT %(import_id)s, %(table)s, n.record, n.row_id, {columns}, r.reasons, privacy.seal(n.content::text, {seal_key}),
                encrypt(sha256(convert_to(coalesce('id ' || n.row_id, 'content ' || n.occurrence || ' ' || n.content),
                                          'UTF8')), {hash_key}, 'aes-ecb/pad:none')
         FROM numbered n JOIN reasons r ON r.record = n.record
@@ -59,10 +63,20 @@ def keep_records(work: Work) -> None:
         ON CONFLICT (table_name, record_key) WHERE resolved_at IS NULL DO UPDATE
         SET import_id = CASE WHEN %(again)s THEN q.import_id ELSE excluded.import_id END,
             record_number = CASE WHEN %(again)s THEN q.record_number ELSE excluded.record_number END,
-            reasons = excluded.reasons, record_encrypted = excluded.record_encrypted, last_seen_at = now()
+            reasons = excluded.reasons, record_encrypted = excluded.record_encrypted, last_seen_at = now(), {places}
+        WHERE {excluded} >= {kept} -- one that is newer waits on
         """,
         {"import_id": work.import_id, "table": work.catalog.table.name, "again": work.again},
         record=work.expressions.all_columns(),
+        times=sql.SQL(", ").join(
+            call("{} AS {}", time, sql.Identifier(PLACE_COLUMNS[name])) for name, time in record.times.items()
+        ),
+        columns=sql.SQL(", ").join(sql.Identifier(name) for name in columns),
+        places=sql.SQL(", ").join(
+            call("{} = {}", sql.Identifier(name), sql.Identifier("excluded", name)) for name in columns
+        ),
+        excluded=order.place([sql.Identifier("excluded", name) for name in columns]),
+        kept=order.place([sql.Identifier("q", name) for name in columns]),
         why=sql.Literal(_WHY_MALFORMED),
         seal_key=SEAL_KEY,
         hash_key=HASH_KEY,
@@ -116,17 +130,24 @@ def resolve(work: Work, *, whole_file: bool) -> None:
 
 
 def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
+    record = order.waiting(work)
     work.run(
         """
         UPDATE ingest.quarantine q SET resolved_at = now(),
                resolution = CASE f._outcome WHEN 'stale' THEN 'superseded' WHEN 'skipped_deleted' THEN 'absent'
                                             ELSE 'loaded' END
-        FROM {every_fate} f
+        FROM {every_fate} f LEFT JOIN {target} t ON t.id = f.id
+            LEFT JOIN ingest.tombstones d ON d.table_name = %(table)s AND d.row_id = f.id::text
         WHERE q.table_name = %(table)s AND q.resolved_at IS NULL AND q.row_id = f.id::text
           AND f._outcome IN ('insert', 'update', 'unchanged', 'stale', 'skipped_deleted')
+          -- One that is newer than what is here waits on, whatever older record came meanwhile.
+          AND NOT coalesce(CASE WHEN t.id IS NULL THEN {waiting} > {buried} ELSE {newer} END, false)
         """,
         parameters,
         every_fate=work.every_fate,
+        waiting=record.place,
+        buried=order.place([sql.Identifier("d", PLACE_COLUMNS[name]) for name in record.times]),
+        newer=order.newer(record),
     )
     work.run(
         """

@@ -16,12 +16,6 @@ from daybreak_pipeline.importer.work import Work
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-_COLUMNS = {
-    "updated_at": "source_updated_at",
-    "tx_commit_time": "tx_commit_time",
-    "_fivetran_synced": "fivetran_synced",
-}
-
 _MANY = 1000
 """From so many new tombstones on the planner must know of them before the next import joins with them."""
 
@@ -49,7 +43,7 @@ def newer(work: Work, record: order.Record) -> sql.Composable:
     """Return the condition that a record is newer than its tombstone ``d``, or has none."""
     if not work.has_tombstones:
         return sql.SQL("true")
-    buried = order.place([sql.Identifier("d", _COLUMNS[name]) for name in record.times])
+    buried = order.place([sql.Identifier("d", order.PLACE_COLUMNS[name]) for name in record.times])
     return call("(d.row_id IS NULL OR {} > {})", record.place, buried)
 
 
@@ -70,7 +64,7 @@ def bury(work: Work) -> None:
         SELECT {table}, c.id::text, {times}, {import_id} FROM {source}
         WHERE c._outcome = 'skipped_deleted' AND c._newer
         """,
-        columns=sql.SQL(", ").join(sql.Identifier(_COLUMNS[name]) for name in record.times),
+        columns=sql.SQL(", ").join(sql.Identifier(order.PLACE_COLUMNS[name]) for name in record.times),
         table=sql.Literal(work.catalog.table.name),
         times=sql.SQL(", ").join(record.times.values()),
         import_id=sql.Literal(work.import_id),

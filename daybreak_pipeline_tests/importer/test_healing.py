@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+import pytest
+
 from daybreak_pipeline.importer.run import replay_table
 from daybreak_pipeline_tests.exports import Export, record, told, uuid
 
@@ -129,3 +133,89 @@ def test_of_two_waiting_records_with_one_key_the_first_of_the_file_loads(export:
     counts = export.load("referral_members")
     assert (counts["inserted"], counts["quarantined"]) == (1, len(late) - 1)
     assert [str(key) for (key,) in export.rows("referral_members", "id")] == [uuid(words[0])]
+
+
+# ------------------------------------------------------------------ what waits and what comes meanwhile
+
+MAY, JUNE, JULY = ("2025-05-01T00:00:00", "2025-06-01T00:00:00", "2025-07-01T00:00:00")
+
+
+def member(updated_at: str | None, organization: str, **values: str | None) -> dict[str, str | None]:
+    return record("memberships", "x", updated_at=updated_at, organization_id=uuid(organization), **values)
+
+
+def arrives(export: Export, *organizations: str) -> None:
+    export.load("organizations", *(record("organizations", name, slug=name) for name in organizations))
+    if (export.directory / "memberships.csv").exists():
+        export.load("memberships")
+
+
+@pytest.mark.parametrize("older", [MAY, None])
+def test_a_newer_record_waits_on_when_an_older_one_loads(export: Export, older: str | None) -> None:
+    arrives(export, "here")
+    export.load("memberships", member(JULY, "late"))
+    assert export.load("memberships", member(older, "here"))["inserted"] == 1
+    assert len(export.refused("memberships")) == 1
+    arrives(export, "here", "late")
+    assert export.rows("memberships", "organization_id") == [(UUID(uuid("late")),)]
+    assert export.refused("memberships") == []
+
+
+def test_a_newer_record_waits_on_when_the_present_one_is_read_again(export: Export) -> None:
+    arrives(export, "here")
+    export.load("memberships", member(JUNE, "here"))
+    export.load("memberships", member(JULY, "late"))
+    assert export.load("memberships", member(JUNE, "here"))["unchanged"] == 1
+    assert export.load("memberships", member(MAY, "here"))["stale"] == 1
+    arrives(export, "here", "late")
+    assert export.rows("memberships", "organization_id") == [(UUID(uuid("late")),)]
+
+
+def test_a_newer_record_waits_on_when_an_older_deletion_comes(export: Export) -> None:
+    arrives(export, "here")
+    export.load("memberships", member(JULY, "late"))
+    assert export.load("memberships", member(MAY, "here", _fivetran_deleted="true"))["skipped_deleted"] == 1
+    arrives(export, "here", "late")
+    assert export.rows("memberships", "organization_id") == [(UUID(uuid("late")),)]
+
+
+def test_a_newer_deletion_ends_the_waiting(export: Export) -> None:
+    arrives(export, "here")
+    export.load("memberships", member(JUNE, "late"))
+    assert export.load("memberships", member(JULY, "here", _fivetran_deleted="true"))["skipped_deleted"] == 1
+    assert export.refused("memberships") == []
+    arrives(export, "here", "late")
+    assert export.rows("memberships", "id") == []
+
+
+@pytest.mark.parametrize("parents", [("a",), ("b",), ("a", "b")])
+def test_of_two_records_that_wait_the_newer_one_is_kept(export: Export, parents: tuple[str, ...]) -> None:
+    export.load("memberships", member(JULY, "b"))
+    assert export.load("memberships", member(MAY, "a"))["quarantined"] == 1
+    assert len(export.refused("memberships")) == 1
+    arrives(export, *parents)
+    expected = [(UUID(uuid("b")),)] if "b" in parents else []
+    assert export.rows("memberships", "organization_id") == expected
+
+
+def test_a_newer_record_that_loads_ends_the_waiting_of_an_older_one(export: Export) -> None:
+    arrives(export, "here")
+    export.load("memberships", member(JUNE, "late"))
+    assert export.load("memberships", member(JULY, "here"))["inserted"] == 1
+    assert export.refused("memberships") == []
+
+
+def test_a_child_that_was_refused_while_its_parent_was_imported_heals(export: Export) -> None:
+    export.load("organizations", record("organizations", "here"))
+    export.load("memberships", member(JUNE, "late"))
+    # The parent's import began before the child's, which ended first.
+    export.load(
+        "organizations", record("organizations", "here"), record("organizations", "late", slug="late")
+    )
+    export.connection.execute(
+        "UPDATE ingest.imports i SET id = -i.id WHERE i.table_name = 'organizations' "
+        "AND i.id = (SELECT max(id) FROM ingest.imports WHERE table_name = 'organizations')"
+    )
+    export.connection.commit()
+    export.load("memberships")
+    assert export.rows("memberships", "organization_id") == [(UUID(uuid("late")),)]

@@ -34,7 +34,7 @@ BEGIN
         RETURN NEW;
     END IF;
     NEW.updated_at = now();
-    NEW._edited_at = now();
+    NEW._edited_at = clock_timestamp(); -- a long transaction edits later than it began
     RETURN NEW;
 END;
 $$;
