@@ -242,7 +242,7 @@ def test_a_directory_that_may_not_be_read_is_said_so(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("os.scandir", refuse)
     monkeypatch.setattr(
-        sources.Path, "iterdir", lambda _self: iter([tmp_path / "documents", tmp_path / "documents.csv"])
+        Path, "iterdir", lambda _self: iter([tmp_path / "documents", tmp_path / "documents.csv"])
     )
     with pytest.raises(SourceError, match=r"cannot read year=2025: Permission denied"):
         found(tmp_path)
