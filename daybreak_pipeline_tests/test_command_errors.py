@@ -131,6 +131,7 @@ def own_home() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
+@pytest.mark.slow
 def test_a_server_killed_during_a_run_is_one_line_and_the_next_import_repairs(own_home: Path) -> None:
     environment = {"DAYBREAK_HOME": str(own_home)}
     command = ("import", "--data-dir", SAMPLE)

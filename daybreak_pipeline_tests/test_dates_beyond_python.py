@@ -52,6 +52,7 @@ def test_checks_and_a_newer_file_meet_them(export: Export) -> None:
     assert found["timestamps"].counts["updated_at before 2000"] >= 2
 
 
+@pytest.mark.slow
 def test_no_command_ends_because_of_them(
     export: Export, migrated: DatabaseSettings, tmp_path: Path, dagster_home: Path
 ) -> None:

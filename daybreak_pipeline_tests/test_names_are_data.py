@@ -130,6 +130,7 @@ def test_an_import_keeps_its_good_record_and_refuses_the_bad_one_whatever_a_colu
     assert export.load("clinicians", full=True) == again
 
 
+@pytest.mark.slow
 def test_no_output_names_such_a_column_or_is_steered_by_it(
     export: Export, migrated: DatabaseSettings, given: Environment, tmp_path: Path
 ) -> None:
@@ -188,6 +189,7 @@ def added(export: Export) -> Export:
     return export
 
 
+@pytest.mark.slow
 def test_objects_of_any_name_in_the_database_are_imported_into_checked_and_told_harmlessly(
     added: Export, migrated: DatabaseSettings, given: Environment, tmp_path: Path
 ) -> None:

@@ -344,7 +344,10 @@ def test_a_directory_that_is_missing_or_empty_is_a_reason_and_what_was_known_sta
 def test_a_damaged_file_is_named_and_the_others_are_imported(ticks: Ticks, export: Export) -> None:
     all_known(ticks, export)
     (export.directory / "kinships.csv.gz").write_bytes(b"this is not gzip")
-    assert ticks.twice() == ([], "cannot read kinships.csv.gz: it is damaged")
+    assert ticks.twice() == (
+        [],
+        "cannot read kinships.csv.gz: it is damaged, or not what its suffix .csv.gz says: have it sent again",
+    )
     export.write("documents", record("documents", label="new_label"))
     assert len(ticks.twice()[0]) == 1
 
