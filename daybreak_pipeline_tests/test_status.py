@@ -80,7 +80,7 @@ def test_a_failed_import_is_told_and_does_not_make_the_table_fresh(export: Expor
         export.load("documents")
     found = of(export, "documents")
     assert (found.status, found.records) == ("failed", 1)
-    assert "lacks the required column label" in (found.error or "")
+    assert "there is no label" in (found.error or "")
     assert (found.age_seconds or 0) // 86_400 == 3
 
 

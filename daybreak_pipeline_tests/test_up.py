@@ -239,7 +239,7 @@ def test_sigterm_ends_it_as_well_and_a_second_one_finds_the_port_taken(
     home: Path, port: int, tmp_path: Path, small_export: Path
 ) -> None:
     with up(home, port, tmp_path / "output", "--data-dir", small_export) as running:
-        assert "failed clinicians: no file clinicians_anonymized.csv" in running.said()
+        assert "absent clinicians: its file is absent from" in running.said()
         second = subprocess.run(
             [DAYBREAK, "up", "--port", str(port), "--data-dir", small_export],
             env=os.environ | {"DAYBREAK_HOME": str(home)},

@@ -52,8 +52,8 @@ def of_columns(cells: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
 def _called(cell: str, position: int, known: Collection[str]) -> str:
     name = tidy(cell) if len(cell) <= LONGEST * 4 else cell
     joined = re.sub(r"[\s-]+", "_", name) if len(name) <= LONGEST else name
-    if joined in known:
-        return joined
+    if name in known or joined in known:
+        return name if name in known else joined
     return name if may_be_shown(name) else f"column {position}"
 
 

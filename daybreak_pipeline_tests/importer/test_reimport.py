@@ -85,12 +85,14 @@ def test_of_two_records_alike_but_for_their_sync_the_later_synced_counts(export:
     assert "late" in {label for (label,) in export.rows("documents", "label")}
 
 
-def test_a_refused_record_that_comes_back_as_its_row_is_leaves_quarantine(export: Export) -> None:
+def test_a_refused_record_leaves_quarantine_by_one_that_is_not_older(export: Export) -> None:
     records = _many(20)
     export.load("documents", *records)
     export.load("documents", records[0] | {"label": None, "updated_at": LATER}, *records[1:])
     assert export.refused("documents") == [(1, [("missing_required", "label")])]
     assert export.load("documents", *records)["unchanged"] == 20
+    assert export.refused("documents") == [(1, [("missing_required", "label")])]
+    assert export.load("documents", records[0] | {"updated_at": LATER}, *records[1:])["updated"] == 1
     assert export.refused("documents") == []
 
 

@@ -62,7 +62,7 @@ def corrupted(start: bytes, at: slice) -> bytes:
         (content(store_schema=False).replace(b"\x05label", b"\x05l\xffbel"), "the name of a column is not UTF-8"),
     ],
     ids=[
-        "empty", "last byte gone", "half", "four bytes", "marks alone", "csv", "two bytes", "zip", "no mark at its begin",
+        "last byte gone", "half", "four bytes", "marks alone", "csv", "two bytes", "zip", "no mark at its begin",
         "middle gone", "empty footer", "footer longer than the file", "page", "bit of a page", "encrypted footer", "name",
     ],
 )  # fmt: skip
