@@ -30,6 +30,7 @@ SECOND = {DOCUMENTS: "_fivetran_synced", WINDOWS: "tx_commit_time"}
 """The second time of each table's order."""
 MARK = {DOCUMENTS: "label", WINDOWS: "timezone"}
 """A column by whose value versions are told apart."""
+pytestmark = pytest.mark.slow
 _QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
