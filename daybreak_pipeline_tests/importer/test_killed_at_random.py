@@ -77,7 +77,8 @@ def _version(connection: database.Connection) -> int:
     ).fetchone()
     assert written == (RECORDS + 1, RECORDS + 1)
     left = connection.execute(
-        "SELECT count(*) FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relname LIKE '%documents'"
+        "SELECT count(*) FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relname LIKE '%documents' "
+        "AND relname NOT LIKE 'tombstones%'"
     ).fetchone()
     assert left == (0,)
     connection.rollback()
