@@ -23,8 +23,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_TEXTS = (".csv", ".tsv", ".txt")
-CSV_SUFFIXES = tuple(f"{text}{packed}" for text in _TEXTS for packed in ("", ".gz", ".zst", ".zip"))
+PLAIN_TEXTS = (".csv", ".tsv", ".txt")
+CSV_SUFFIXES = tuple(f"{text}{packed}" for text in PLAIN_TEXTS for packed in ("", ".gz", ".zst", ".zip"))
 SUFFIXES = (*CSV_SUFFIXES, ".zip", ".parquet")
 """Suffixes of the files that can be read, a longer one before one that it ends with."""
 BLOCK = 1 << 20
@@ -100,7 +100,7 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     if members[0].flag_bits & 1:
         msg = f"{path.name} is protected with a password: send it without one"
         raise SourceError(msg)
-    if not members[0].filename.lower().endswith(_TEXTS):
+    if not members[0].filename.lower().endswith(PLAIN_TEXTS):
         msg = f"{path.name} holds no .csv, .tsv or .txt file: an archive must hold exactly one"
         raise SourceError(msg)
     return members[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import names, records
 from daybreak_pipeline.importer.encoding import Text
-from daybreak_pipeline.importer.formats import BLOCK, DAMAGE, other_format, suffix_of, unreadable
+from daybreak_pipeline.importer.formats import BLOCK, DAMAGE, PLAIN_TEXTS, other_format, suffix_of, unreadable
 
 DELIMITERS = (b",", b";", b"\t", b"|")
 _BLANK = re.compile(rb"[\s,;|]*")
@@ -94,7 +94,7 @@ def _no_header(part: Path, required: Sequence[str], missing: Sequence[str]) -> s
     if suffix_of(part) == ".parquet":
         return f"{part.name} lacks the required columns {', '.join(missing)}"
     with part.open("rb") as file:
-        other = other_format(file.read(BLOCK)) if suffix_of(part) in {".csv", ".tsv", ".txt"} else None
+        other = other_format(file.read(BLOCK)) if suffix_of(part) in PLAIN_TEXTS else None
     if other:
         return f"{part.name} has no header: it is {other}, not CSV"
     lacking = "" if len(missing) == len(required) else f"; there is no {', '.join(missing)}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from daybreak_pipeline.importer import order
+from daybreak_pipeline.importer import order, tombstones
 from daybreak_pipeline.importer.expressions import HASH_KEY, SEAL_KEY, call
 from daybreak_pipeline.importer.order import PLACE_COLUMNS
 from daybreak_pipeline.importer.staging import MALFORMED, RECORD
@@ -146,7 +146,7 @@ def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
         parameters,
         every_fate=work.every_fate,
         waiting=record.place,
-        buried=order.place([sql.Identifier("d", PLACE_COLUMNS[name]) for name in record.times]),
+        buried=tombstones.buried(record),
         newer=order.newer(record),
     )
     work.run(

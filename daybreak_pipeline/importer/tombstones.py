@@ -43,8 +43,12 @@ def newer(work: Work, record: order.Record) -> sql.Composable:
     """Return the condition that a record is newer than its tombstone ``d``, or has none."""
     if not work.has_tombstones:
         return sql.SQL("true")
-    buried = order.place([sql.Identifier("d", order.PLACE_COLUMNS[name]) for name in record.times])
-    return call("(d.row_id IS NULL OR {} > {})", record.place, buried)
+    return call("(d.row_id IS NULL OR {} > {})", record.place, buried(record))
+
+
+def buried(record: order.Record) -> sql.Composable:
+    """Return the place of a tombstone ``d``, in the times that a record of its table has."""
+    return order.place([sql.Identifier("d", order.PLACE_COLUMNS[name]) for name in record.times])
 
 
 def bury(work: Work) -> None:
