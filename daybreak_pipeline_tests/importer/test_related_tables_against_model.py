@@ -181,7 +181,7 @@ class Model:
             outcome = self._settled(table, key, record, self._may_correct(table, key, export, replay=replay))
             if outcome:
                 counts[outcome] += 1
-                self.refused[table].pop(key, None)
+                self._end_waiting(table, key)
             else:
                 candidates[key] = record
         good = {key: r for key, r in candidates.items() if RULES[table].fine(r) and r["updated_at"] in TIMES}
@@ -193,7 +193,7 @@ class Model:
             if key in good:
                 counts["updated" if key in self.rows[table] else "inserted"] += 1
                 counts["field_issues"] += self._write(table, key, record)
-                self.refused[table].pop(key, None)
+                self._end_waiting(table, key)
             else:
                 counts["quarantined"] += 1
                 self._refuse(table, key, record, number, replay=replay)
@@ -289,8 +289,17 @@ class Model:
             for column, parent in RULES[table].needs
         )
         known = self.refused[table].get(key)
+        if known and _age(known.record) > _age(record):
+            return  # the newer one waits on
         met_by = known.met_by if replay and known else number
         self.refused[table][key] = Refused(record, met_by, lacks)
+
+    def _end_waiting(self, table: str, key: str) -> None:
+        """Let a record go from quarantine, unless it is newer than what is here."""
+        row, waiting = self.rows[table].get(key), self.refused[table].get(key)
+        there = _age(row.source) if row else self.tombstones[table, key]
+        if waiting and _age(waiting.record) <= there:
+            del self.refused[table][key]
 
     def _restore(self, table: str) -> None:
         for row in self.rows[table].values():
