@@ -127,8 +127,9 @@ class Expressions:
             return text
         # The common forms, of which PostgreSQL has one reading, are cast in place; what needs a closer look goes through a
         # function, which costs ten times as much. The conditions are chosen for what they cost (0.3 µs together): a
-        # class of characters is looked for five times as fast as a whole pattern.
-        if column.type == "timestamp with time zone":
+        # class of characters is looked for five times as fast as a whole pattern. Where the reader has seen nothing but
+        # plain times, none is needed.
+        if column.type == "timestamp with time zone" and column.name not in self.stage.times:
             return call(
                 """
                 CASE WHEN {text} LIKE '2___-__-__T__:__:__.______' AND {text} !~ '[^-0-9T:.]' AND {text} NOT LIKE '%T%T%'

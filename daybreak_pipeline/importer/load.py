@@ -153,12 +153,14 @@ def _refuse_contradictions(work: Work) -> None:
 
 
 def _counted(work: Work, count: str, names: Sequence[str]) -> dict[str, int]:
-    """Count something of staged columns, by an aggregate of each."""
-    if not names:
-        return {}
-    counts = sql.SQL(", ").join(call(count, work.stage.column(name) or sql.NULL) for name in names)
-    row = work.connection.execute(sql.SQL("SELECT {} FROM {}").format(counts, work.stage.table)).fetchone()
-    return dict(zip(names, row or (), strict=True))
+    """Count something of staged columns, by an aggregate of each that counts nothing in an empty column."""
+    counted = dict.fromkeys(names, 0)
+    filled = [name for name in names if name not in work.stage.empty]
+    if filled:
+        counts = sql.SQL(", ").join(call(count, work.stage.column(name) or sql.NULL) for name in filled)
+        query = sql.SQL("SELECT {} FROM {}").format(counts, work.stage.table)
+        counted |= zip(filled, work.connection.execute(query).fetchone() or (), strict=True)
+    return counted
 
 
 def _finish(work: Work) -> Accounting:

@@ -11,7 +11,6 @@ Both ways read the same records: a property test compares them with each other a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -21,12 +20,13 @@ from numpy.typing import NDArray
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import records
 from daybreak_pipeline.importer.encoding import UTF_8, Text
+from daybreak_pipeline.importer.forms import Columns
 
 LARGEST_CELL = 64 << 20
 """A quoted cell of more bytes counts as not closed: looking for its end must not take all memory."""
-_LF, _CR, _QUOTE = 10, 13, 34
-_MARK = re.compile(rb"(?:\A|[\r\n])\\\.")
-"""What COPY may take for the end of the data."""
+_KEPT_MEMORY = 16 << 20
+_LF, _CR, _QUOTE, _BACKSLASH, _POINT = b'\n\r"\\.'
+_FIRST_NOT_ASCII = 0x80
 _Codes = NDArray[np.uint8]
 _Positions = NDArray[np.intp]
 
@@ -49,7 +49,8 @@ class Reader:
     """Reads the records of one file. ``width`` is how many cells its header has.
 
     ``number`` is the next record's, ``line`` the one that it begins in; ``text`` tells the encoding for messages.
-    ``looking`` is False where each record is to be taken apart, as tests do.
+    ``looking`` is False where each record is to be taken apart, as tests do. ``columns`` tells what is true of all records
+    read so far.
     """
 
     name: str
@@ -59,10 +60,15 @@ class Reader:
     line: int = 1
     text: Text | None = None
     looking: bool = True
+    columns: Columns = field(init=False, repr=False)
     _ends_quote: NDArray[np.bool_] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Note the bytes that may be before an opening quote and behind a closing one."""
+        self.columns = Columns(self.width)
+        # Once so much was freed at a time, the C library keeps what is freed: to get memory anew for each block takes longer
+        # than to look at it.
+        np.empty(_KEPT_MEMORY, np.uint8)
         self._ends_quote = np.zeros(256, np.bool_)
         self._ends_quote[[ord(self.delimiter), _LF, _CR, _QUOTE]] = True
 
@@ -103,7 +109,7 @@ class Reader:
         end = int(stops[ends][-1]) + 1 if ends.any() else 0
         if complete and end < len(data):
             end = len(data)
-            ends = np.append(ends, np.True_)
+            stops, ends = np.append(stops, end), np.append(ends, np.True_)
         elif end:
             ends = ends[: int(np.flatnonzero(ends)[-1]) + 1]
         else:
@@ -112,12 +118,15 @@ class Reader:
         if ends.size != number * self.width or not ends[self.width - 1 :: self.width].all():
             return None
         whole = data[:end]
-        if b"\0" in whole or (b"\\." in whole and _MARK.search(whole)):
+        if b"\0" in whole or (b"\\" in whole and _may_end_data(codes[:end])):
             return None
-        if not whole.isascii() and not _is_utf_8(whole):
+        if not whole.isascii() and not _are_utf_8(codes[:end]):
             return None
         if has_returns:
             whole = _with_line_feeds(codes[:end], stops, pairs)
+            self.columns.look(codes, _without_returns(codes, stops[: ends.size], self.width))
+        else:
+            self.columns.look(codes, stops[: ends.size])
         return Segment(whole if whole.endswith(b"\n") else whole + b"\n", number, numbered=False), end
 
     def _quotes_fit(self, codes: _Codes, quotes: _Positions, *, complete: bool) -> bool:
@@ -170,6 +179,8 @@ class Reader:
         """Return a record as a numbered row."""
         cells = record.cells if any(record.cells) else [b""] * self.width
         fault = record.fault or self._fault(cells, raw)
+        if not fault:
+            self.columns.look_at_record(cells)
         raw = records.without_line_end(raw)
         if fault:
             kept = raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00").encode()
@@ -209,6 +220,31 @@ def _with_line_feeds(codes: _Codes, stops: _Positions, pairs: _Positions) -> byt
     within = stops[stops < codes.size]
     copied[within[codes[within] == _CR]] = _LF
     return np.delete(copied, pairs[pairs < codes.size]).tobytes()
+
+
+def _may_end_data(codes: _Codes) -> bool:
+    r"""Whether COPY may take a part of a text for the end of the data: ``\.`` at the beginning of a line."""
+    marks = np.flatnonzero(codes[:-1] == _BACKSLASH)
+    marks = marks[codes[marks + 1] == _POINT]
+    before = codes[marks - 1]
+    return bool(((before == _LF) | (before == _CR) | (marks == 0)).any())
+
+
+def _without_returns(codes: _Codes, stops: _Positions, width: int) -> _Positions:
+    """Return where cells end, each at the CR where that and an LF end its record."""
+    cut = stops.copy()
+    last = cut[width - 1 :: width]
+    last -= (last > 0) & (codes[last - 1] == _CR)
+    return cut
+
+
+def _are_utf_8(codes: _Codes) -> bool:
+    """As ``_is_utf_8``, for a text of which most is ASCII: only the rest is decoded."""
+    places = np.flatnonzero(codes >= _FIRST_NOT_ASCII)
+    rest = codes[places]
+    # What is decoded without the ASCII between must have been without it.
+    continued = (rest[1:] & 0xC0) == _FIRST_NOT_ASCII
+    return bool((np.diff(places)[continued] == 1).all()) and _is_utf_8(rest.tobytes())
 
 
 def _is_utf_8(data: bytes) -> bool:

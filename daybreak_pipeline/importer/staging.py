@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import compress, groupby
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
@@ -48,7 +48,8 @@ class Stage:
 
     ``records`` is how many the server has staged, ``read`` how many the reader has counted by itself.
     ``known`` are the names by which a header's columns are recognised (``names``). ``may_hold_separator`` is False when
-    no staged value has the separator in it.
+    no staged value has the separator in it. ``times`` are the columns that are known to hold only plain times, and
+    ``empty`` those of them without any value (``forms``).
     """
 
     table: sql.Identifier
@@ -57,6 +58,8 @@ class Stage:
     records: int = 0
     read: int = 0
     may_hold_separator: bool = True
+    times: frozenset[str] = frozenset()
+    empty: frozenset[str] = frozenset()
 
     def column(self, name: str) -> sql.Identifier | None:
         """Return the staging column of a source column, None where the source does not have it."""
@@ -88,6 +91,7 @@ def fill(connection: Connection, stage: Stage, source: Source, progress: Progres
     """
     staged = 0
     stage.may_hold_separator = False
+    stage.times = stage.empty = frozenset(stage.header)
     for part in source.parts:
         try:
             for size in _fill_part(connection, stage, part):
@@ -106,12 +110,14 @@ def fill(connection: Connection, stage: Stage, source: Source, progress: Progres
 
 def _fill_part(connection: Connection, stage: Stage, part: Path) -> Iterator[int]:
     header = headers.read(part)
-    columns = [stage.column(name) or RECORD for name in header.named(stage.known)]
+    names = header.named(stage.known)
+    columns = [stage.column(name) or RECORD for name in names]
     if not columns:
         return
     if suffix_of(part) == ".parquet":
         from daybreak_pipeline.importer import parquet  # Arrow takes 100 MB, which CSV does not need
 
+        stage.times = stage.empty = frozenset()
         blocks = (Segment(data, number, numbered=False) for data, number in parquet.csv_blocks(part))
         with _read_ahead(blocks) as segments:
             yield from _copy(connection, stage, [MALFORMED, *columns], segments)
@@ -122,6 +128,8 @@ def _fill_part(connection: Connection, stage: Stage, part: Path) -> Iterator[int
         for numbered, group in groupby(segments, lambda segment: segment.numbered):
             listed = [RECORD, MALFORMED, RAW, *columns] if numbered else columns
             yield from _copy(connection, stage, listed, group, header.delimiter)
+    stage.times -= {*compress(names, ~reader.columns.times)}
+    stage.empty -= {*compress(names, ~reader.columns.empty)}
 
 
 def _behind(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
