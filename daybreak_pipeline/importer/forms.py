@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 PLAIN_TIME = re.compile(rb"[12]\d{3}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z| UTC)?")
-_QUOTE = 34
+_CR, _QUOTE = b'\r"'
 _FRACTIONS = ("", *("." + "9" * digits for digits in range(6, 0, -1)))
 _BETWEEN = len("2025-11-07")
 _LONGEST = len("2025-11-07 02:35:33.559000 UTC")
@@ -48,12 +48,15 @@ class Columns:
         self.times = np.ones(width, np.bool_)
 
     def look(self, codes: _Codes, stops: _Positions) -> None:
-        """Look at whole records, of which ``stops`` are where each cell ends."""
+        """Look at whole records, of which ``stops`` are the delimiters and line ends behind their cells, an LF behind a CR."""
         looked_at = np.flatnonzero(self.times)
         if not looked_at.size:
             return
         begins = np.concatenate(([0], stops[:-1] + 1)).reshape(-1, self.times.size)[:, looked_at]
-        ends = stops.reshape(-1, self.times.size)[:, looked_at]
+        ends = stops.reshape(-1, self.times.size).copy()
+        last = ends[:, -1]
+        last -= (last > 0) & (codes[last - 1] == _CR)
+        ends = ends[:, looked_at]
         padded = np.concatenate((codes, _PADDING))
         quoted = (padded[begins] == _QUOTE) & (ends > begins)
         sizes = ends - begins - 2 * quoted

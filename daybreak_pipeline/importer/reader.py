@@ -124,9 +124,7 @@ class Reader:
             return None
         if has_returns:
             whole = _with_line_feeds(codes[:end], stops, pairs)
-            self.columns.look(codes, _without_returns(codes, stops[: ends.size], self.width))
-        else:
-            self.columns.look(codes, stops[: ends.size])
+        self.columns.look(codes, stops[: ends.size])
         return Segment(whole if whole.endswith(b"\n") else whole + b"\n", number, numbered=False), end
 
     def _quotes_fit(self, codes: _Codes, quotes: _Positions, *, complete: bool) -> bool:
@@ -228,14 +226,6 @@ def _may_end_data(codes: _Codes) -> bool:
     marks = marks[codes[marks + 1] == _POINT]
     before = codes[marks - 1]
     return bool(((before == _LF) | (before == _CR) | (marks == 0)).any())
-
-
-def _without_returns(codes: _Codes, stops: _Positions, width: int) -> _Positions:
-    """Return where cells end, each at the CR where that and an LF end its record."""
-    cut = stops.copy()
-    last = cut[width - 1 :: width]
-    last -= (last > 0) & (codes[last - 1] == _CR)
-    return cut
 
 
 def _are_utf_8(codes: _Codes) -> bool:
