@@ -84,7 +84,13 @@ def indexed_columns(work: Work) -> list[Column]:
 def too_long_to_index(work: Work, column: Column) -> sql.Composable:
     """Return the condition that a text has more bytes than an index holds; an array then may have such an element."""
     limit = sql.Literal(work.catalog.index_limits[column.name])
-    return call("octet_length({}) > {}", work.expressions.text(column.name), limit)
+    # The staged text is looked at first: it is at hand, and most are short.
+    return call(
+        "(octet_length({staged}) > {limit} AND octet_length({text}) > {limit})",
+        staged=work.stage.column(column.name) or sql.NULL,
+        text=work.expressions.text(column.name),
+        limit=limit,
+    )
 
 
 def checks(work: Work) -> list[Check]:

@@ -158,9 +158,10 @@ class Expressions:
             )
         if column.type == "text[]":
             return call(
-                "CASE WHEN {text} = '[]' THEN '{{}}' "
-                "WHEN {text} ~ {plain} THEN ('{{' || substr({text}, 2, length({text}) - 2) || '}}')::text[] "
+                "CASE WHEN {staged} = '[]' THEN '{{}}' "
+                "WHEN {staged} ~ {plain} THEN ('{{' || substr({staged}, 2, length({staged}) - 2) || '}}')::text[] "
                 "ELSE ingest.text_array({text}) END",
+                staged=self._staged(column.name),
                 text=text,
                 plain=sql.Literal(PLAIN_ARRAY),
             )
