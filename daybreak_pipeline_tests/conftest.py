@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +19,7 @@ from daybreak_pipeline.database import Connection
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export
+from daybreak_pipeline_tests.homes import server_home
 
 KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
 """An encryption key for tests; it protects nothing."""
@@ -50,13 +49,8 @@ def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def _served() -> Iterator[DatabaseSettings]:
-    home = Path(tempfile.mkdtemp(prefix="daybreak-tests-"))
-    home.chmod(0o711)  # as root, the server runs as another user, who must be able to pass
-    try:
-        with local_postgres.serve(home) as settings:
-            yield settings
-    finally:
-        shutil.rmtree(home)
+    with server_home() as home, local_postgres.serve(home) as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from daybreak_pipeline.privacy import keys, rotation
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
+from daybreak_pipeline_tests.homes import server_home
 from daybreak_pipeline_tests.test_cli import Done, Environment, daybreak, environment_of, one_line
 
 NEW = "0123456789abcdeffedcba987654321000112233445566778899aabbccddeeff"
@@ -134,12 +133,8 @@ def test_a_key_that_is_missing_or_weak_changes_nothing(given: Environment, new: 
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A home that every user may enter, so that root's server keeps its data in there."""
-    directory = Path(tempfile.mkdtemp(prefix="daybreak-keys-")).resolve()
-    directory.chmod(0o711)
-    try:
+    with server_home() as directory:
         yield directory
-    finally:
-        shutil.rmtree(directory)
 
 
 def key_files(home: Path) -> dict[str, str]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from daybreak_pipeline.cli_shared import Command
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record
+from daybreak_pipeline_tests.homes import server_home
 from daybreak_pipeline_tests.test_cli import DAYBREAK, SAMPLE, daybreak, environment_of
 from daybreak_pipeline_tests.test_pipeline import in_memory
 
@@ -125,10 +124,8 @@ def test_a_reader_that_has_seen_enough_ends_a_command_quietly(
 
 @pytest.fixture
 def own_home() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="daybreak-gone-"))
-    directory.chmod(0o711)  # as root, the server runs as another user, who must be able to pass
-    yield directory
-    shutil.rmtree(directory)
+    with server_home() as directory:
+        yield directory
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 
 from daybreak_pipeline import database, instance, local_data, local_postgres, settings
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
+from daybreak_pipeline_tests.homes import server_home
 from daybreak_pipeline_tests.test_cli import DAYBREAK, Done, daybreak, environment_of, one_line
 
 SAMPLE = PROJECT_ROOT / "data" / "sample"
@@ -87,36 +87,31 @@ def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def secured(authority: Authority) -> Iterator[DatabaseSettings]:
     """A server that lets nobody in over the network without TLS, named as its certificate names it."""
-    home = Path(tempfile.mkdtemp(prefix="daybreak-tls-"))
-    home.chmod(0o711)
-    try:
-        with local_postgres.serve(home) as given:
-            data = local_data.existing_data(home)
-            assert data
-            account = local_data.account_for(home)
-            for source in authority.sign("localhost"):
-                target = data / source.name
-                shutil.copyfile(source, target)
-                target.chmod(0o600)
-                local_data.give_to(account, target)
-            with psycopg.connect(given.conninfo(), autocommit=True) as administrator:
-                administrator.execute("ALTER SYSTEM SET ssl = on")
+    with server_home() as home, local_postgres.serve(home) as given:
+        data = local_data.existing_data(home)
+        assert data
+        account = local_data.account_for(home)
+        for source in authority.sign("localhost"):
+            target = data / source.name
+            shutil.copyfile(source, target)
+            target.chmod(0o600)
+            local_data.give_to(account, target)
+        with psycopg.connect(given.conninfo(), autocommit=True) as administrator:
+            administrator.execute("ALTER SYSTEM SET ssl = on")
+            administrator.execute("SELECT pg_reload_conf()")
+        rules = data / "pg_hba.conf"
+        open_to_all = rules.read_text()
+        with psycopg.connect(given.conninfo(), autocommit=True) as administrator:
+            rules.write_text(f"hostnossl all all all reject\n{open_to_all}")
+            administrator.execute("SELECT pg_reload_conf()")
+        try:
+            yield replace(
+                given, host="localhost", sslmode="verify-full", sslrootcert=str(authority.certificate)
+            )
+        finally:
+            rules.write_text(open_to_all)
+            with psycopg.connect(replace(given, sslmode="require").conninfo()) as administrator:
                 administrator.execute("SELECT pg_reload_conf()")
-            rules = data / "pg_hba.conf"
-            open_to_all = rules.read_text()
-            with psycopg.connect(given.conninfo(), autocommit=True) as administrator:
-                rules.write_text(f"hostnossl all all all reject\n{open_to_all}")
-                administrator.execute("SELECT pg_reload_conf()")
-            try:
-                yield replace(
-                    given, host="localhost", sslmode="verify-full", sslrootcert=str(authority.certificate)
-                )
-            finally:
-                rules.write_text(open_to_all)
-                with psycopg.connect(replace(given, sslmode="require").conninfo()) as administrator:
-                    administrator.execute("SELECT pg_reload_conf()")
-    finally:
-        shutil.rmtree(home)
 
 
 def run(given: DatabaseSettings, home: Path, *arguments: str | Path, **more: str) -> Done:

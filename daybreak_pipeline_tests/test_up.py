@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.homes import server_home
 
 DAYBREAK = Path(sys.executable).with_name("daybreak")
 START_SECONDS = 120
@@ -41,15 +41,13 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 @contextmanager
 def temporary_home() -> Iterator[Path]:
     """Yield a home that every user may enter, so that root's server keeps its data in there."""
-    directory = Path(tempfile.mkdtemp(prefix="daybreak-up-")).resolve()
-    directory.chmod(0o711)
-    try:
-        yield directory
-    finally:
-        # If a test failed with the server running, this is the last user of it, and stops it.
-        with local_postgres.serve(directory):
-            pass
-        shutil.rmtree(directory)
+    with server_home() as directory:
+        try:
+            yield directory
+        finally:
+            # If a test failed with the server running, this is the last user of it, and stops it.
+            with local_postgres.serve(directory):
+                pass
 
 
 @pytest.fixture(scope="module")

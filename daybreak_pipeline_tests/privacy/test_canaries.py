@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +27,7 @@ from daybreak_pipeline.database import Connection
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record, uuid
+from daybreak_pipeline_tests.homes import server_home
 
 pytestmark = pytest.mark.slow
 
@@ -94,10 +93,8 @@ def _environment(home: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Import, refuse, edit and interrupt, on an embedded server with a home of its own, stopped afterwards."""
-    home = Path(tempfile.mkdtemp(prefix="daybreak-canaries-"))
-    home.chmod(0o711)
     exported, many = tmp_path_factory.mktemp("export"), tmp_path_factory.mktemp("many")
-    try:
+    with server_home() as home:
         # Servers that are monitored keep every statement that they run.
         with local_postgres.serve(home) as settings:
             _administer(settings, "ALTER SYSTEM SET shared_preload_libraries = pg_stat_statements")
@@ -127,8 +124,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             scene.statements = _statements(settings)
             _interrupt(scene, many)
         yield scene
-    finally:
-        shutil.rmtree(home)
 
 
 def _administer(settings: DatabaseSettings, *statements: str) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +26,7 @@ from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.conftest import KEY, _administer
+from daybreak_pipeline_tests.homes import server_home
 from daybreak_pipeline_tests.test_cli import Done, daybreak, dump, environment_of, one_line
 
 pytestmark = pytest.mark.slow
@@ -38,10 +38,8 @@ ROLES = tuple(role.name for role in roles.ROLES)
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="daybreak-roles-"))
-    directory.chmod(0o711)
-    yield directory
-    shutil.rmtree(directory)
+    with server_home() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="module")
