@@ -10,10 +10,10 @@ INSTALLED := $(VENV)/.installed
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) daybreak_pipeline/bootstrap.py $(VENV)
+	@$(PYTHON) daybreak_pipeline/embedded_postgres/bootstrap.py $(VENV)
 	@echo "installing Python packages …"
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@$(BIN)/python -m daybreak_pipeline.server_programs
+	@$(BIN)/python -m daybreak_pipeline.embedded_postgres.programs
 	@touch $@
 
 up: install

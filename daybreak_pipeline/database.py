@@ -53,9 +53,9 @@ def serving() -> Iterator[DatabaseSettings]:
     if given:
         yield given
         return
-    from daybreak_pipeline import local_postgres
+    from daybreak_pipeline.embedded_postgres import server
 
-    with local_postgres.serve(settings.home()) as embedded:
+    with server.serve(settings.home()) as embedded:
         yield embedded
 
 

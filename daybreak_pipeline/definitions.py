@@ -1,48 +1,9 @@
-"""The whole code location on one page. Loading it needs no database.
-
-``build_defs`` is a pure factory that the web UI, the command line and the tests share.
-"""
+"""The code location that Dagster loads. What is in it, ``orchestration.build`` says; loading it needs no database."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from daybreak_pipeline.orchestration.build import build_defs
 
-import dagster as dg
-
-from daybreak_pipeline.assets.report import build_report_asset, build_report_sensor
-from daybreak_pipeline.assets.sources import build_source_assets
-from daybreak_pipeline.assets.tables import build_table_assets
-from daybreak_pipeline.checks.definitions import build_checks
-from daybreak_pipeline.jobs import JOBS
-from daybreak_pipeline.resources import HealthDatabase, ProgressLog
-from daybreak_pipeline.schedules import SCHEDULES
-from daybreak_pipeline.sensors import SENSORS
-
-
-def build_defs(**overrides: Any) -> dg.Definitions:
-    """Return the definitions; ``overrides`` replace resources by name (``health_database=…``)."""
-    return dg.Definitions(
-        assets=[build_source_assets(), *build_table_assets(), build_report_asset()],
-        asset_checks=build_checks(),
-        jobs=JOBS,
-        schedules=SCHEDULES,
-        sensors=[*SENSORS, build_report_sensor()],
-        resources={"health_database": HealthDatabase(), "progress_log": ProgressLog()} | overrides,
-        executor=executor(),
-    )
-
-
-def executor() -> dg.ExecutorDefinition:
-    """Return how steps run: in one process, as they are short, unless ``DAYBREAK_EXECUTOR=multiprocess``.
-
-    A process for each step costs three seconds a step, which pays only where single tables take minutes.
-    """
-    if os.environ.get("DAYBREAK_EXECUTOR", "") == "multiprocess":
-        return dg.multiprocess_executor.configured(
-            {"start_method": {"forkserver": {"preload_modules": ["daybreak_pipeline.definitions"]}}}
-        )
-    return dg.in_process_executor
-
+__all__ = ["build_defs", "defs"]
 
 defs = build_defs()

@@ -1,6 +1,6 @@
-"""How text that comes from outside may be shown: names, paths, messages of others. Pure, and the same everywhere.
+"""How things are said: ages, and text that comes from outside (names, paths, messages of others). Pure, the same everywhere.
 
-Such text is data. It must neither steer a terminal (escape sequences, a carriage return, a NUL), nor turn what stands
+Text from outside is data. It must neither steer a terminal (escape sequences, a carriage return, a NUL), nor turn what stands
 around it about (bidirectional marks), nor begin a line of its own, nor be taken for Markdown. Whether the name of a
 file's column may be shown at all, ``importer.names`` decides.
 """
@@ -46,6 +46,16 @@ def code_block(text: str, language: str) -> str:
     """Return lines as a block of code in Markdown, whatever backticks they have."""
     fence = "`" * max(3, _most_backticks(text) + 1)
     return f"{fence}{language}\n{shown_lines(text)}\n{fence}"
+
+
+def age(seconds: int | None) -> str:
+    """Return an age as people say it: 12 s, 5 min, 3 h, 2 d; a dash where there is none."""
+    if seconds is None:
+        return "-"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def _most_backticks(text: str) -> int:

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from daybreak_pipeline.bootstrap import install_package
+from daybreak_pipeline.embedded_postgres.bootstrap import install_package
 
 PACKAGE = "chromium"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")

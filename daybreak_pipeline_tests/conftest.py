@@ -14,8 +14,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from daybreak_pipeline import database, local_postgres
+from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
+from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export
@@ -49,7 +50,7 @@ def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def _served() -> Iterator[DatabaseSettings]:
-    with server_home() as home, local_postgres.serve(home) as settings:
+    with server_home() as home, embedded_server.serve(home) as settings:
         yield settings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daybreak_pipeline_tests import browser
-from daybreak_pipeline_tests.test_server_programs import script
+from daybreak_pipeline_tests.embedded_postgres.test_programs import script
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from psycopg import sql
 
-from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.report import queries
 from daybreak_pipeline.report.render import markdown
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.cli.test_main import Environment, daybreak, environment_of
 from daybreak_pipeline_tests.exports import Export, record, uuid
-from daybreak_pipeline_tests.test_cli import Environment, daybreak, environment_of
-from daybreak_pipeline_tests.test_pipeline import in_memory
+from daybreak_pipeline_tests.orchestration.test_runs import in_memory
 
 MARK = "wombat"
 NAMES = {

@@ -15,10 +15,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from daybreak_pipeline import database, instance, local_data, local_postgres, settings
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.embedded_postgres import data_directory
+from daybreak_pipeline.embedded_postgres import server as embedded_server
+from daybreak_pipeline.orchestration import instance
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
+from daybreak_pipeline_tests.cli.test_main import DAYBREAK, Done, daybreak, environment_of, one_line
 from daybreak_pipeline_tests.homes import server_home
-from daybreak_pipeline_tests.test_cli import DAYBREAK, Done, daybreak, environment_of, one_line
 
 SAMPLE = PROJECT_ROOT / "data" / "sample"
 
@@ -87,15 +90,15 @@ def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="module")
 def secured(authority: Authority) -> Iterator[DatabaseSettings]:
     """A server that lets nobody in over the network without TLS, named as its certificate names it."""
-    with server_home() as home, local_postgres.serve(home) as given:
-        data = local_data.existing_data(home)
+    with server_home() as home, embedded_server.serve(home) as given:
+        data = data_directory.existing_data(home)
         assert data
-        account = local_data.account_for(home)
+        account = data_directory.account_for(home)
         for source in authority.sign("localhost"):
             target = data / source.name
             shutil.copyfile(source, target)
             target.chmod(0o600)
-            local_data.give_to(account, target)
+            data_directory.give_to(account, target)
         with psycopg.connect(given.conninfo(), autocommit=True) as administrator:
             administrator.execute("ALTER SYSTEM SET ssl = on")
             administrator.execute("SELECT pg_reload_conf()")

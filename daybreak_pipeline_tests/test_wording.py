@@ -9,8 +9,8 @@ import pytest
 from rich.table import Table
 
 from daybreak_pipeline.checks.findings import Finding, Tally
+from daybreak_pipeline.cli.screen import Screen, line, styled
 from daybreak_pipeline.report.render import escape_markdown
-from daybreak_pipeline.screen import Screen, line, styled
 from daybreak_pipeline.wording import LONGEST, code, code_block, shown, shown_lines
 
 

@@ -1,1 +1,3 @@
-"""Data quality: what is checked on every table (``rules``), and how Dagster shows it (``definitions``)."""
+"""Data quality: what is checked of every table (``rules``), and the SQL that does it. How Dagster shows it, does not belong here
+(``orchestration.asset_checks``).
+"""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline.checks.findings import SHOWN_ROWS, Tally
-from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import Threshold
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally
 from daybreak_pipeline.checks.scan import LOCAL_SETTINGS, Fault, scan
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline.schema.catalog import TableCatalog
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.cli_shared import Group, console, json_option, say
+from daybreak_pipeline.cli.common import Group, console, json_option, say
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
 
@@ -50,12 +50,13 @@ def show(  # noqa: PLR0913, PLR0917 - click passes each option
     as_json: bool,  # noqa: FBT001 - as above
 ) -> None:
     """List changes, newest first; without --values no value of any row."""
-    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline import database
+    from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.privacy import audit as trail
     from daybreak_pipeline.privacy import keys
 
     with (
-        pipeline.ready(migrate=False) as (health, _),
+        runs.ready(migrate=False) as (health, _),
         database.connect(health, key=keys.load() if values else None) as connection,
     ):
         found = trail.changes(
@@ -105,11 +106,12 @@ def _before(change: Change) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(months: int | None, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Drop the months of the trail that are older than must be kept. The trail says so afterwards."""
-    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline import database
+    from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.privacy import audit as trail
 
     kept = months or settings.audit_months()
-    with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
+    with runs.ready(migrate=False) as (health, _), database.connect(health) as connection:
         old = trail.older_partitions(connection, kept)
         if not old:
             click.echo(f"nothing is older than {kept} months")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daybreak_pipeline.cli_shared import Command, console, json_option, keep_report, report
-from daybreak_pipeline.status import TableStatus, age
+from daybreak_pipeline.cli.common import Command, console, json_option, keep_report, report
+from daybreak_pipeline.operations.status import TableStatus
+from daybreak_pipeline.wording import age
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 @json_option
 def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Check every table as it is now, without importing; what fails is shown first."""
-    from daybreak_pipeline import pipeline
+    from daybreak_pipeline.orchestration import runs
 
-    with pipeline.ready(migrate=False) as (_, environment):
-        outcome = pipeline.run_checks(environment)
+    with runs.ready(migrate=False) as (_, environment):
+        outcome = runs.run_checks(environment)
         if as_json:
             click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
         else:
@@ -36,10 +37,11 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 @json_option
 def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Show how every table stands: last import, age, what waits for repair, failed checks; and the next import."""
-    from daybreak_pipeline import database, pipeline, timetable
-    from daybreak_pipeline import status as statuses
+    from daybreak_pipeline import database, timetable
+    from daybreak_pipeline.operations import status as statuses
+    from daybreak_pipeline.orchestration import runs
 
-    with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
+    with runs.ready(migrate=False) as (health, _), database.connect(health) as connection:
         found = statuses.read(connection)
     upcoming = timetable.next_daily(timetable.DAILY_IMPORT_AT, datetime.now(UTC))
     if as_json:
@@ -55,7 +57,7 @@ def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
 def _show(found: list[TableStatus]) -> None:
     from rich.table import Table
 
-    from daybreak_pipeline.screen import line, styled
+    from daybreak_pipeline.cli.screen import line, styled
 
     screen = console()
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -88,13 +90,13 @@ def _show(found: list[TableStatus]) -> None:
 
 
 def _number(number: int) -> Text:
-    from daybreak_pipeline.screen import styled
+    from daybreak_pipeline.cli.screen import styled
 
     return styled(f"{number:,}", "") if number else styled("·", "dim")
 
 
 def _checks(one: TableStatus) -> Text:
-    from daybreak_pipeline.screen import styled
+    from daybreak_pipeline.cli.screen import styled
 
     if one.checked_at is None:
         return styled("not checked", "dim")

@@ -23,8 +23,8 @@ from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.wording import shown
 
 if TYPE_CHECKING:
-    from daybreak_pipeline.pipeline import Outcome
-    from daybreak_pipeline.screen import Screen
+    from daybreak_pipeline.cli.screen import Screen
+    from daybreak_pipeline.orchestration.runs import Outcome
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
@@ -50,9 +50,9 @@ class Command(click.Command):
         except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
             if isinstance(error, BrokenPipeError) and _unheard():
                 sys.exit(BROKEN_PIPE_EXIT)
-            from daybreak_pipeline import failures
+            from daybreak_pipeline.failures import explanations
 
-            say(f"daybreak: {failures.explain(error)}", err=True)
+            say(f"daybreak: {explanations.explain(error)}", err=True)
             sys.exit(USAGE_EXIT)
 
 
@@ -104,7 +104,7 @@ def export_directory(data_dir: Path | None) -> Path:
     Raises:
         UsageError: it cannot be an export.
     """
-    from daybreak_pipeline.importer.sources import check_export
+    from daybreak_pipeline.importer.find import check_export
 
     export = data_dir.expanduser().absolute() if data_dir else settings.export_dir()
     check_export(export)
@@ -113,11 +113,11 @@ def export_directory(data_dir: Path | None) -> Path:
 
 def run_import(environment: dict[str, str], export: Path, **options: Any) -> Outcome:
     """Run the import with a line of progress."""
-    from daybreak_pipeline import pipeline
-    from daybreak_pipeline.terminal import TerminalProgress
+    from daybreak_pipeline.cli.progress import TerminalProgress
+    from daybreak_pipeline.orchestration import runs
 
     with progress_line() as tell:
-        return pipeline.run_import(environment, export, progress=TerminalProgress(tell), **options)
+        return runs.run_import(environment, export, progress=TerminalProgress(tell), **options)
 
 
 def keep_report(environment: dict[str, str]) -> None:
@@ -125,10 +125,10 @@ def keep_report(environment: dict[str, str]) -> None:
 
     What an import did stands, whatever becomes of the report.
     """
-    from daybreak_pipeline import pipeline
+    from daybreak_pipeline.orchestration import runs
 
     try:
-        say(f"data-quality report: {pipeline.render_report(environment)}", err=True)
+        say(f"data-quality report: {runs.render_report(environment)}", err=True)
     except DaybreakError as error:
         say(f"no data-quality report: {error}", err=True)
 
@@ -146,7 +146,7 @@ def report(
             if table.reason:
                 say(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
         return
-    from daybreak_pipeline import scorecard
+    from daybreak_pipeline.cli import scorecard
 
     scorecard.show(outcome, console())
     if export == settings.PROJECT_ROOT / "data" / "sample":
@@ -156,7 +156,7 @@ def report(
 
 def console(*, stderr: bool = False) -> Screen:
     """Return the console."""
-    from daybreak_pipeline.screen import Screen
+    from daybreak_pipeline.cli.screen import Screen
 
     return Screen(stderr=stderr)
 
@@ -166,12 +166,12 @@ def progress_line() -> Iterator[Callable[[str], None]]:
     """Yield what shows a line of progress on stderr: in place on a terminal, now and then a line elsewhere."""
     screen = console(stderr=True)
     if screen.is_terminal:
-        from daybreak_pipeline.screen import line
+        from daybreak_pipeline.cli.screen import line
 
         with screen.status("starting …") as status:
             yield lambda text: status.update(line(text))
     else:
-        from daybreak_pipeline.terminal import sparse
+        from daybreak_pipeline.cli.progress import sparse
 
         yield sparse(_say_if_heard)
 

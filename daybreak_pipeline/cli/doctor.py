@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from daybreak_pipeline import database, settings, web
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import DaybreakError
-from daybreak_pipeline.importer import sources
+from daybreak_pipeline.importer import find
+from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
@@ -35,12 +36,12 @@ def examine(export: Path) -> list[Finding]:
         _tried("files at rest", lambda: f"after {settings.settle_seconds()} s without a write"),
         _tried("state", lambda: str(settings.home())),
         _export(export),
-        _tried("web port", lambda: str(web.free_port())),
+        _tried("web port", lambda: str(webserver.free_port())),
     ]
     if settings.given_database() is None:
-        from daybreak_pipeline import server_programs
+        from daybreak_pipeline.embedded_postgres import programs
 
-        findings.append(_tried("server programs", lambda: str(server_programs.find())))
+        findings.append(_tried("server programs", lambda: str(programs.find())))
     return [*findings, *_server()]
 
 
@@ -112,17 +113,17 @@ def _recorded(health: settings.DatabaseSettings) -> str:
 
 def _export(export: Path) -> Finding:
     try:
-        sources.check_export(export)
+        find.check_export(export)
     except DaybreakError as error:
         return Finding("export", good=False, text=str(error))
     missing = []
     for table in TABLES.values():
         try:
-            sources.find(export, table)
+            find.find(export, table)
         except DaybreakError:
             missing.append(table.name)
     found = f"{len(TABLES) - len(missing)} of {len(TABLES)} files in {export}"
-    unknown = "".join(f"; {one}" for one in sources.unknown(export)[:_SHOWN_FILES])
+    unknown = "".join(f"; {one}" for one in find.unknown(export)[:_SHOWN_FILES])
     none = f", none for {', '.join(missing)}" if missing else ""
     return Finding("export", not missing, found + none + unknown)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daybreak_pipeline.cli_shared import USAGE_EXIT, Group, progress_line, say
+from daybreak_pipeline.cli.common import USAGE_EXIT, Group, progress_line, say
 
 if TYPE_CHECKING:
     from daybreak_pipeline.privacy import rotation
@@ -29,12 +29,13 @@ def rotate() -> None:
     that the new key is in force, sessions with the old one are refused. It may be stopped at any moment:
     the same command goes on. Imports are refused until it has finished.
     """
-    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline import database
+    from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.privacy import keys as key_files
     from daybreak_pipeline.privacy import rotation
 
     with database.serving() as health:
-        pipeline.provide_schema(health, migrate=False)
+        runs.provide_schema(health, migrate=False)
         exchange = key_files.exchange()
         with database.connect(health, autocommit=True) as connection, progress_line() as tell:
             try:
@@ -73,12 +74,13 @@ def _show(outcome: rotation.Outcome) -> None:
 @keys.command("status")
 def status() -> None:
     """Say whether the key fits the database, and how far a rotation is. Exits with 2 when something is to be done."""
-    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline import database
+    from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.privacy import keys as key_files
     from daybreak_pipeline.privacy import rotation
 
     with database.serving() as health:
-        pipeline.provide_schema(health, migrate=False)
+        runs.provide_schema(health, migrate=False)
         key = key_files.exchange().current
         with database.connect(health, key=key) as connection:
             found = rotation.status(connection)

@@ -18,14 +18,9 @@ from types import FrameType
 import click
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.cli_audit import audit
-from daybreak_pipeline.cli_keys import keys
-from daybreak_pipeline.cli_migrate import migrate
-from daybreak_pipeline.cli_quality import check, status
-from daybreak_pipeline.cli_quarantine import quarantine
-from daybreak_pipeline.cli_report import report as report_command
-from daybreak_pipeline.cli_roles import roles
-from daybreak_pipeline.cli_shared import (
+from daybreak_pipeline.cli.audit import audit
+from daybreak_pipeline.cli.check import check, status
+from daybreak_pipeline.cli.common import (
     USAGE_EXIT,
     Group,
     console,
@@ -39,6 +34,11 @@ from daybreak_pipeline.cli_shared import (
     run_import,
     say,
 )
+from daybreak_pipeline.cli.keys import keys
+from daybreak_pipeline.cli.migrate import migrate
+from daybreak_pipeline.cli.quarantine import quarantine
+from daybreak_pipeline.cli.report import report as report_command
+from daybreak_pipeline.cli.roles import roles
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
 
@@ -74,44 +74,46 @@ main.add_command(status)
 )
 def up(data_dir: Path | None, port: int | None) -> None:
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
-    from daybreak_pipeline import pipeline, presence, web
+    from daybreak_pipeline.orchestration import process_locks, runs, webserver
 
     export = export_directory(data_dir)
     for setting in (settings.notifier, settings.settle_seconds):
         setting()  # what is needed at night is right from the start
     _port(port)  # before anything is written
-    with pipeline.ready() as (health, environment):
+    with runs.ready() as (health, environment):
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
         say(f"database {health.name} at {health.host}:{health.port}, export {export}")
         report(run_import(environment, export), export=export)
         keep_report(environment)
         chosen = _port(port)
-        environment.setdefault("DAYBREAK_WEB_URL", os.environ.get("DAYBREAK_WEB_URL") or web.url(chosen))
+        environment.setdefault(
+            "DAYBREAK_WEB_URL", os.environ.get("DAYBREAK_WEB_URL") or webserver.url(chosen)
+        )
         click.echo("\nstarting the web UI …")
-        lost = pipeline.lost_runs(environment, health)
-        with presence.held(health, "web"), web.serving(environment, chosen) as children:
+        lost = runs.lost_runs(environment, health)
+        with process_locks.held(health, "web"), webserver.serving(environment, chosen) as children:
             try:
-                web.cancel(chosen, lost)
+                webserver.cancel(chosen, lost)
             except (
                 UsageError
             ) as error:  # what is imported from now on is worth more than how old runs are shown
                 say(f"daybreak: {error}", err=True)
-            click.echo(f"the web UI is at {web.url(chosen)} — Ctrl-C stops everything")
+            click.echo(f"the web UI is at {webserver.url(chosen)} — Ctrl-C stops everything")
             try:
                 while all(child.poll() is None for child in children):
                     time.sleep(0.5)
             except KeyboardInterrupt:
                 click.echo("stopping …")
                 return
-            msg = f"the web server or the daemon ended by itself: see {web.log_file()}"
+            msg = f"the web server or the daemon ended by itself: see {webserver.log_file()}"
             raise UsageError(msg)
 
 
 def _port(wanted: int | None) -> int:
     """Return a free port: the wanted one, or the first from the default on."""
-    from daybreak_pipeline import web
+    from daybreak_pipeline.orchestration import webserver
 
-    chosen = web.free_port(wanted or web.DEFAULT_PORT)
+    chosen = webserver.free_port(wanted or webserver.DEFAULT_PORT)
     if wanted and chosen != wanted:
         msg = f"port {wanted} is in use: stop what uses it, or leave out --port"
         raise UsageError(msg)
@@ -141,13 +143,13 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
 
     A table that was imported before and whose file is absent keeps its rows, and what depends on it is imported.
     """
-    from daybreak_pipeline import pipeline
+    from daybreak_pipeline.orchestration import runs
 
     export = export_directory(data_dir)
-    with pipeline.ready(migrate=False) as (health, environment):
+    with runs.ready(migrate=False) as (health, environment):
         if dry_run:
             with progress_line() as tell:
-                outcome = pipeline.rehearse_import(
+                outcome = runs.rehearse_import(
                     health, export, only=only, full=full, partial=partial, tell=tell
                 )
         else:
@@ -165,10 +167,11 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
 @click.argument("row_id", metavar="ID")
 def trace(table: str, row_id: str) -> None:
     """Tell the story of one row: files, hashes, record numbers, what was wrong, repaired and changed by whom."""
-    from daybreak_pipeline import database, pipeline
-    from daybreak_pipeline.importer.trace import trace as story
+    from daybreak_pipeline import database
+    from daybreak_pipeline.operations.row_history import trace as story
+    from daybreak_pipeline.orchestration import runs
 
-    with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
+    with runs.ready(migrate=False) as (health, _), database.connect(health) as connection:
         for line in story(connection, table, row_id):
             say(line)
 
@@ -210,7 +213,8 @@ def generate(
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the database; arguments are psql's."""
-    from daybreak_pipeline import database, server_programs
+    from daybreak_pipeline import database
+    from daybreak_pipeline.embedded_postgres import programs
 
     with database.serving() as health:
         variables = {
@@ -222,16 +226,16 @@ def psql(arguments: tuple[str, ...]) -> None:
             "PGSSLMODE": health.sslmode,
             **({"PGSSLROOTCERT": health.sslrootcert} if health.sslrootcert else {}),
         }
-        sys.exit(_run([server_programs.client("psql"), *arguments], variables))
+        sys.exit(_run([programs.client("psql"), *arguments], variables))
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(command: tuple[str, ...]) -> None:
     """Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set (run -- CMD …)."""
-    from daybreak_pipeline import pipeline
+    from daybreak_pipeline.orchestration import runs
 
-    with pipeline.ready(migrate=False) as (_, environment):
+    with runs.ready(migrate=False) as (_, environment):
         sys.exit(_run(list(command), environment))
 
 
@@ -239,8 +243,8 @@ def run(command: tuple[str, ...]) -> None:
 @data_dir_option
 def doctor(data_dir: Path | None) -> None:
     """Look at everything that is needed, and say what is missing."""
-    from daybreak_pipeline.doctor import examine
-    from daybreak_pipeline.screen import line, styled
+    from daybreak_pipeline.cli.doctor import examine
+    from daybreak_pipeline.cli.screen import line, styled
 
     screen = console()
     findings = examine(data_dir or settings.export_dir())

@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from daybreak_pipeline.cli_roles import tell_applied
-from daybreak_pipeline.cli_shared import Group, say
+from daybreak_pipeline.cli.common import Group, say
+from daybreak_pipeline.cli.roles import tell_applied
 from daybreak_pipeline.errors import UsageError
 
 _NAMED = 3

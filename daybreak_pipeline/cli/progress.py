@@ -8,7 +8,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from daybreak_pipeline.importer.staging import Progress
-from daybreak_pipeline.resources import ProgressLog
+from daybreak_pipeline.orchestration.resources import ProgressLog
 
 _SECONDS_BETWEEN_PLAIN_LINES = 5.0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from daybreak_pipeline.cli_shared import (
+from daybreak_pipeline.cli.common import (
     Group,
     console,
     json_option,
@@ -90,9 +90,10 @@ def show(number: int) -> None:
 @json_option
 def replay(only: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Try everything in quarantine again, without any file: after a migration, say."""
-    from daybreak_pipeline import pipeline, settings
+    from daybreak_pipeline import settings
+    from daybreak_pipeline.orchestration import runs
 
-    with pipeline.ready(migrate=False) as (_, environment):
+    with runs.ready(migrate=False) as (_, environment):
         outcome = run_import(environment, settings.export_dir(), only=only, replay=True)
         report(outcome, as_json=as_json)
         keep_report(environment)
@@ -122,11 +123,12 @@ def _reason(reason: dict[str, Any]) -> str:
 
 
 def _query(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline import database
+    from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.privacy import keys
 
     with (
-        pipeline.ready(migrate=False) as (health, _),
+        runs.ready(migrate=False) as (health, _),
         database.connect(health, key=keys.load()) as connection,
     ):
         return connection.execute(query.encode(), parameters).fetchall()

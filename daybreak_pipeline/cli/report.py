@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from daybreak_pipeline.cli_shared import Command, say
+from daybreak_pipeline.cli.common import Command, say
 
 
 @click.command(cls=Command)
@@ -21,10 +21,11 @@ from daybreak_pipeline.cli_shared import Command, say
 )
 def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes flags so
     """Write the data-quality report: can the data be trusted, what broke, since when, what to do."""
-    from daybreak_pipeline import database, pipeline
+    from daybreak_pipeline import database
+    from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.report import queries, render, store
 
-    with pipeline.ready(migrate=False) as (health, _), database.connect(health) as connection:
+    with runs.ready(migrate=False) as (health, _), database.connect(health) as connection:
         page = render.html(queries.read(connection))
     path = store.write((out or store.directory() / store.LATEST).expanduser().absolute(), page)
     say(path)

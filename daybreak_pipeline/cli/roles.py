@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from daybreak_pipeline.cli_shared import Group, say
+from daybreak_pipeline.cli.common import Group, say
 
 if TYPE_CHECKING:
     from daybreak_pipeline.privacy.roles import Applied

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from daybreak_pipeline.cli.screen import Screen, line, styled
 from daybreak_pipeline.importer.ledger import COUNTS
-from daybreak_pipeline.screen import Screen, line, styled
 
 if TYPE_CHECKING:
-    from daybreak_pipeline.pipeline import CheckOutcome, Outcome
+    from daybreak_pipeline.orchestration.runs import CheckOutcome, Outcome
 
 _HEADINGS = {"skipped_deleted": "deleted", "field_issues": "issues"}
 _SHOWN_FILES = 10

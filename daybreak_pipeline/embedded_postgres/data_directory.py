@@ -20,11 +20,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline import server_programs
+from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from daybreak_pipeline.server_programs import Account
+    from daybreak_pipeline.embedded_postgres.programs import Account
 
 HOST = "127.0.0.1"
 ADMINISTRATOR = "daybreak"
@@ -55,13 +55,13 @@ def new_data(home: Path, account: Account) -> Path:
     Root's temporary and private directories are closed to that user. The home itself is ours to open
     (secrets in there have mode 0600), its parents are not.
     """
-    if not server_programs.can_enter(home, account):
+    if not programs.can_enter(home, account):
         home.chmod(stat.S_IMODE(home.stat().st_mode) | 0o011)
-    if server_programs.can_enter(home, account):
+    if programs.can_enter(home, account):
         return home / "postgres"
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
-    elsewhere = server_programs.ROOT_STATE / "data"
-    server_programs.make_directories(elsewhere)
+    elsewhere = programs.ROOT_STATE / "data"
+    programs.make_directories(elsewhere)
     data = elsewhere / name
     number = 1
     while data.exists():  # the data of an earlier home of this name: not ours, and not ours to delete
@@ -84,15 +84,15 @@ def account_for(home: Path) -> Account:
     data = existing_data(home)
     owner = (data if data is not None and data.exists() else home).stat().st_uid
     if owner in {0, os.geteuid()}:
-        return server_programs.server_account()
+        return programs.server_account()
     if os.geteuid() != 0:
-        name = server_programs.account_of(owner).name
+        name = programs.account_of(owner).name
         msg = f"{home} belongs to user {name}: run as that user, or set DAYBREAK_HOME to a directory of yours"
         raise UsageError(msg)
     with contextlib.suppress(KeyError):
         pwd.getpwuid(owner)  # PostgreSQL does not run as a user without a name
-        return server_programs.account_of(owner)
-    return server_programs.server_account()
+        return programs.account_of(owner)
+    return programs.server_account()
 
 
 def password(home: Path, *, create: bool = False) -> str:
@@ -222,7 +222,7 @@ def choose_port(data: Path, refused: set[int]) -> int:
 def make_socket_directory(data: Path, account: Account) -> Path:
     """Return a private directory for the socket, with a short path however long the home's is."""
     bases = _temporary_directories()
-    base = next((base for base in bases if server_programs.can_enter(base, account)), bases[-1])
+    base = next((base for base in bases if programs.can_enter(base, account)), bases[-1])
     remove_sockets(data)
     path = base / token(data)
     try:

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from daybreak_pipeline import local_data, server_programs
+from daybreak_pipeline.embedded_postgres import data_directory
+from daybreak_pipeline.embedded_postgres import programs as server_programs
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from daybreak_pipeline.server_programs import Account
+    from daybreak_pipeline.embedded_postgres.programs import Account
 
 LOG = logging.getLogger(__name__)
 # After a crash the server replays up to max_wal_size: that is slow, but must not be cut short, because
@@ -38,7 +39,7 @@ POLL_SECONDS = 0.01
 # Longer than any process number: PostgreSQL finds no process there, whoever got the old number.
 NO_PROCESS = 2**31 - 1
 LOG_DAYS = 6
-LOG_BYTES = 16 * local_data.MEGABYTE
+LOG_BYTES = 16 * data_directory.MEGABYTE
 
 
 # --- Making the data directory -------------------------------------------------------------------------
@@ -51,14 +52,16 @@ def initialise(home: Path, data: Path, account: Account) -> None:
     _remove_leftovers(data, account)
     work = Path(tempfile.mkdtemp(prefix=f"{data.name}.new-", dir=data.parent))
     try:
-        local_data.give_to(account, work)
+        data_directory.give_to(account, work)
         # The caller's password file is closed to the server's user, and a command line is open to all.
-        local_data.write_file(work / "password", local_data.password(home, create=True) + "\n", like=work)
+        data_directory.write_file(
+            work / "password", data_directory.password(home, create=True) + "\n", like=work
+        )
         _run_initdb(programs, work, account)
         with (work / "data" / "postgresql.conf").open("a", encoding="utf-8") as configuration:
             configuration.write("\ninclude_if_exists = 'daybreak.conf'\n")
         (work / "data").rename(data)
-        local_data.flush_directory(data.parent)
+        data_directory.flush_directory(data.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -80,7 +83,7 @@ def _run_initdb(programs: Path, work: Path, account: Account) -> None:
         UsageError: it failed; its last lines say why.
     """
     command = [str(programs / "initdb"), f"--pgdata={work / 'data'}", f"--pwfile={work / 'password'}"]
-    command += [f"--username={local_data.ADMINISTRATOR}", "--encoding=UTF8", "--lc-messages=C"]
+    command += [f"--username={data_directory.ADMINISTRATOR}", "--encoding=UTF8", "--lc-messages=C"]
     command += ["--auth-local=scram-sha-256", "--auth-host=scram-sha-256"]
     command += ["--data-checksums", "--no-instructions"]
     for locale in ("C.UTF-8", "C"):  # not every system has the former
@@ -125,13 +128,13 @@ def start(data: Path, account: Account) -> int:
     programs = _matching_programs(data)
     _trim_log(data)
     _remove_leftovers(data, account)
-    sockets = local_data.make_socket_directory(data, account)
+    sockets = data_directory.make_socket_directory(data, account)
     refused: set[int] = set()
     deadline = time.monotonic() + ORPHAN_SECONDS
     while True:
         _disown_stale_pid(data)
-        port = local_data.choose_port(data, refused)
-        local_data.write_configuration(data, account, port, sockets)
+        port = data_directory.choose_port(data, refused)
+        data_directory.write_configuration(data, account, port, sockets)
         lines = _launch(programs, data, account)
         if lines is None:
             return port
@@ -140,10 +143,10 @@ def start(data: Path, account: Account) -> int:
             refused.add(port)  # taken since we looked
         elif "shared memory block" in said and time.monotonic() < deadline:
             # Its children: one in a long query does not notice by itself that its server is gone.
-            _end_processes(f"postgres: {local_data.token(data)}: ", account, signal.SIGQUIT)
+            _end_processes(f"postgres: {data_directory.token(data)}: ", account, signal.SIGQUIT)
             time.sleep(0.1)
         else:
-            local_data.remove_sockets(data)
+            data_directory.remove_sockets(data)
             msg = f"the embedded server in {data} did not start: {said or 'it left no message'}"
             raise UsageError(msg)
 
@@ -174,7 +177,7 @@ def _launch(programs: Path, data: Path, account: Account) -> list[str] | None:
     """
     command = [str(programs / "pg_ctl"), "start", "--wait", f"--timeout={START_SECONDS}"]
     # No path goes on this command line: pg_ctl hands the options to a shell.
-    command += ["-o", f"-c cluster_name={local_data.token(data)}"]
+    command += ["-o", f"-c cluster_name={data_directory.token(data)}"]
     logs = {path: path.stat().st_size for path in _logs(data)}
     with tempfile.TemporaryFile() as output:
         try:
@@ -189,7 +192,7 @@ def _launch(programs: Path, data: Path, account: Account) -> list[str] | None:
     for path in _logs(data):
         with contextlib.suppress(OSError), os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as log:
             log.seek(logs.get(path, 0))
-            said += log.read(local_data.MEGABYTE).decode(errors="replace")
+            said += log.read(data_directory.MEGABYTE).decode(errors="replace")
     return _meaning(said)
 
 
@@ -206,7 +209,7 @@ def _disown_stale_pid(data: Path) -> None:
         if not newline:
             path.unlink()  # a full disk or a power cut left it without content
         elif number != str(NO_PROCESS):
-            local_data.write_file(path, f"{NO_PROCESS}\n{rest}", like=data)
+            data_directory.write_file(path, f"{NO_PROCESS}\n{rest}", like=data)
 
 
 def stop(data: Path) -> None:
@@ -221,7 +224,7 @@ def stop(data: Path) -> None:
                 LOG.warning("the embedded server in %s is still stopping (process %s)", data, server.pid)
                 return
             time.sleep(POLL_SECONDS)
-    local_data.remove_sockets(data)
+    data_directory.remove_sockets(data)
 
 
 # --- Processes -----------------------------------------------------------------------------------------
@@ -252,7 +255,7 @@ def _postmaster(data: Path) -> _Postmaster | None:
 def _is_server(pid: int, data: Path) -> bool:
     """Say whether a process is this directory's server, and not just the next one with that number."""
     command = _command_line(pid)
-    if local_data.token(data) in command or str(data) in command:
+    if data_directory.token(data) in command or str(data) in command:
         return True
     try:  # a server that somebody started by hand
         return bool(command) and Path(f"/proc/{pid}/cwd").readlink() == data
@@ -329,7 +332,7 @@ def _trim_log(data: Path) -> None:
 
 def _text(output: IO[bytes]) -> str:
     output.seek(0)
-    return output.read(local_data.MEGABYTE).decode(errors="replace")
+    return output.read(data_directory.MEGABYTE).decode(errors="replace")
 
 
 def _meaning(said: str) -> list[str]:

@@ -1,6 +1,6 @@
 """PostgreSQL's programs: where the server's and the clients' are, who may run them, how to get them.
 
-`make install` runs this module (``python -m daybreak_pipeline.server_programs``), so it starts fast and
+`make install` runs this module (``python -m daybreak_pipeline.embedded_postgres.programs``), so it starts fast and
 imports no driver. What is done with the server programs (making a data directory, starting, stopping)
 belongs to ``local_process``.
 """
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daybreak_pipeline.bootstrap import install_package, unpack_package
+from daybreak_pipeline.embedded_postgres.bootstrap import install_package, unpack_package
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:

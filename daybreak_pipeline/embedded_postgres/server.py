@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline import local_data, local_process, server_programs
+from daybreak_pipeline.embedded_postgres import data_directory, programs
+from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DEFAULT_DATABASE, DatabaseSettings
 
@@ -99,7 +100,7 @@ def _make_home(home: Path) -> Path:
     """Create the home directory and return its one true path: the locks and the server go by it."""
     home = home.expanduser().absolute()
     if not home.is_dir():
-        server_programs.make_directories(home.parent)
+        programs.make_directories(home.parent)
         with contextlib.suppress(FileExistsError):
             home.mkdir(0o700)
     return home.resolve(strict=True)
@@ -147,9 +148,9 @@ def _stop_unless_used(home: Path) -> None:
     users = _open_lock(home, "postgres.users")
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        data = local_data.existing_data(home)
+        data = data_directory.existing_data(home)
         if data is not None and data.exists():
-            local_process.stop(data)
+            server_process.stop(data)
     except BlockingIOError:
         pass
     finally:
@@ -170,7 +171,7 @@ def _locked(home: Path) -> Iterator[None]:
 def _open_lock(home: Path, name: str) -> int:
     descriptor = os.open(home / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     _USES.descriptors.add(descriptor)
-    local_data.own_as(home, descriptor)
+    data_directory.own_as(home, descriptor)
     return descriptor
 
 
@@ -194,23 +195,23 @@ def _running_server(home: Path) -> DatabaseSettings:
     Raises:
         UsageError: it cannot be started, or does not let us in.
     """
-    account = local_data.account_for(home)
-    data = local_data.existing_data(home) or local_data.new_data(home, account)
+    account = data_directory.account_for(home)
+    data = data_directory.existing_data(home) or data_directory.new_data(home, account)
     started = time.monotonic()
     while True:
-        port = local_process.await_ready(data)
+        port = server_process.await_ready(data)
         if port is None:
             if not data.exists():
-                local_process.initialise(home, data, account)
-            port = local_process.start(data, account)
-        login = (local_data.ADMINISTRATOR, local_data.password(home))
-        settings = DatabaseSettings(local_data.HOST, port, DEFAULT_DATABASE, *login, sslmode="disable")
+                server_process.initialise(home, data, account)
+            port = server_process.start(data, account)
+        login = (data_directory.ADMINISTRATOR, data_directory.password(home))
+        settings = DatabaseSettings(data_directory.HOST, port, DEFAULT_DATABASE, *login, sslmode="disable")
         try:
             _create_databases(settings)
         except psycopg.Error as error:
             # It may be dying since we looked (then it is started again), or recovering from a crash.
             said = " | ".join(str(error).splitlines())
-            patience = local_process.START_SECONDS if NOT_NOW.search(said) else CONNECT_SECONDS
+            patience = server_process.START_SECONDS if NOT_NOW.search(said) else CONNECT_SECONDS
             if "authentication" in said or time.monotonic() - started > patience:
                 msg = f"the embedded server on port {port} cannot be used: {said}"
                 raise UsageError(msg) from error

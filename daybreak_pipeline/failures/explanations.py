@@ -24,7 +24,7 @@ from daybreak_pipeline.wording import shown
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 _FRAME = re.compile(r'File "([^"\n]+)", line (\d+)')
 _KEPT = 20
 """How many traces of our own faults are kept."""

@@ -16,10 +16,10 @@ import pyarrow.compute as pc
 
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.generator import faults
-from daybreak_pipeline.generator.catalog import SOURCES, Source
 from daybreak_pipeline.generator.expectations import expected_accounting
 from daybreak_pipeline.generator.ids import bits
 from daybreak_pipeline.generator.plantings import PLANTINGS
+from daybreak_pipeline.generator.source_columns import SOURCES, Source
 from daybreak_pipeline.generator.world import Batch, World, numbers
 from daybreak_pipeline.generator.writer import CsvFile, ParquetFile, mark_directory, prepare_directory
 from daybreak_pipeline.tables import EXPECTATIONS_FILE

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from daybreak_pipeline.generator.catalog import SOURCE_OF
+from daybreak_pipeline.generator.source_columns import SOURCE_OF
 from daybreak_pipeline.generator.world import PLANTED, Batch, World
 
 Cell = str | int | None | Callable[[Batch], Any]

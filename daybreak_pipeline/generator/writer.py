@@ -13,7 +13,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.generator.catalog import FILE_NAMES, SOURCES, Source
+from daybreak_pipeline.generator.source_columns import FILE_NAMES, SOURCES, Source
 from daybreak_pipeline.tables import MARK_FILE
 
 if TYPE_CHECKING:

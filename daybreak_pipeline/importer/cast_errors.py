@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import PLAIN_ARRAY, TEXT_TYPES, call
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.schema.catalog import Column
 
 # No 29 February: whether there was one is for PostgreSQL to say.
 _DAY = "[12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"

@@ -13,10 +13,10 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import misfits, order, rows, tombstones
-from daybreak_pipeline.importer.catalog import Check, Column
+from daybreak_pipeline.importer import cast_errors, order, rows, tombstones
 from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.work import BAD_KEYS, UNSETTLED, Work
+from daybreak_pipeline.importer.workspace import BAD_KEYS, UNSETTLED, Work
+from daybreak_pipeline.schema.catalog import Check, Column
 
 _THIN = 4
 """The stage is reduced to the records that are not settled when these are fewer than one in so many."""
@@ -246,7 +246,7 @@ def _attempt(work: Work, columns: list[Column], create: Callable[[], int | None]
     """Create a table of casts; where a value does not fit, find all that do not, and create it again."""
     if create() is not None:
         return
-    misfits.find(work, columns)
+    cast_errors.find(work, columns)
     if create() is None:
         msg = f"{work.catalog.table.name}: a value fits no column, and it cannot be told which; nothing was changed"
         raise SourceError(msg)

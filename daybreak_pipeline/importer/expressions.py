@@ -12,9 +12,9 @@ from functools import cached_property
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.catalog import Column, TableCatalog
-from daybreak_pipeline.importer.names import bare, is_position
+from daybreak_pipeline.importer.names import bare, is_position, unknown
 from daybreak_pipeline.importer.staging import SEPARATOR, Stage
+from daybreak_pipeline.schema.catalog import Column, TableCatalog
 
 TEXT_TYPES = frozenset({"text", "character varying"})
 # JSON arrays of strings without escapes, which are nearly all: the same text in braces is an array literal.
@@ -60,7 +60,7 @@ class Expressions:
     @cached_property
     def unknown(self) -> list[str]:
         """Columns of the file that the table does not have, without those of the transport."""
-        return list(self.catalog.unknown(self.stage.header))
+        return list(unknown(self.stage.header, self.catalog.expected))
 
     @cached_property
     def keeps_unknown(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
 from daybreak_pipeline.privacy import audit
 
 if TYPE_CHECKING:

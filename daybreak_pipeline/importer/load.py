@@ -24,12 +24,12 @@ from daybreak_pipeline.importer import (
     tombstones,
     validate,
 )
-from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions, call
+from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.ledger import Accounting
-from daybreak_pipeline.importer.sources import Source
 from daybreak_pipeline.importer.staging import Progress
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.schema.catalog import TableCatalog
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from daybreak_pipeline.importer import bare, order, rows, tombstones
+from daybreak_pipeline.importer import bulk_load, order, rows, tombstones
 from daybreak_pipeline.importer.expressions import call
 from daybreak_pipeline.importer.validate import parking, same_key
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
 
 
 def merge(work: Work, dangling: set[str]) -> None:
@@ -24,7 +24,7 @@ def merge(work: Work, dangling: set[str]) -> None:
     """
     values = [(value.name, rows.stored(work, value, dangling)) for value in rows.values(work)]
     if work.into_empty:
-        with bare.loaded(work.connection, work.target, records=work.stage.records):
+        with bulk_load.loaded(work.connection, work.target, records=work.stage.records):
             _insert(work, values)
         return
     for columns in work.catalog.unique_keys:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.schema.catalog import TableCatalog
 
 _MARKS = {"_fivetran_deleted": "{} IS NOT TRUE", "deleted_at": "{} IS NULL"}
 

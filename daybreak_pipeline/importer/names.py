@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 LONGEST = 63
 """How many characters a name may have, as in PostgreSQL."""
@@ -80,6 +80,12 @@ def repeats(header: Iterable[str]) -> dict[str, str]:
     """Return, for each column that repeats another of the header, the name of that one."""
     names = set(header)
     return {name: first for name in header if (first := named_like(name)) != name and first in names}
+
+
+def unknown(header: Sequence[str], expected: Collection[str]) -> tuple[str, ...]:
+    """Return the columns of a header that are neither expected nor repeats of one that is."""
+    first = repeats(header)
+    return tuple(name for name in header if first.get(name, name) not in expected)
 
 
 def is_position(name: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
 
 TIMES = ("updated_at", "tx_commit_time", "_fivetran_synced")
 PLACE_COLUMNS = {

@@ -14,7 +14,7 @@ from daybreak_pipeline.importer import order, tombstones
 from daybreak_pipeline.importer.expressions import HASH_KEY, SEAL_KEY, call
 from daybreak_pipeline.importer.order import PLACE_COLUMNS
 from daybreak_pipeline.importer.staging import MALFORMED, RECORD
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection

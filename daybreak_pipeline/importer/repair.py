@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.catalog import ForeignKey, TableCatalog
+from daybreak_pipeline.schema.catalog import ForeignKey, TableCatalog
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection

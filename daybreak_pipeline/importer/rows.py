@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from daybreak_pipeline.importer import order
-from daybreak_pipeline.importer.catalog import Column
 from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.schema.catalog import Column
 
 
 @dataclass(frozen=True)

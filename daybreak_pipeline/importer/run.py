@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline import database, failures
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import DaybreakError, SourceError, TransientError
-from daybreak_pipeline.importer import absent, headers, heal, ledger, load, sources
-from daybreak_pipeline.importer import catalog as catalogs
-from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline.failures import explanations
+from daybreak_pipeline.importer import absent, find, headers, ledger, load, names, repair
+from daybreak_pipeline.importer.find import AbsentSourceError, Ignored, Source
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Look, Status
-from daybreak_pipeline.importer.sources import AbsentSourceError, Ignored, Source
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.privacy import audit, keys
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import runner
+from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
         ImportFailedError: nothing was changed; the message says why and what to do.
         ImportInterruptedError: likewise, and the same may succeed when it is tried again.
     """
-    found = sources.candidates(export_dir, TABLES[name])
+    found = find.candidates(export_dir, TABLES[name])
     begun = _Import(connection, name, (found[0] if found else export_dir).as_uri(), run_id, progress)
     return _accounted(begun, lambda: _import(begun, export_dir, full=full))
 
@@ -190,7 +191,7 @@ class _Import:
             rows_in_table=database.count_rows(self.connection, target)
             if entry.status == "imported"
             else None,
-            unknown_columns=self.catalog.unknown(source.header if source else ()),
+            unknown_columns=names.unknown(source.header if source else (), self.catalog.expected),
             ignored=source.ignored if source else (),
             **facts,
         )
@@ -219,7 +220,7 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
     except Exception as error:  # noqa: BLE001 - whatever it is, the ledger says that the import failed, and why
         transient = isinstance(error, psycopg.Error) and database.is_transient(error, connection)
         kind = ImportInterruptedError if transient else ImportFailedError
-        why = failures.explain(error, connection, columns=begun.columns, besides="nothing was changed")
+        why = explanations.explain(error, connection, columns=begun.columns, besides="nothing was changed")
         failure = kind(f"{begun.table}: {why}")
     # Where the server itself is gone there is nobody to tell.
     with suppress(psycopg.Error), connection.transaction():
@@ -231,14 +232,14 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
 
 def _replay(begun: _Import) -> Result:
     entry = begun.replay()
-    restored = heal.restore_references(begun.connection, begun.catalog, to_others=True, to_itself=True)
+    restored = repair.restore_references(begun.connection, begun.catalog, to_others=True, to_itself=True)
     audit.record_import(begun.connection, begun.table, entry.id, updated=restored)
     return begun.result(entry, None, references_restored=restored)
 
 
 def _import(begun: _Import, export_dir: Path, *, full: bool) -> Result:
     try:
-        source = sources.find(export_dir, TABLES[begun.table])
+        source = find.find(export_dir, TABLES[begun.table])
     except AbsentSourceError:
         last = ledger.last_look(begun.connection, begun.table)
         if last is None:
@@ -251,9 +252,9 @@ def _keep(begun: _Import, export_dir: Path, last: Look) -> Result:
     """Leave the rows of a table whose file is absent, but for what can be repaired without it."""
     connection, catalog = begun.connection, begun.catalog
     absent.note(connection, begun.table, begun.run_id)
-    hope = heal.hope(connection, catalog, begun.schema_version)
+    hope = repair.hope(connection, catalog, begun.schema_version)
     accounting = begun.replay().accounting if hope.records else Accounting()
-    restored = heal.restore_references(
+    restored = repair.restore_references(
         connection, catalog, to_others=hope.references, to_itself=accounting.inserted > 0
     )
     audit.record_import(connection, begun.table, last.import_id, updated=restored)
@@ -269,7 +270,7 @@ def _keep(begun: _Import, export_dir: Path, last: Look) -> Result:
         references_restored=restored,
         reason=(
             f"{begun.table}: its file is absent from {export_dir}; its rows of {last.at:%Y-%m-%d} stay"
-            + sources.hint(export_dir, catalog.table)
+            + find.hint(export_dir, catalog.table)
         ),
     )
 
@@ -282,7 +283,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     begun.columns = len(source.header)
     begun.progress("fingerprint", source.size())
     last = ledger.last_content(connection, begun.table)
-    hope = heal.hope(connection, catalog, begun.schema_version)
+    hope = repair.hope(connection, catalog, begun.schema_version)
     entry = begun.entry("skipped", source)
     with ThreadPoolExecutor(1, "fingerprint") as beside:
         fingerprint = beside.submit(source.sha256)
@@ -312,7 +313,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     if hope.records:
         again = begun.replay(met_by=entry.id)
         entry = replace(entry, id=again.id, status="imported", accounting=entry.accounting + again.accounting)
-    restored = heal.restore_references(
+    restored = repair.restore_references(
         connection, catalog, to_others=hope.references, to_itself=entry.accounting.inserted > 0
     )
     audit.record_import(connection, begun.table, entry.id, updated=restored)

@@ -22,9 +22,9 @@ from psycopg import sql
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import headers
 from daybreak_pipeline.importer.encoding import Text
+from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.formats import DAMAGE, let_go, suffix_of, unreadable
 from daybreak_pipeline.importer.reader import Reader, Segment
-from daybreak_pipeline.importer.sources import Source
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from daybreak_pipeline.importer import order
 from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection

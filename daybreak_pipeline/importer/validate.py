@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.catalog import Column, ForeignKey
 from daybreak_pipeline.importer.classify import (
     broken,
     checks,
@@ -22,7 +21,8 @@ from daybreak_pipeline.importer.classify import (
     too_long_to_index,
 )
 from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.work import Work
+from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.schema.catalog import Column, ForeignKey
 
 
 def validate(work: Work) -> set[str]:

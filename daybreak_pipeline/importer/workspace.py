@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.importer.catalog import TableCatalog
 from daybreak_pipeline.importer.expressions import Expressions
 from daybreak_pipeline.importer.staging import Stage
+from daybreak_pipeline.schema.catalog import TableCatalog
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.checks.rules import BLOCKING, examine
-from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer.run import ImportFailedError, Result, import_table
 from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import sources
+from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.filenames import shown
-from daybreak_pipeline.importer.sources import Source
+from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.tables import TABLES, Table
 
 _VERSION = 1
@@ -124,7 +124,7 @@ def look(
         UsageError: the directory is missing, cannot be read, or holds nothing of an export.
     """
     directory = Path(before.directory)
-    sources.check_export(directory)
+    find.check_export(directory)
     begun = time.monotonic()
     found = Look(State(before.directory))
     for name, table in TABLES.items():
@@ -161,7 +161,7 @@ def _glance(directory: Path, table: Table, last: Seen | None) -> tuple[Seen | No
     """
     digest = hashlib.sha256()
     size, modified, written = 0, 0, 0
-    parts = [part for path in sources.candidates(directory, table) for part in Source(path, ()).parts]
+    parts = [part for path in find.candidates(directory, table) for part in Source(path, ()).parts]
     for part in parts:
         status = part.stat()
         size += status.st_size
@@ -180,7 +180,7 @@ def _glance(directory: Path, table: Table, last: Seen | None) -> tuple[Seen | No
 def _examined(directory: Path, table: Table, seen: Seen) -> Seen:
     """Read a source that has come to rest: its header, and its content for the hash."""
     try:
-        sha256 = sources.find(directory, table).sha256()
+        sha256 = find.find(directory, table).sha256()
         after, _ = _glance(directory, table, seen)
         # Written to while it was read: the hash is of no content that ever was. The next look begins anew.
         return replace(seen, sha256=sha256) if after is seen else after or seen
@@ -194,4 +194,4 @@ def _examined(directory: Path, table: Table, seen: Seen) -> Seen:
 
 
 def _file_name(directory: Path, table: Table) -> str:
-    return shown(sources.candidates(directory, table)[0].name)
+    return shown(find.candidates(directory, table)[0].name)

@@ -84,13 +84,3 @@ class TableStatus:
 def read(connection: Connection) -> list[TableStatus]:
     """Return how all tables stand, in the order of their declaration."""
     return [TableStatus(*row) for row in connection.execute(_STATUS, [list(TABLES)]).fetchall()]
-
-
-def age(seconds: int | None) -> str:
-    """Return an age as people say it: 12 s, 5 min, 3 h, 2 d; a dash where there is none."""
-    if seconds is None:
-        return "-"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"

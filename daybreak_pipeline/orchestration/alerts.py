@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from daybreak_pipeline import notifications, run_requests, settings
-from daybreak_pipeline.assets.tables import WHY_ABSENT
+from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.jobs import JOBS
+from daybreak_pipeline.operations import notifications
+from daybreak_pipeline.orchestration import run_requests
+from daybreak_pipeline.orchestration.assets.imported_tables import WHY_ABSENT
+from daybreak_pipeline.orchestration.jobs import JOBS
 from daybreak_pipeline.settings import DEFAULT_WEB_URL, NotifierSettings
 
 log = logging.getLogger("daybreak.alerts")

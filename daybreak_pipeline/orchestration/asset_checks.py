@@ -9,8 +9,8 @@ import dagster as dg
 from daybreak_pipeline.checks import history
 from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.checks.rules import RULES, examine
-from daybreak_pipeline.importer import catalog as catalogs
-from daybreak_pipeline.resources import HealthDatabase, told_in_one_line
+from daybreak_pipeline.orchestration.resources import HealthDatabase, told_in_one_line
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.wording import code, code_block, shown
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from daybreak_pipeline.assets.report import REPORT
-from daybreak_pipeline.assets.sources import source_key
+from daybreak_pipeline.orchestration.assets.files import source_key
+from daybreak_pipeline.orchestration.assets.report import REPORT
 from daybreak_pipeline.tables import TABLES
 
 _FILES = dg.AssetSelection.assets(*(source_key(name) for name in TABLES))

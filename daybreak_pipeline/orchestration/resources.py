@@ -15,9 +15,10 @@ import dagster as dg
 import psycopg
 from pydantic import PrivateAttr
 
-from daybreak_pipeline import database, failures
+from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import DaybreakError, TransientError, UsageError
+from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
@@ -78,9 +79,9 @@ def told_in_one_line(context: dg.AssetExecutionContext | dg.AssetCheckExecutionC
         raise
     except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack
         if isinstance(error, psycopg.Error) and database.is_transient(error):
-            _try_again(context, failures.meaning(error).what)
-        context.log.debug("%s", failures.frames(error))
-        raise dg.Failure(failures.explain(error), allow_retries=False) from None
+            _try_again(context, explanations.meaning(error).what)
+        context.log.debug("%s", explanations.frames(error))
+        raise dg.Failure(explanations.explain(error), allow_retries=False) from None
 
 
 def _try_again(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, reason: str) -> NoReturn:

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from daybreak_pipeline.assets.sources import OBSERVE_OP, source_key
+from daybreak_pipeline.orchestration.assets.files import OBSERVE_OP, source_key
 from daybreak_pipeline.tables import TABLES
 
 STARTED_BY = "daybreak/started_by"

@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from daybreak_pipeline import database, failures, instance, presence
+from daybreak_pipeline import database
 from daybreak_pipeline.checks.rules import BLOCKING
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
-from daybreak_pipeline.importer import sources
+from daybreak_pipeline.failures import explanations
+from daybreak_pipeline.importer import find
+from daybreak_pipeline.importer.find import Ignored, Unknown
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
-from daybreak_pipeline.importer.sources import Ignored, Unknown
+from daybreak_pipeline.orchestration import instance, process_locks
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES, import_order
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     import dagster as dg
     from dagster_shared.error import SerializableErrorInfo
 
-    from daybreak_pipeline.resources import ProgressLog
+    from daybreak_pipeline.orchestration.resources import ProgressLog
     from daybreak_pipeline.settings import DatabaseSettings
 
 
@@ -181,7 +183,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         partial: the export has some of the files only, which is no fault of it.
         progress: who hears how far each table is.
     """
-    from daybreak_pipeline import run_requests
+    from daybreak_pipeline.orchestration import run_requests
 
     chosen = [name for name in import_order() if not only or name in only]
     with _executed(
@@ -192,7 +194,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         tags=run_requests.tags(run_requests.COMMAND_LINE, export_dir, partial=partial),
         progress=progress,
     ) as result:
-        unknown = [] if replay else sources.unknown(export_dir)
+        unknown = [] if replay else find.unknown(export_dir)
         outcome = Outcome(result.run_id, unknown_files=unknown, partial=partial)
         reasons = _reasons(result)
         done = {
@@ -214,8 +216,8 @@ def render_report(environment: dict[str, str]) -> Path:
     Raises:
         UsageError: the report could not be made.
     """
-    from daybreak_pipeline import run_requests
-    from daybreak_pipeline.assets.report import LATEST, REPORT
+    from daybreak_pipeline.orchestration import run_requests
+    from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
 
     tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
     with _executed(environment, "report_data_quality", {}, tags=tags) as result:
@@ -239,7 +241,7 @@ def rehearse_import(  # noqa: PLR0913 - each is an option of the command
 
     Dagster has no part in this: a run would leave traces.
     """
-    from daybreak_pipeline.importer.rehearsal import rehearse
+    from daybreak_pipeline.operations.dry_run import rehearse
 
     chosen = [name for name in import_order() if not only or name in only]
     with database.connect(health, key=keys.load()) as connection:
@@ -250,7 +252,7 @@ def rehearse_import(  # noqa: PLR0913 - each is an option of the command
             full=full,
             listener=lambda name: lambda phase, _amount: tell(f"{name}: {phase}"),
         )
-    outcome = Outcome(None, unknown_files=sources.unknown(export_dir), partial=partial)
+    outcome = Outcome(None, unknown_files=find.unknown(export_dir), partial=partial)
     loaded = {
         name: TableOutcome(
             result.status, result.accounting, result.seconds, result.reason, ignored=result.ignored
@@ -270,7 +272,7 @@ def rehearse_import(  # noqa: PLR0913 - each is an option of the command
 
 def run_checks(environment: dict[str, str]) -> Outcome:
     """Run ``check_all`` and return what it found."""
-    from daybreak_pipeline import run_requests
+    from daybreak_pipeline.orchestration import run_requests
 
     tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
     with _executed(environment, "check_all", {}, tags=tags) as result:
@@ -294,13 +296,13 @@ def lost_runs(environment: dict[str, str], health: DatabaseSettings) -> list[str
     """
     import dagster as dg
 
-    from daybreak_pipeline import run_requests
+    from daybreak_pipeline.orchestration import run_requests
 
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     with instance.opened(environment) as dagster_instance:
         runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
     # Asked afterwards: who runs one of these was there before it.
-    commands, web = presence.anybody(health, "command line"), presence.anybody(health, "web")
+    commands, web = process_locks.anybody(health, "command line"), process_locks.anybody(health, "web")
     by_command = run_requests.COMMAND_LINE
     return [
         run.run_id
@@ -322,9 +324,9 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
     with (
         instance.opened(environment) as dagster_instance,
         database.serving() as health,
-        presence.held(health, "command line"),
+        process_locks.held(health, "command line"),
     ):
-        from daybreak_pipeline.definitions import build_defs
+        from daybreak_pipeline.orchestration.build import build_defs
 
         definitions = build_defs(**({"progress_log": progress} if progress else {}))
         # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.
@@ -339,8 +341,8 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
                     tags=tags,
                 )
             except Exception as error:
-                if failures.of_dagsters_storage(error):
-                    raise ServerUnavailableError(failures.explain(error)) from None
+                if explanations.of_dagsters_storage(error):
+                    raise ServerUnavailableError(explanations.explain(error)) from None
                 raise
         yield result
 
@@ -384,7 +386,7 @@ def _tables(
 
 
 def _imported(metadata: Any) -> TableOutcome:
-    from daybreak_pipeline.assets.tables import IGNORED, WHY_ABSENT
+    from daybreak_pipeline.orchestration.assets.imported_tables import IGNORED, WHY_ABSENT
 
     accounting = Accounting(**{name: int(metadata[name].value) for name in COUNTS})
     ignored = metadata[IGNORED].value if IGNORED in metadata else []
@@ -419,7 +421,7 @@ def _unforeseen(error: SerializableErrorInfo | None) -> str:
     kind, _, text = error.message.strip().partition(": ")
     if kind.startswith("daybreak_pipeline.") and text:
         return text.splitlines()[0]
-    return failures.explain_stack(kind, "".join(error.stack))
+    return explanations.explain_stack(kind, "".join(error.stack))
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, CheckOutcome]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 
-from daybreak_pipeline import run_requests, settings
-from daybreak_pipeline.jobs import import_all
+from daybreak_pipeline import settings
+from daybreak_pipeline.orchestration import run_requests
+from daybreak_pipeline.orchestration.jobs import import_all
 from daybreak_pipeline.timetable import DAILY_IMPORT_AT, daily_cron
 
 daily_import = dg.ScheduleDefinition(

@@ -13,12 +13,15 @@ from collections.abc import Mapping
 import dagster as dg
 import psycopg
 
-from daybreak_pipeline import alerts, database, export_watch, failures, presence, run_requests, settings
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import DaybreakError
-from daybreak_pipeline.export_watch import Look
+from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import ledger
 from daybreak_pipeline.importer.ledger import Newest
-from daybreak_pipeline.jobs import import_all
+from daybreak_pipeline.operations import export_watch
+from daybreak_pipeline.operations.export_watch import Look
+from daybreak_pipeline.orchestration import alerts, process_locks, run_requests
+from daybreak_pipeline.orchestration.jobs import import_all
 from daybreak_pipeline.tables import TABLES, import_order
 
 INTERVAL_SECONDS = 10
@@ -61,7 +64,7 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {error}", cursor=look.state.dump())
     except psycopg.Error as error:
         # The server went away meanwhile, for one. The next tick finds the same change.
-        reason = failures.explain(error)
+        reason = explanations.explain(error)
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {reason}", cursor=look.state.dump())
     # By hand, by command, by schedule: what is in the table is not asked for again.
     look = look.answered(
@@ -92,7 +95,7 @@ def _busy(instance: dg.DagsterInstance) -> dict[str, str]:
             # A killed command leaves its run as started for ever: nobody has to wait for that.
             if commands is None:
                 with database.serving() as health:
-                    commands = presence.anybody(health, "command line")
+                    commands = process_locks.anybody(health, "command line")
             if not commands:
                 continue
         chosen = run.asset_selection

@@ -1,1 +1,4 @@
-"""Personal data: the key. Sealing itself happens in the database (schema ``privacy``)."""
+"""Personal data: keys and their rotation, roles, the audit trail. The sealing itself happens in the database.
+
+That is in schema ``privacy``, which migrations make.
+"""

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline import local_data, settings
+from daybreak_pipeline import settings
+from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def promote() -> Path | None:
             path.chmod(0o600)
             os.link(path, old)
         fresh.replace(path)
-        local_data.flush_directory(path.parent)
+        data_directory.flush_directory(path.parent)
     except OSError as error:
         msg = f"cannot exchange the key files in {path.parent}: {error.strerror}; then run daybreak keys rotate again"
         raise UsageError(msg) from None
@@ -277,7 +278,7 @@ def _kept(path: Path) -> str:
                 pass
             finally:
                 fresh.unlink()
-            local_data.flush_directory(path.parent)
+            data_directory.flush_directory(path.parent)
         return _read(path)
     except OSError as error:
         msg = f"cannot keep the encryption key in {path}: {error.strerror}"

@@ -17,8 +17,7 @@ from daybreak_pipeline.importer.ledger import COUNTS
 from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.report.plots import Trend, sparkline
 from daybreak_pipeline.report.verdict import Verdict, judge
-from daybreak_pipeline.status import age
-from daybreak_pipeline.wording import shown_lines
+from daybreak_pipeline.wording import age, shown_lines
 
 if TYPE_CHECKING:
     from markupsafe import Markup

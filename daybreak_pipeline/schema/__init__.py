@@ -1,1 +1,3 @@
-"""The database schema: migrations as pairs of SQL files, and what runs them."""
+"""The database schema: migrations as pairs of SQL files, what runs them, and what the catalog says of a table (``catalog``). No
+knowledge of files.
+"""

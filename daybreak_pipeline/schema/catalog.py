@@ -6,12 +6,11 @@ migration reaches the import without touching Python.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.importer.names import repeats
 from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS, Table
 
 if TYPE_CHECKING:
@@ -151,11 +150,10 @@ class TableCatalog:
         """The names by which a file's columns are recognised: the table's, the transport's, and personal ones."""
         return frozenset(self.by_name) | TRANSPORT_COLUMNS | frozenset(self.table.personal_export_columns)
 
-    def unknown(self, header: Sequence[str]) -> tuple[str, ...]:
-        """Return the columns of a source that the schema does not know, without those of the transport."""
-        known = set(self.by_name) | TRANSPORT_COLUMNS
-        first = repeats(header)
-        return tuple(name for name in header if first.get(name, name) not in known)
+    @cached_property
+    def expected(self) -> frozenset[str]:
+        """What a file may have without being ahead of the schema: the table's columns and those of the transport."""
+        return frozenset(self.by_name) | TRANSPORT_COLUMNS
 
 
 _TECHNICAL = frozenset(

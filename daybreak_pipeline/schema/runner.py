@@ -27,8 +27,9 @@ from alembic.script.revision import RevisionMap
 from psycopg import sql
 from sqlalchemy.pool import NullPool
 
-from daybreak_pipeline import database, failures
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
+from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -365,7 +366,7 @@ def _refusal(migration: Migration, path: Path, error: psycopg.Error, connection:
     if isinstance(error, psycopg.errors.RaiseException):  # what a migration has to tell people
         return f"migration {migration.revision}: {diagnosis.message_primary}"
     if diagnosis.sqlstate is None:
-        return failures.explain(error, connection, besides=f"nothing of {path.name} was done")
+        return explanations.explain(error, connection, besides=f"nothing of {path.name} was done")
     line = ""
     if diagnosis.statement_position:
         before = path.read_bytes().decode()[: int(diagnosis.statement_position)]

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import click
 
-from daybreak_pipeline import database, local_postgres
+from daybreak_pipeline import database
+from daybreak_pipeline.embedded_postgres import server
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline_tests.benchmarks import cases
 from daybreak_pipeline_tests.benchmarks.cases import Bench
@@ -107,7 +108,7 @@ def _bench(records: int) -> Iterator[Bench]:
     scratch = Path(tempfile.mkdtemp(prefix="daybreak-bench-", dir=os.environ.get("DAYBREAK_BENCH_DIR")))
     scratch.chmod(0o711)
     try:
-        with local_postgres.serve(scratch / "home") as settings:
+        with server.serve(scratch / "home") as settings:
             runner.upgrade(settings)
             with database.connect(settings, key=cases.KEY, autocommit=True) as connection:
                 yield Bench(scratch, settings, connection, records)

@@ -17,7 +17,7 @@ from pathlib import Path
 from psycopg import sql
 
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.settings import DatabaseSettings
 
 BLOCK = 1 << 20

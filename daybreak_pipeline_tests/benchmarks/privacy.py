@@ -15,7 +15,7 @@ from typing import LiteralString
 import click
 from psycopg import sql
 
-from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.tables import CLINICIANS, PATIENTS, TABLES
 from daybreak_pipeline_tests.benchmarks.__main__ import _bench
 from daybreak_pipeline_tests.benchmarks.cases import Bench

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from daybreak_pipeline.checks import rules
 from daybreak_pipeline.checks.findings import Finding
-from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline_tests.exports import Export, record, uuid
 
 STRANGER = uuid("stranger")

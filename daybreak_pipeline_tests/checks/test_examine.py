@@ -12,7 +12,7 @@ from daybreak_pipeline.checks import rules, scan
 from daybreak_pipeline.checks.findings import Tally
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record
 

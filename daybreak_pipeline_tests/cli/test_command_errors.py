@@ -16,15 +16,16 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from daybreak_pipeline import failures, local_postgres
-from daybreak_pipeline.assets import tables
-from daybreak_pipeline.cli_shared import Command
+from daybreak_pipeline.cli.common import Command
+from daybreak_pipeline.embedded_postgres import server
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.failures import explanations
+from daybreak_pipeline.orchestration.assets import imported_tables
 from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.cli.test_main import DAYBREAK, SAMPLE, daybreak, environment_of
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.homes import server_home
-from daybreak_pipeline_tests.test_cli import DAYBREAK, SAMPLE, daybreak, environment_of
-from daybreak_pipeline_tests.test_pipeline import in_memory
+from daybreak_pipeline_tests.orchestration.test_runs import in_memory
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def own_home() -> Iterator[Path]:
 def test_a_server_killed_during_a_run_is_one_line_and_the_next_import_repairs(own_home: Path) -> None:
     environment = {"DAYBREAK_HOME": str(own_home)}
     command = ("import", "--data-dir", SAMPLE)
-    with local_postgres.serve(own_home) as settings:
+    with server.serve(own_home) as settings:
         assert daybreak(environment, "migrate", "up").returncode == 0
         running = subprocess.Popen(
             [DAYBREAK, *command],
@@ -178,7 +179,7 @@ def test_a_fault_of_our_own_in_a_step_is_one_line_without_a_value(
     def broken(*_: object, **__: object) -> None:
         raise KeyError("Geheimnis")  # noqa: EM101 - as a dictionary does
 
-    monkeypatch.setattr(tables, "import_table", broken)
+    monkeypatch.setattr(imported_tables, "import_table", broken)
     with in_memory(migrated, monkeypatch) as runs:
         export.write("documents", record("documents"))
         outcome = runs.load(export.directory, only=["documents"])
@@ -195,7 +196,7 @@ def test_a_fault_of_our_own_in_a_step_is_one_line_without_a_value(
     [
         (
             "KeyError",
-            tables.__file__,
+            imported_tables.__file__,
             "an error in the pipeline itself (KeyError at assets/tables.py:7), please report it",
         ),
         ("psycopg2.OperationalError", "x.py", "the server went away while Dagster wrote its records"),
@@ -205,4 +206,4 @@ def test_a_fault_of_our_own_in_a_step_is_one_line_without_a_value(
 def test_of_a_step_that_did_not_say_why_it_failed_kind_and_place_are_told(
     kind: str, file: str, words: str
 ) -> None:
-    assert failures.explain_stack(kind, f'  File "{file}", line 7, in load\n').startswith(words)
+    assert explanations.explain_stack(kind, f'  File "{file}", line 7, in load\n').startswith(words)

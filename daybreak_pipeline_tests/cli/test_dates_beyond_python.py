@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from daybreak_pipeline.checks.rules import examine
-from daybreak_pipeline.importer import catalog as catalogs
-from daybreak_pipeline.importer.trace import trace
+from daybreak_pipeline.operations.row_history import trace
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.cli.test_main import Environment, daybreak, environment_of
 from daybreak_pipeline_tests.exports import Export, record, uuid
-from daybreak_pipeline_tests.test_cli import Environment, daybreak, environment_of
 
 TIMES = {
     "infinity": "infinity",

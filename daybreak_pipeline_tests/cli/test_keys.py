@@ -8,13 +8,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from daybreak_pipeline import database, local_postgres
+from daybreak_pipeline import database
+from daybreak_pipeline.embedded_postgres import server
 from daybreak_pipeline.privacy import keys, rotation
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
+from daybreak_pipeline_tests.cli.test_main import Done, Environment, daybreak, environment_of, one_line
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.homes import server_home
-from daybreak_pipeline_tests.test_cli import Done, Environment, daybreak, environment_of, one_line
 
 NEW = "0123456789abcdeffedcba987654321000112233445566778899aabbccddeeff"
 UNFINISHED = "a rotation of the encryption key is unfinished: finish it with daybreak keys rotate"
@@ -144,7 +145,7 @@ def key_files(home: Path) -> dict[str, str]:
 def test_the_embedded_servers_key_through_every_crash(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = {"DAYBREAK_HOME": str(home), "ENCRYPTION_KEY": "", "NEW_ENCRYPTION_KEY": ""}
     monkeypatch.setenv("DAYBREAK_HOME", str(home))
-    with local_postgres.serve(home) as settings:  # kept running, so that no command has to start it
+    with server.serve(home) as settings:  # kept running, so that no command has to start it
         assert daybreak(environment, "keys", "status").returncode == 0
         first = keys.load()
         done = daybreak(environment, "keys", "rotate")

@@ -19,7 +19,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from daybreak_pipeline import database, server_programs
+from daybreak_pipeline import database
+from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.privacy import keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
@@ -268,7 +269,7 @@ def test_status_tells_how_every_table_stands(given: Environment, export_dir: Pat
 def test_status_needs_no_dagster(keyed: DatabaseSettings, tmp_path: Path) -> None:
     program = (
         "import sys; sys.argv = ['daybreak', 'status']\n"
-        "from daybreak_pipeline.cli import main\n"
+        "from daybreak_pipeline.cli.main import main\n"
         "try:\n    main()\nfinally:\n    print('dagster' in sys.modules)"
     )
     environment = os.environ | environment_of(keyed, tmp_path)
@@ -403,7 +404,7 @@ def test_a_given_database_on_an_older_migration_is_not_imported_into(
 def dump(settings: DatabaseSettings) -> str:
     """Return the schema as pg_dump writes it, without the line that is random each time."""
     done = subprocess.run(
-        [server_programs.find() / "pg_dump", "--schema-only", f"--dbname={settings.conninfo()}"],
+        [programs.find() / "pg_dump", "--schema-only", f"--dbname={settings.conninfo()}"],
         capture_output=True,
         text=True,
         check=True,

@@ -24,8 +24,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from daybreak_pipeline import local_postgres, web
+from daybreak_pipeline.embedded_postgres import server
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
@@ -46,7 +47,7 @@ def temporary_home() -> Iterator[Path]:
             yield directory
         finally:
             # If a test failed with the server running, this is the last user of it, and stops it.
-            with local_postgres.serve(directory):
+            with server.serve(directory):
                 pass
 
 
@@ -269,7 +270,7 @@ def test_a_command_leaves_no_process_behind(home: Path) -> None:
 
 def test_interrupted_while_it_imports_it_stops_what_it_started(tmp_path: Path, home: Path, port: int) -> None:
     output = tmp_path / "output"
-    with local_postgres.serve(home) as settings, output.open("wb") as file:
+    with server.serve(home) as settings, output.open("wb") as file:
         runner.upgrade(settings)
         before = imports(settings)
         process = subprocess.Popen(
@@ -303,8 +304,8 @@ def imports(settings: DatabaseSettings) -> int:
 
 def test_lost_runs_that_cannot_be_marked_are_named(port: int) -> None:
     with pytest.raises(UsageError, match="do it in the UI: 12345678"):
-        web.cancel(port, ["12345678-0000"])  # nobody listens
-    web.cancel(port, [])
+        webserver.cancel(port, ["12345678-0000"])  # nobody listens
+    webserver.cancel(port, [])
 
 
 # --- Files that arrive while it runs ---------------------------------------------------------------------
@@ -324,7 +325,7 @@ def test_a_changed_file_is_imported_within_a_minute_and_once_and_a_slow_copy_whe
     )
     records = BIG_BYTES // len(record.format(number=0))
     with (
-        local_postgres.serve(home) as settings,
+        server.serve(home) as settings,
         up(home, port, tmp_path / "out", "--data-dir", small_export) as running,
     ):
 
@@ -375,7 +376,7 @@ RUNS_WITH_TAGS = "{ runsOrError { ... on Runs { results { runId status tags { ke
 def test_a_run_of_a_killed_command_is_marked_as_canceled_at_the_next_start(
     home: Path, port: int, tmp_path: Path, small_export: Path
 ) -> None:
-    with local_postgres.serve(home) as settings:
+    with server.serve(home) as settings:
         runner.upgrade(settings)
         with psycopg.connect(settings.conninfo()) as holder:
             holder.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")

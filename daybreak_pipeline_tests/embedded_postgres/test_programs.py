@@ -16,9 +16,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daybreak_pipeline import server_programs
+from daybreak_pipeline.embedded_postgres import programs as server_programs
+from daybreak_pipeline.embedded_postgres.programs import (
+    Account,
+    UnusableError,
+    client,
+    find,
+    install,
+    version,
+)
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.server_programs import Account, UnusableError, client, find, install, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -366,7 +373,7 @@ def test_the_package_is_tried_after_its_installation(
 
 
 def test_the_command_answers_quickly_and_with_one_sentence(place: Path) -> None:
-    command = [sys.executable, "-m", "daybreak_pipeline.server_programs"]
+    command = [sys.executable, "-m", "daybreak_pipeline.embedded_postgres.programs"]
     root = Path(server_programs.__file__).parent.parent
     environment = os.environ | {"PYTHONPATH": str(root), "PATH": str(programs(place / "path"))}
     started = time.monotonic()

@@ -29,9 +29,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from daybreak_pipeline import local_data, local_postgres, local_process, server_programs
+from daybreak_pipeline.embedded_postgres import data_directory, process, programs
+from daybreak_pipeline.embedded_postgres import server as embedded_server
+from daybreak_pipeline.embedded_postgres.server import serve
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.local_postgres import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,15 +58,15 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory that every user may enter; afterwards no server and no socket is left of it."""
     directory = Path(tempfile.mkdtemp(prefix="daybreak-test-", dir=FILES)).resolve()
     directory.chmod(0o755)
-    monkeypatch.setattr(server_programs, "ROOT_STATE", directory / "state")
+    monkeypatch.setattr(programs, "ROOT_STATE", directory / "state")
     tokens: set[str] = set()
-    token = local_data.token
+    token = data_directory.token
 
     def noted(data: Path) -> str:
         tokens.add(token(data))
         return token(data)
 
-    monkeypatch.setattr(local_data, "token", noted)
+    monkeypatch.setattr(data_directory, "token", noted)
     yield directory
     for data in (*directory.rglob("postgres"), *directory.glob("state/data/*")):
         tokens.add(token(data))
@@ -106,26 +107,26 @@ def home(place: Path, used_home: Path) -> Path:
 def processes(token: str) -> list[tuple[int, str]]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        line = local_process._command_line(int(entry.name))
+        line = process._command_line(int(entry.name))
         if token in line:
             found.append((int(entry.name), line))
     return found
 
 
 def data_of(home: Path) -> Path:
-    data = local_data.existing_data(home.resolve())
+    data = data_directory.existing_data(home.resolve())
     assert data is not None
     return data
 
 
 def pid_of(home: Path) -> int:
-    server = local_process._postmaster(data_of(home))
+    server = process._postmaster(data_of(home))
     assert server is not None
     return server.pid
 
 
 def is_running(home: Path) -> bool:
-    return local_process._postmaster(data_of(home)) is not None
+    return process._postmaster(data_of(home)) is not None
 
 
 def owner_of(pid: int) -> int:
@@ -236,7 +237,7 @@ def test_each_core_but_the_first_helps_with_a_statement(
     place: Path, monkeypatch: pytest.MonkeyPatch, cores: int, helpers: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    local_data.write_configuration(place, server_programs.server_account(), 1, place)
+    data_directory.write_configuration(place, programs.server_account(), 1, place)
     written = (place / "daybreak.conf").read_text()
     assert f"max_parallel_workers_per_gather = {helpers}\n" in written
     assert f"max_parallel_maintenance_workers = {helpers}\n" in written
@@ -267,7 +268,7 @@ def test_the_server_is_on_its_own(home: Path, monkeypatch: pytest.MonkeyPatch) -
             assert b"not for" not in Path(f"/proc/{pid}/environ").read_bytes()
             links = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
             assert not [link for link in links if "postgres.lock" in link or "postgres.users" in link]
-        for _, line in processes(local_data.token(data_of(home))):
+        for _, line in processes(data_directory.token(data_of(home))):
             assert settings.password not in line
 
 
@@ -304,7 +305,7 @@ def test_old_and_big_logs_go_at_the_next_start(home: Path) -> None:
     os.utime(old, (0, 0))
     big = data_of(home) / "log" / "postgres-Yyy.log"
     with big.open("wb") as file:
-        file.truncate(local_process.LOG_BYTES + 1)
+        file.truncate(process.LOG_BYTES + 1)
     with serve(home):
         assert not old.exists()
         assert not big.exists()
@@ -397,7 +398,7 @@ def test_a_forked_child_does_not_hold_or_stop_the_server(home: Path) -> None:
         if not child:
             # Leaves the block in the child as well, as an exception would.
             with contextlib.suppress(BaseException):
-                local_postgres._leave(home)
+                embedded_server._leave(home)
             os._exit(0)
         os.waitpid(child, 0)
         assert ask(settings, "SELECT 1") == 1
@@ -460,7 +461,7 @@ def test_a_killed_server_leaves_no_socket(home: Path) -> None:
         sockets = Path(ask(settings, "SHOW unix_socket_directories"))
         pid = pid_of(home)
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not local_process._command_line(pid))
+        wait_until(lambda: not process._command_line(pid))
         assert sockets.exists()
     assert not sockets.exists()
 
@@ -477,7 +478,7 @@ def test_a_busy_child_of_a_killed_server_does_not_block_the_next(home: Path) -> 
     with serve(home) as settings:
         thread = threading.Thread(target=compute, args=(settings,))
         thread.start()
-        token = local_data.token(data_of(home))
+        token = data_directory.token(data_of(home))
         wait_until(lambda: any("SELECT" in line for _, line in processes(token)))
         os.kill(pid_of(home), signal.SIGKILL)
         with serve(home) as again:
@@ -490,7 +491,7 @@ def test_a_busy_child_of_a_killed_server_does_not_block_the_next(home: Path) -> 
 def test_a_process_number_that_another_program_got(home: Path, *, same_user: bool) -> None:
     with serve(home):
         os.kill(pid_of(home), signal.SIGKILL)
-        arguments = server_programs.server_account().popen() if same_user else {}
+        arguments = programs.server_account().popen() if same_user else {}
         stranger = subprocess.Popen(["sleep", "60"], **arguments)
         try:
             path = data_of(home) / "postmaster.pid"
@@ -584,19 +585,19 @@ def test_a_port_that_is_taken_is_not_used_again(home: Path) -> None:
 
 
 def test_a_port_that_is_taken_while_we_start(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choose = local_data.choose_port
+    choose = data_directory.choose_port
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = other.getsockname()[1]
-        monkeypatch.setattr(local_data, "choose_port", lambda data, no: choose(data, no) if no else taken)
+        monkeypatch.setattr(data_directory, "choose_port", lambda data, no: choose(data, no) if no else taken)
         with serve(home) as settings:
             assert settings.port != taken
 
 
 def test_a_socket_directory_that_somebody_else_made(new_home: Path) -> None:
     new_home.mkdir()
-    squatted = Path(tempfile.gettempdir(), local_data.token(new_home.resolve() / "postgres"))
+    squatted = Path(tempfile.gettempdir(), data_directory.token(new_home.resolve() / "postgres"))
     squatted.mkdir()
     (squatted / "something").touch()
     squatted.chmod(0o777)
@@ -767,11 +768,11 @@ def test_root_makes_directories_that_the_server_can_enter(place: Path) -> None:
 
 
 def test_locks_are_free_afterwards(home: Path) -> None:
-    descriptors, homes = set(local_postgres._USES.descriptors), set(local_postgres._USES.by_home)
+    descriptors, homes = set(embedded_server._USES.descriptors), set(embedded_server._USES.by_home)
     with serve(home):
         pass
     for name in ("postgres.lock", "postgres.users"):
         with (home / name).open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    assert local_postgres._USES.descriptors == descriptors
-    assert set(local_postgres._USES.by_home) == homes
+    assert embedded_server._USES.descriptors == descriptors
+    assert set(embedded_server._USES.by_home) == homes

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 import daybreak_pipeline
-from daybreak_pipeline.generator.catalog import SOURCE_OF
+from daybreak_pipeline.generator.source_columns import SOURCE_OF
 from daybreak_pipeline.tables import TABLES, import_order
 
 OUTCOMES = (

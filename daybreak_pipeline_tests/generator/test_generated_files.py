@@ -12,7 +12,7 @@ import pytest
 
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.generator import export, generate_export
-from daybreak_pipeline.generator.catalog import SOURCE_OF, SOURCES
+from daybreak_pipeline.generator.source_columns import SOURCE_OF, SOURCES
 from daybreak_pipeline.tables import TABLES
 
 from .reference_import import read_records, read_schema

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daybreak_pipeline.generator import generate_export
-from daybreak_pipeline.generator.catalog import SOURCE_OF, SOURCES
 from daybreak_pipeline.generator.expectations import expected_accounting
 from daybreak_pipeline.generator.ids import Draws, uuids
+from daybreak_pipeline.generator.source_columns import SOURCE_OF, SOURCES
 from daybreak_pipeline.generator.world import World
 from daybreak_pipeline.tables import TABLES
 

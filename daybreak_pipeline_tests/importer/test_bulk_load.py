@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from daybreak_pipeline.importer import bare
+from daybreak_pipeline.importer import bulk_load
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record, uuid
 
@@ -27,7 +27,7 @@ _SCHEMA = """
 
 @pytest.fixture(autouse=True)
 def _bare_from_the_first_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bare, "FEWEST_RECORDS", 1)
+    monkeypatch.setattr(bulk_load, "FEWEST_RECORDS", 1)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_the_audit_trigger_is_gone_while_the_table_is_bare_and_there_again_after
         )
 
     before = triggers()
-    with bare.loaded(export.connection, sql.Identifier("public", "questionnaires"), records=1):
+    with bulk_load.loaded(export.connection, sql.Identifier("public", "questionnaires"), records=1):
         assert before.keys() - triggers().keys() == {"audit_insert"}
     assert triggers() == before == dict.fromkeys(before, "A")
 
@@ -134,7 +134,7 @@ def test_a_table_that_somebody_holds_is_loaded_as_it_is(
     export: Export, migrated: DatabaseSettings, rebuilt: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert rebuilt == []
-    monkeypatch.setattr(bare, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(bulk_load, "_LOCK_TIMEOUT", "100ms")
     with psycopg.connect(migrated.conninfo()) as reader:
         reader.execute("SELECT * FROM questionnaires")
         assert export.load("questionnaires", record("questionnaires"))["inserted"] == 1
@@ -147,7 +147,7 @@ def test_a_table_that_somebody_holds_is_loaded_as_it_is(
 def test_references_are_checked_by_sorting_or_hashing_and_then_the_planner_chooses_again(
     export: Export, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
-    monkeypatch.setattr(bare, "_SORTED_FROM", least)
+    monkeypatch.setattr(bulk_load, "_SORTED_FROM", least)
     export.add_parents()
     orphan = record("referral_members", "orphan", referral_id=uuid("nobody"))
     settings = "SELECT name, setting FROM pg_settings WHERE name LIKE 'enable_%'"
@@ -155,7 +155,7 @@ def test_references_are_checked_by_sorting_or_hashing_and_then_the_planner_choos
     done = export.load("referral_members", record("referral_members"), orphan)
     assert done == {"status": "imported", "read": 2, "inserted": 1, "quarantined": 1}
     with export.connection.transaction():
-        with bare.loaded(export.connection, sql.Identifier("public", "documents"), records=1):
+        with bulk_load.loaded(export.connection, sql.Identifier("public", "documents"), records=1):
             pass
         assert export.connection.execute(settings).fetchall() == before
 

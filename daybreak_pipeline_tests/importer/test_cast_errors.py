@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from daybreak_pipeline.importer import misfits
+from daybreak_pipeline.importer import cast_errors
 from daybreak_pipeline_tests.exports import Export, record
 
 USUAL = [
@@ -24,7 +24,7 @@ USUAL = [
 ]
 
 
-@pytest.mark.parametrize("kind", sorted(misfits.PLAIN))
+@pytest.mark.parametrize("kind", sorted(cast_errors.PLAIN))
 @settings(
     max_examples=50,
     deadline=None,
@@ -32,7 +32,7 @@ USUAL = [
 )
 @given(data=st.data())
 def test_whatever_looks_as_if_it_fits_does_fit(export: Export, kind: str, data: st.DataObject) -> None:
-    pattern = misfits.PLAIN[kind]
+    pattern = cast_errors.PLAIN[kind]
     # Strict JSON has no control characters; an array with one in it loads all the same.
     alphabet = st.characters(codec="utf-8", exclude_categories=["Cc"])
     like = st.from_regex(pattern, alphabet=alphabet, fullmatch=True)
@@ -50,7 +50,7 @@ def test_whatever_looks_as_if_it_fits_does_fit(export: Export, kind: str, data: 
 
 @pytest.mark.parametrize(("kind", "value"), USUAL)
 def test_values_as_exports_have_them_are_not_tried_one_by_one(export: Export, kind: str, value: str) -> None:
-    row = export.connection.execute('SELECT %s COLLATE "C" ~ %s', [value, misfits.PLAIN[kind]]).fetchone()
+    row = export.connection.execute('SELECT %s COLLATE "C" ~ %s', [value, cast_errors.PLAIN[kind]]).fetchone()
     assert row == (True,)
 
 

@@ -15,8 +15,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from daybreak_pipeline import database, local_postgres
+from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
+from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline.schema import runner
@@ -146,7 +147,7 @@ def test_a_full_disk_fails_the_import_in_one_line_and_the_next_one_with_room_rep
 def test_a_full_disk_of_the_write_ahead_log_stops_the_server_and_the_next_import_with_room_repairs(
     tmp_path: Path, disk: Disk, home: Path
 ) -> None:
-    with local_postgres.serve(home) as settings:
+    with embedded_server.serve(home) as settings:
         runner.upgrade(settings)
         with database.connect(settings, key=KEY) as connection:
             export = Export(tmp_path, connection)
@@ -155,17 +156,17 @@ def test_a_full_disk_of_the_write_ahead_log_stops_the_server_and_the_next_import
     assert row
     move(Path(row[0]) / "pg_wal", disk.path)
     write_large(export, DISK)
-    with local_postgres.serve(home) as settings, database.connect(settings, key=KEY) as connection:
+    with embedded_server.serve(home) as settings, database.connect(settings, key=KEY) as connection:
         # Which process of the server meets the full disk first, and ends all others, is not settled.
         with pytest.raises(
             ImportFailedError, match=r"disk is full|connection .* was lost .*a full disk"
         ) as caught:
             Export(tmp_path, connection).load("documents")
         assert "\n" not in str(caught.value)
-    with pytest.raises(UsageError, match="No space left on device"), local_postgres.serve(home):
+    with pytest.raises(UsageError, match="No space left on device"), embedded_server.serve(home):
         pass
     disk.resize(5 * DISK)
-    with local_postgres.serve(home) as settings, database.connect(settings, key=KEY) as connection:
+    with embedded_server.serve(home) as settings, database.connect(settings, key=KEY) as connection:
         export = Export(tmp_path, connection)
         assert export.rows("documents", "label") == [("old",)]
         assert connection.execute("SELECT status FROM ingest.imports").fetchall() == [("imported",)]

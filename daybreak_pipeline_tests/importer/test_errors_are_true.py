@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from daybreak_pipeline import database, failures
-from daybreak_pipeline.importer import heal
+from daybreak_pipeline import database
+from daybreak_pipeline.failures import explanations
+from daybreak_pipeline.importer import repair
 from daybreak_pipeline.importer.run import ImportFailedError, ImportInterruptedError, replay_table
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record, told
@@ -116,7 +117,7 @@ def test_every_code_of_the_server_has_its_sentence_and_no_word_of_its_message(
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'Geheimnis' USING ERRCODE = '{state}'; END $$"
     with pytest.raises(psycopg.Error) as caught:
         connection.execute(raising.encode())
-    told_ = failures.explain(caught.value, connection)
+    told_ = explanations.explain(caught.value, connection)
     assert STATES[state] in told_
     assert "Geheimnis" not in told_
 
@@ -127,11 +128,11 @@ def test_an_error_without_a_code_is_a_lost_connection_only_where_that_is_lost(
     with database.connect(migrated) as whole:
         error = psycopg.OperationalError("made up")
         assert not database.is_transient(error, whole)
-        assert "an error in the pipeline itself (OperationalError" in failures.explain(error, whole)
+        assert "an error in the pipeline itself (OperationalError" in explanations.explain(error, whole)
     with pytest.raises(psycopg.OperationalError) as caught:
         whole.execute("SELECT 1")
     assert database.is_transient(caught.value, whole)
-    assert "the connection to the server was lost" in failures.explain(caught.value, whole)
+    assert "the connection to the server was lost" in explanations.explain(caught.value, whole)
 
 
 def _wrong_placeholders(connection: database.Connection, *_: object) -> None:
@@ -149,7 +150,7 @@ def test_a_fault_of_our_own_says_where_and_leaves_a_trace_without_values(
     export: Export, home: Path, monkeypatch: pytest.MonkeyPatch, fault: object, kind: str
 ) -> None:
     export.write("documents", record("documents"))
-    monkeypatch.setattr(heal, "hope", fault)
+    monkeypatch.setattr(repair, "hope", fault)
     error = failure(export)
     (trace,) = (home / "errors").iterdir()
     assert str(error).startswith(f"documents: an error in the pipeline itself ({kind} at importer/run.py:")

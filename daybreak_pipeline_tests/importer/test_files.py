@@ -13,7 +13,7 @@ from backports import zstd
 from psycopg import sql
 
 from daybreak_pipeline.errors import SourceError, UsageError
-from daybreak_pipeline.importer import formats, sources
+from daybreak_pipeline.importer import find, formats
 from daybreak_pipeline.importer.run import ImportFailedError, replay_table
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.exports import NOON, Export, record, uuid
@@ -198,7 +198,7 @@ def test_each_insurance_table_takes_the_file_with_its_columns(export: Export) ->
     companies.write_text("id,name\n")
     junction.write_text("id,care_provider_profile_id,credentialed_insurance_id\n")
     found = {
-        name: sources.find(export.directory, TABLES[name]).path
+        name: find.find(export.directory, TABLES[name]).path
         for name in ("clinician_credentialed_insurances", "clinician_insurance_affiliations")
     }
     assert found == {
@@ -211,19 +211,19 @@ def test_two_files_for_one_table_that_differ_are_not_guessed_between(export: Exp
     (export.directory / "clinicians.csv").write_text("id\n")
     (export.directory / "clinicians_anonymized.csv").write_text("id,email\n")
     with pytest.raises(SourceError, match=r"clinicians_anonymized\.csv, clinicians\.csv all hold this table"):
-        sources.find(export.directory, TABLES["clinicians"])
+        find.find(export.directory, TABLES["clinicians"])
 
 
 def test_two_files_for_one_table_with_the_same_content_are_one(export: Export) -> None:
     (export.directory / "clinicians.csv").write_text("id\n")
     (export.directory / "clinicians_anonymized.csv").write_text("id\n")
-    assert sources.find(export.directory, TABLES["clinicians"]).path.name == "clinicians_anonymized.csv"
+    assert find.find(export.directory, TABLES["clinicians"]).path.name == "clinicians_anonymized.csv"
 
 
 def test_a_directory_without_any_export_file_is_refused(export: Export) -> None:
     (export.directory / "holiday.jpg").write_bytes(b"")
     with pytest.raises(UsageError, match="holds no file of an export"):
-        sources.check_export(export.directory)
+        find.check_export(export.directory)
 
 
 def sealed_columns(export: Export, table: str) -> list[tuple[str | None]]:

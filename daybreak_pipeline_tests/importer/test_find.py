@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daybreak_pipeline.errors import SourceError, UsageError
-from daybreak_pipeline.importer import filenames, sources
+from daybreak_pipeline.importer import filenames, find
 from daybreak_pipeline.importer.filenames import FileName
 from daybreak_pipeline.importer.run import ImportFailedError, import_table
 from daybreak_pipeline.tables import TABLES
@@ -26,11 +26,11 @@ def write(directory: Path, *names: str, content: bytes = CONTENT) -> None:
 
 
 def found(directory: Path, table: str = "documents") -> str:
-    return sources.find(directory, TABLES[table]).path.name
+    return find.find(directory, TABLES[table]).path.name
 
 
 def ignored(directory: Path, table: str = "documents") -> dict[str, str]:
-    return {one.file: one.why for one in sources.find(directory, TABLES[table]).ignored}
+    return {one.file: one.why for one in find.find(directory, TABLES[table]).ignored}
 
 
 # --- Names --------------------------------------------------------------------------------------------
@@ -64,8 +64,8 @@ def ignored(directory: Path, table: str = "documents") -> dict[str, str]:
 )
 def test_a_file_is_found_however_its_name_is_written(tmp_path: Path, name: str) -> None:
     write(tmp_path, name)
-    assert sources.candidates(tmp_path, TABLES["documents"]) == [tmp_path / name]
-    assert sources.unknown(tmp_path) == []
+    assert find.candidates(tmp_path, TABLES["documents"]) == [tmp_path / name]
+    assert find.unknown(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_a_file_that_two_tables_go_by_fails_only_the_one_that_has_no_other(tmp_p
     write(tmp_path, "credentialed_insurances.csv", content=b"id,name\n")
     write(tmp_path, "clinician_credentialed_insurances.csv", content=b"")
     assert found(tmp_path, "clinician_credentialed_insurances") == "credentialed_insurances.csv"
-    assert sources.find(tmp_path, TABLES["clinician_insurance_affiliations"]).header == ()
+    assert find.find(tmp_path, TABLES["clinician_insurance_affiliations"]).header == ()
     (tmp_path / "credentialed_insurances.csv").unlink()
     write(tmp_path, "clinician_credentialed_insurances.csv", content=b"id,care_provider_profile_id\n")
-    with pytest.raises(sources.AbsentSourceError, match="with a column name"):
+    with pytest.raises(find.AbsentSourceError, match="with a column name"):
         found(tmp_path, "clinician_credentialed_insurances")
 
 
@@ -176,7 +176,7 @@ def test_a_file_that_two_tables_go_by_fails_only_the_one_that_has_no_other(tmp_p
 
 
 def parts(directory: Path) -> list[str]:
-    source = sources.find(directory, TABLES["documents"])
+    source = find.find(directory, TABLES["documents"])
     return [str(part.relative_to(source.path)) for part in source.parts]
 
 
@@ -271,21 +271,21 @@ def test_a_file_of_no_table_is_named_with_the_one_it_resembles(
     tmp_path: Path, name: str, table: str | None
 ) -> None:
     write(tmp_path, name, "documents.csv", ".DS_Store", "expected.json", "synthetic.txt")
-    ((file, like),) = [(one.file, one.resembles) for one in sources.unknown(tmp_path)]
+    ((file, like),) = [(one.file, one.resembles) for one in find.unknown(tmp_path)]
     assert (file, like) == (name, table)
 
 
 def test_a_directory_of_no_table_is_named_too(tmp_path: Path) -> None:
     write(tmp_path, "old/documents.csv")
-    assert [str(one) for one in sources.unknown(tmp_path)] == ["old belongs to no table"]
+    assert [str(one) for one in find.unknown(tmp_path)] == ["old belongs to no table"]
 
 
 def test_a_missing_files_message_names_the_one_that_may_be_meant(tmp_path: Path) -> None:
     write(tmp_path, "doucments.csv")
-    with pytest.raises(sources.AbsentSourceError, match=r"\(doucments\.csv resembles it\)$"):
+    with pytest.raises(find.AbsentSourceError, match=r"\(doucments\.csv resembles it\)$"):
         found(tmp_path)
     with pytest.raises(UsageError, match=r"doucments\.csv belongs to no table; it resembles documents"):
-        sources.check_export(tmp_path)
+        find.check_export(tmp_path)
 
 
 def test_a_name_is_shown_without_what_a_terminal_would_obey() -> None:

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.importer import bare, catalog
+from daybreak_pipeline.importer import bulk_load
 from daybreak_pipeline.importer.run import ImportFailedError
+from daybreak_pipeline.schema import catalog
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.exports import Export, record
 
@@ -67,7 +68,7 @@ def test_a_label_too_long_to_be_indexed_takes_only_its_own_record(
     else:
         export.connection.execute("TRUNCATE referrals CASCADE")
     if way == "bare":
-        monkeypatch.setattr(bare, "FEWEST_RECORDS", 1)
+        monkeypatch.setattr(bulk_load, "FEWEST_RECORDS", 1)
     several = [text(LIMIT // 2) for _ in range(3)]
     export.write(
         "referrals",

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.importer import catalog as catalogs
+from daybreak_pipeline.importer.cast_errors import PLAIN
 from daybreak_pipeline.importer.expressions import Expressions
-from daybreak_pipeline.importer.misfits import PLAIN
 from daybreak_pipeline.importer.staging import Stage
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.exports import NOON, Export, record
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from daybreak_pipeline.importer.rehearsal import Rehearsal, rehearse
-from daybreak_pipeline.server_programs import client
+from daybreak_pipeline.embedded_postgres.programs import client
+from daybreak_pipeline.operations.dry_run import Rehearsal, rehearse
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import import_order
 from daybreak_pipeline_tests.exports import Export, record, told

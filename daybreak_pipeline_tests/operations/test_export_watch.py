@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from daybreak_pipeline import export_watch
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.export_watch import Look, State
-from daybreak_pipeline.importer.sources import Source
+from daybreak_pipeline.importer.find import Source
+from daybreak_pipeline.operations import export_watch
+from daybreak_pipeline.operations.export_watch import Look, State
 
 KINSHIPS = b"id,user_0_id,user_1_id,kind,user_0_label,user_1_label\n"
 

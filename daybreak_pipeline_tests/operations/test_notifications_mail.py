@@ -12,7 +12,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from daybreak_pipeline import notifications
+from daybreak_pipeline.operations import notifications
 from daybreak_pipeline.settings import MailSettings, NotifierSettings
 
 TEXT = "Daybreak: run 12345678 of import_all failed\nnot imported: organizations\nhttp://127.0.0.1:3000/runs/12345678"

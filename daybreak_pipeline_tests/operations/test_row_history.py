@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daybreak_pipeline.importer.trace import trace
+from daybreak_pipeline.operations.row_history import trace
 from daybreak_pipeline_tests.exports import Export, record, uuid
 
 

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, time, timedelta, timezone
 
 import pytest
 
-from daybreak_pipeline import status, timetable
+from daybreak_pipeline import timetable
 from daybreak_pipeline.checks import history
 from daybreak_pipeline.importer.run import ImportFailedError
-from daybreak_pipeline.schedules import daily_import
-from daybreak_pipeline.status import TableStatus
+from daybreak_pipeline.operations import status
+from daybreak_pipeline.operations.status import TableStatus
+from daybreak_pipeline.orchestration.schedules import daily_import
 from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline.wording import age
 from daybreak_pipeline_tests.checks.examining import STRANGER, examine
 from daybreak_pipeline_tests.exports import Export, record
 
@@ -100,7 +102,7 @@ def test_a_check_counts_as_failed_until_it_passes(export: Export) -> None:
     [(None, "-"), (0, "0 s"), (59, "59 s"), (60, "1 min"), (7_200, "2 h"), (200_000, "2 d")],
 )
 def test_an_age_is_told_in_its_largest_unit(seconds: int | None, told: str) -> None:
-    assert status.age(seconds) == told
+    assert age(seconds) == told
 
 
 @pytest.mark.parametrize(

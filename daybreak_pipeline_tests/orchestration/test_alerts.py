@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import dagster as dg
 import pytest
 
-from daybreak_pipeline import notifications
 from daybreak_pipeline.definitions import defs
+from daybreak_pipeline.operations import notifications
 from daybreak_pipeline.settings import DatabaseSettings, NotifierSettings
 from daybreak_pipeline_tests.exports import Export, record
-from daybreak_pipeline_tests.test_pipeline import Runs, in_memory
+from daybreak_pipeline_tests.orchestration.test_runs import Runs, in_memory
 
 
 class Receiver(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ import yaml  # type: ignore[import-untyped]  # comes with dagster, without types
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.definitions import build_defs, defs
-from daybreak_pipeline.resources import HealthDatabase
+from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.test_tables import APPLICATION_LEVEL, ENFORCED
@@ -240,7 +240,7 @@ seen = []
 names = ("socket.connect", "socket.bind", "socket.getaddrinfo", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork")
 sys.addaudithook(lambda event, arguments: seen.append([event, str(arguments)]) if event in names else None)
 import daybreak_pipeline.definitions
-print(json.dumps([seen, "daybreak_pipeline.local_postgres" in sys.modules]))
+print(json.dumps([seen, "daybreak_pipeline.embedded_postgres.server" in sys.modules]))
 """
     done = subprocess.run(
         [sys.executable, "-c", watched],
@@ -254,7 +254,7 @@ print(json.dumps([seen, "daybreak_pipeline.local_postgres" in sys.modules]))
     assert list(tmp_path.iterdir()) == []
 
 
-# --- The house: who may know Dagster -------------------------------------------------------------------
+# --- What of Dagster is used -------------------------------------------------------------------------------
 
 
 def modules(*patterns: str) -> list[Path]:
@@ -270,42 +270,6 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
-
-
-CORE = modules(
-    "importer/**/*.py",
-    "schema/**/*.py",
-    "privacy/**/*.py",
-    "generator/**/*.py",
-    "checks/[!d]*.py",
-    "report/**/*.py",
-    "database.py",
-    "export_watch.py",
-    "notifications.py",
-    "presence.py",
-    "settings.py",
-    "tables.py",
-    "errors.py",
-    "local_postgres.py",
-    "server_programs.py",
-)
-
-
-def test_the_core_is_all_there() -> None:
-    parents = {path.parent.name for path in CORE}
-    assert parents == {"importer", "schema", "privacy", "generator", "report", "checks", "daybreak_pipeline"}
-
-
-@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_the_core_does_not_know_dagster(path: Path) -> None:
-    shell = (
-        *("alerts", "assets", "checks.definitions", "definitions", "jobs"),
-        *("pipeline", "resources", "run_requests", "schedules", "sensors"),
-    )
-    forbidden = ("dagster", *(f"daybreak_pipeline.{name}" for name in shell))
-    assert {
-        name for name in imported(path) if any(name == f or name.startswith(f"{f}.") for f in forbidden)
-    } == set()
 
 
 @pytest.mark.parametrize("path", modules("**/*.py"), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -13,11 +13,12 @@ import dagster as dg
 import psycopg
 import pytest
 
-from daybreak_pipeline import database, resources
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
+from daybreak_pipeline.orchestration import resources
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record
-from daybreak_pipeline_tests.test_pipeline import Runs, in_memory
+from daybreak_pipeline_tests.orchestration.test_runs import Runs, in_memory
 
 LEDGER = "SELECT table_name, status FROM ingest.imports ORDER BY id"
 

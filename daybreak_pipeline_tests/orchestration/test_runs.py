@@ -21,13 +21,14 @@ import dagster as dg
 import psycopg
 import pytest
 
-from daybreak_pipeline import instance, pipeline
 from daybreak_pipeline.checks import rules
 from daybreak_pipeline.definitions import build_defs
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.importer import catalog as catalogs
 from daybreak_pipeline.importer.ledger import COUNTS
-from daybreak_pipeline.pipeline import Outcome
+from daybreak_pipeline.orchestration import instance
+from daybreak_pipeline.orchestration import runs as pipeline_runs
+from daybreak_pipeline.orchestration.runs import Outcome
+from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
@@ -48,10 +49,10 @@ class Runs:
         self.environment = settings.environment() | {"ENCRYPTION_KEY": KEY}
 
     def load(self, directory: Path, **options: Any) -> Outcome:
-        return pipeline.run_import(self.environment, directory, **options)
+        return pipeline_runs.run_import(self.environment, directory, **options)
 
     def check(self) -> Outcome:
-        return pipeline.run_checks(self.environment)
+        return pipeline_runs.run_checks(self.environment)
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.settings.conninfo()) as connection:
@@ -544,7 +545,7 @@ def test_a_rehearsal_tells_of_absent_files_and_remembers_none(runs: Runs, family
     without_organizations(family)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENCRYPTION_KEY", KEY)
-        outcome = pipeline.rehearse_import(
+        outcome = pipeline_runs.rehearse_import(
             runs.settings, family.directory, only=PART, tell=lambda _text: None
         )
     assert statuses(outcome) == {"absent": {"organizations"}, "skipped": set(PART) - {"organizations"}}
@@ -735,11 +736,11 @@ def given(migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_run_stays_known_to_the_instance(
     given: DatabaseSettings, family: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pipeline.ready() as (settings, environment):
+    with pipeline_runs.ready() as (settings, environment):
         assert settings == given
         for name in environment:
             monkeypatch.setenv(name, "")  # restored after the test: opening the instance sets them for good
-        outcome = pipeline.run_import(environment, family.directory, only=["documents"])
+        outcome = pipeline_runs.run_import(environment, family.directory, only=["documents"])
         with instance.opened(environment) as dagster:
             assert outcome.run_id
             run = dagster.get_run_by_id(outcome.run_id)
@@ -753,7 +754,7 @@ def test_a_run_stays_known_to_the_instance(
 
 
 def test_no_password_stands_in_the_instances_file(given: DatabaseSettings, tmp_path: Path) -> None:
-    with pipeline.ready():
+    with pipeline_runs.ready():
         pass
     text = (tmp_path / "home" / "dagster" / "dagster.yaml").read_text(encoding="utf-8")
     assert "postgres_url" in text
@@ -765,14 +766,14 @@ def test_a_database_without_a_schema_gets_it(
 ) -> None:
     assert given.name != empty.name
     monkeypatch.setenv("DB_NAME", empty.name)
-    with pipeline.ready(migrate=False), psycopg.connect(empty.conninfo()) as connection:
+    with pipeline_runs.ready(migrate=False), psycopg.connect(empty.conninfo()) as connection:
         assert runner.current_revision(connection) == runner.newest_revision()
 
 
 def test_a_given_database_on_an_older_migration_is_left_as_it_is(given: DatabaseSettings) -> None:
     older = f"{int(runner.newest_revision()) - 1:03d}"
     runner.downgrade(given, older)
-    with pytest.raises(UsageError, match="run daybreak migrate up"), pipeline.ready(migrate=False):
+    with pytest.raises(UsageError, match="run daybreak migrate up"), pipeline_runs.ready(migrate=False):
         pass
     with psycopg.connect(given.conninfo()) as connection:
         assert runner.current_revision(connection) == older

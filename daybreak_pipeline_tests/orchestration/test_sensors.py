@@ -14,11 +14,12 @@ import dagster as dg
 import psycopg
 import pytest
 
-from daybreak_pipeline import pipeline, presence, settings
+from daybreak_pipeline import settings
 from daybreak_pipeline.definitions import defs
 from daybreak_pipeline.importer import ledger
+from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.run import ImportFailedError
-from daybreak_pipeline.importer.sources import Source
+from daybreak_pipeline.orchestration import process_locks, runs
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.conftest import KEY
@@ -294,7 +295,7 @@ def test_a_command_at_work_is_waited_for_and_a_killed_one_is_not(
     all_known(ticks, export)
     started(ticks, "import_all", None, dg.DagsterRunStatus.STARTED, **{"daybreak/started_by": "command line"})
     export.write("documents", record("documents", label="new_label"))
-    with presence.held(migrated, "command line"):
+    with process_locks.held(migrated, "command line"):
         requests, reason = ticks.twice()
         assert requests == []
         assert "waits for the end of run" in reason
@@ -375,15 +376,17 @@ def test_runs_without_a_process_are_lost_and_others_are_not(
 ) -> None:
     from contextlib import nullcontext
 
-    monkeypatch.setattr("daybreak_pipeline.instance.opened", lambda _environment: nullcontext(ticks.dagster))
+    monkeypatch.setattr(
+        "daybreak_pipeline.orchestration.instance.opened", lambda _environment: nullcontext(ticks.dagster)
+    )
     command = started(
         ticks, "import_all", None, dg.DagsterRunStatus.STARTED, **{"daybreak/started_by": "command line"}
     )
     daemon = started(ticks, "import_all", None, dg.DagsterRunStatus.STARTING)
     started(ticks, "import_all", None, dg.DagsterRunStatus.NOT_STARTED)  # the daemon may yet start it
-    assert set(pipeline.lost_runs({}, migrated)) == {command, daemon}
-    with presence.held(migrated, "command line"):
-        assert pipeline.lost_runs({}, migrated) == [daemon]
-        with presence.held(migrated, "web"):
-            assert pipeline.lost_runs({}, migrated) == []
-    assert set(pipeline.lost_runs({}, migrated)) == {command, daemon}
+    assert set(runs.lost_runs({}, migrated)) == {command, daemon}
+    with process_locks.held(migrated, "command line"):
+        assert runs.lost_runs({}, migrated) == [daemon]
+        with process_locks.held(migrated, "web"):
+            assert runs.lost_runs({}, migrated) == []
+    assert set(runs.lost_runs({}, migrated)) == {command, daemon}

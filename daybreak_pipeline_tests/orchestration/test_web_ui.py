@@ -18,8 +18,8 @@ from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.browser import CHROMIUM, SANDBOX_OFF, needs_chromium
+from daybreak_pipeline_tests.cli.test_up import Up, free_port, temporary_home, up
 from daybreak_pipeline_tests.conftest import forget_settings
-from daybreak_pipeline_tests.test_up import Up, free_port, temporary_home, up
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from daybreak_pipeline.cli import main
+from daybreak_pipeline.cli.main import main
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.conftest import KEY

@@ -22,8 +22,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from daybreak_pipeline import database, local_data, local_postgres
+from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
+from daybreak_pipeline.embedded_postgres import data_directory, server
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record, uuid
@@ -96,16 +97,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     exported, many = tmp_path_factory.mktemp("export"), tmp_path_factory.mktemp("many")
     with server_home() as home:
         # Servers that are monitored keep every statement that they run.
-        with local_postgres.serve(home) as settings:
+        with server.serve(home) as settings:
             _administer(settings, "ALTER SYSTEM SET shared_preload_libraries = pg_stat_statements")
-        with local_postgres.serve(home) as settings:
+        with server.serve(home) as settings:
             _administer(
                 settings,
                 "CREATE EXTENSION pg_stat_statements",
                 "ALTER SYSTEM SET pg_stat_statements.track = 'all'",
                 "SELECT pg_reload_conf()",
             )
-            data = local_data.existing_data(home)
+            data = data_directory.existing_data(home)
             assert data
             scene = Scene(home, settings, data)
             _write(exported, settings)
@@ -283,7 +284,7 @@ def test_no_command_prints_a_personal_value(scene: Scene) -> None:
 
 def test_what_was_imported_is_there_for_those_who_have_the_key(scene: Scene) -> None:
     key = keys.parse((scene.home / "encryption.key").read_text().strip())
-    with local_postgres.serve(scene.home) as settings, database.connect(settings, key=key) as session:
+    with server.serve(scene.home) as settings, database.connect(settings, key=key) as session:
         names = _names(session)
         quarantined = session.execute("SELECT count(*) FROM ingest.quarantine").fetchone()
         issues = session.execute("SELECT count(*) FROM ingest.field_issues").fetchone()
@@ -299,7 +300,7 @@ def _names(session: Connection) -> set[str]:
 
 @pytest.mark.parametrize("which", ["the data", "the events"])
 def test_no_table_holds_a_personal_value(scene: Scene, which: str) -> None:
-    with local_postgres.serve(scene.home) as settings:
+    with server.serve(scene.home) as settings:
         searched = settings if which == "the data" else replace(settings, name=DAGSTER_DATABASE)
         assert _stored(searched, NEEDLES) == []
         if which == "the data":

@@ -19,15 +19,18 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from daybreak_pipeline import database, local_data, local_postgres, pipeline, server_programs, settings
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.embedded_postgres import data_directory, server
+from daybreak_pipeline.embedded_postgres import programs as server_programs
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.orchestration import runs
 from daybreak_pipeline.privacy import roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.cli.test_main import Done, daybreak, dump, environment_of, one_line
 from daybreak_pipeline_tests.conftest import KEY, _administer
 from daybreak_pipeline_tests.homes import server_home
-from daybreak_pipeline_tests.test_cli import Done, daybreak, dump, environment_of, one_line
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +48,7 @@ def home() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def own_server(home: Path) -> Iterator[DatabaseSettings]:
     """A server whose roles the tests make and drop."""
-    with local_postgres.serve(home) as given:
+    with server.serve(home) as given:
         yield given
 
 
@@ -317,7 +320,7 @@ def test_any_password_works(health: DatabaseSettings, password: str) -> None:
 
 
 def test_no_password_reaches_the_servers_log(health: DatabaseSettings, home: Path) -> None:
-    data = local_data.existing_data(home)
+    data = data_directory.existing_data(home)
     assert data
     with psycopg.connect(health.conninfo(), autocommit=True) as administrator:
         for setting in (
@@ -400,11 +403,11 @@ def test_an_ordinary_import_looks_once_and_applies_nothing(
 
     monkeypatch.setattr(roles, "apply", counted)
     for _ in range(3):
-        with pipeline.ready():
+        with runs.ready():
             pass
     assert applied == ["health"]
     _administer(health, "ALTER ROLE {} RENAME TO {}", "daybreak_app", "daybreak_importer")
-    with pipeline.ready():
+    with runs.ready():
         pass
     assert applied == ["health"] * 2
     assert present(health) == set(ROLES)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daybreak_pipeline_tests.report.pages import Page
-from daybreak_pipeline_tests.test_cli import (  # noqa: F401 - fixtures
+from daybreak_pipeline_tests.cli.test_main import (  # noqa: F401 - fixtures
     Environment,
     dagster_home,
     daybreak,
@@ -16,6 +15,7 @@ from daybreak_pipeline_tests.test_cli import (  # noqa: F401 - fixtures
     given,
     one_line,
 )
+from daybreak_pipeline_tests.report.pages import Page
 
 
 def read(path: Path) -> Page:

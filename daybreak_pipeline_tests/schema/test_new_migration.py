@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from daybreak_pipeline import database
-from daybreak_pipeline.cli import main
+from daybreak_pipeline.cli.main import main
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings

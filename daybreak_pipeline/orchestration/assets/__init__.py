@@ -1,1 +1,1 @@
-"""The assets: 16 source files, and the 16 tables they fill."""
+"""The assets: 16 source files, the 16 tables that they fill, and the report. No schedules and no runs."""

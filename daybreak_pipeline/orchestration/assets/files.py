@@ -15,7 +15,7 @@ from pydantic import Field
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import sources
+from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.formats import SUFFIXES
 from daybreak_pipeline.tables import TABLES, Table
 
@@ -72,7 +72,7 @@ def build_source_assets() -> dg.AssetsDefinition:
     ) -> Iterator[dg.ObserveResult]:
         """Observe the files of the export directory by content."""
         directory = export_directory(config.export_dir)
-        for unknown in sources.unknown(directory):
+        for unknown in find.unknown(directory):
             context.log.warning("%s", unknown)
         for key in sorted(context.selected_asset_keys):
             yield observe(directory, TABLES[key.path[-1]])
@@ -83,7 +83,7 @@ def build_source_assets() -> dg.AssetsDefinition:
 def observe(directory: Path, table: Table) -> dg.ObserveResult:
     """Return the content hash of a table's file as an observation; that it is missing is one, too."""
     try:
-        source = sources.find(directory, table)
+        source = find.find(directory, table)
     except SourceError as error:
         return dg.ObserveResult(
             asset_key=source_key(table.name),

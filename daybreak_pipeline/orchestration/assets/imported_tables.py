@@ -7,12 +7,13 @@ from dataclasses import asdict
 import dagster as dg
 from pydantic import Field
 
-from daybreak_pipeline import run_requests, settings
-from daybreak_pipeline.assets.sources import EXPORT_DIR, export_directory, source_key
-from daybreak_pipeline.importer import catalog as catalogs
-from daybreak_pipeline.importer.catalog import TableCatalog
+from daybreak_pipeline import settings
 from daybreak_pipeline.importer.run import Result, import_table, replay_table
-from daybreak_pipeline.resources import HealthDatabase, ProgressLog, told_in_one_line
+from daybreak_pipeline.orchestration import run_requests
+from daybreak_pipeline.orchestration.assets.files import EXPORT_DIR, export_directory, source_key
+from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog, told_in_one_line
+from daybreak_pipeline.schema import catalog as catalogs
+from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 from daybreak_pipeline.wording import shown, shown_lines

@@ -11,11 +11,11 @@ from typing import Any
 
 import dagster as dg
 
-from daybreak_pipeline import failures
 from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.failures import explanations
+from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.report import queries, render, store
 from daybreak_pipeline.report.verdict import judge
-from daybreak_pipeline.resources import HealthDatabase
 from daybreak_pipeline.tables import TABLES
 
 REPORT = "data_quality_report"
@@ -49,8 +49,8 @@ def build_report_asset() -> dg.AssetsDefinition:
         except DaybreakError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack
-            context.log.debug("%s", failures.frames(error))
-            raise dg.Failure(failures.explain(error), allow_retries=False) from None
+            context.log.debug("%s", explanations.frames(error))
+            raise dg.Failure(explanations.explain(error), allow_retries=False) from None
         verdict = judge(facts)
         errors = sum(problem.severity == "ERROR" for problem in verdict.problems)
         return dg.MaterializeResult(

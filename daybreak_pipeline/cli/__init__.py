@@ -1,0 +1,1 @@
+"""The ``daybreak`` command: one module a command group. Decides nothing about data; says what others found."""

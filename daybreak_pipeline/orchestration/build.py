@@ -1,0 +1,45 @@
+"""Builds the code location: every asset, check, job, schedule and sensor, and the resources that they share.
+
+``build_defs`` is a pure factory that the web UI, the command line and the tests share. Needs no database.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import dagster as dg
+
+from daybreak_pipeline.orchestration.asset_checks import build_checks
+from daybreak_pipeline.orchestration.assets.files import build_source_assets
+from daybreak_pipeline.orchestration.assets.imported_tables import build_table_assets
+from daybreak_pipeline.orchestration.assets.report import build_report_asset, build_report_sensor
+from daybreak_pipeline.orchestration.jobs import JOBS
+from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog
+from daybreak_pipeline.orchestration.schedules import SCHEDULES
+from daybreak_pipeline.orchestration.sensors import SENSORS
+
+
+def build_defs(**overrides: Any) -> dg.Definitions:
+    """Return the definitions; ``overrides`` replace resources by name (``health_database=…``)."""
+    return dg.Definitions(
+        assets=[build_source_assets(), *build_table_assets(), build_report_asset()],
+        asset_checks=build_checks(),
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        sensors=[*SENSORS, build_report_sensor()],
+        resources={"health_database": HealthDatabase(), "progress_log": ProgressLog()} | overrides,
+        executor=executor(),
+    )
+
+
+def executor() -> dg.ExecutorDefinition:
+    """Return how steps run: in one process, as they are short, unless ``DAYBREAK_EXECUTOR=multiprocess``.
+
+    A process for each step costs three seconds a step, which pays only where single tables take minutes.
+    """
+    if os.environ.get("DAYBREAK_EXECUTOR", "") == "multiprocess":
+        return dg.multiprocess_executor.configured(
+            {"start_method": {"forkserver": {"preload_modules": ["daybreak_pipeline.definitions"]}}}
+        )
+    return dg.in_process_executor

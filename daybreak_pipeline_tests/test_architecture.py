@@ -1,0 +1,100 @@
+"""The folders: what each may import, and that each says what belongs in it (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import ast
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import daybreak_pipeline
+
+PACKAGE = Path(daybreak_pipeline.__file__).parent
+FROM_THE_BOTTOM = (
+    "errors",
+    "wording",
+    "timetable",
+    "tables",
+    "settings",
+    "generator",
+    "embedded_postgres",
+    "database",
+    "failures",
+    "schema",
+    "privacy",
+    "importer",
+    "checks",
+    "operations",
+    "report",
+    "orchestration",
+    "definitions",
+    "cli",
+)
+"""Modules and folders at the package's top; each imports only what is before it."""
+KNOW_DAGSTER = ("orchestration", "definitions", "cli")
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Return every module that a file imports anywhere, also inside functions and for type checking."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def place(path: Path) -> str:
+    """Return the module or folder at the package's top that a file is, or is in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def test_every_folder_has_its_place_in_the_order() -> None:
+    assert {place(path) for path in FILES} == {*FROM_THE_BOTTOM, "__init__"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_no_module_imports_one_above_it(path: Path) -> None:
+    if place(path) == "__init__":
+        return
+    below = FROM_THE_BOTTOM[: FROM_THE_BOTTOM.index(place(path)) + 1]
+    used = {module.split(".")[1] for module in imported(path) if module.startswith("daybreak_pipeline.")}
+    assert used - set(below) == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_only_the_shell_knows_dagster(path: Path) -> None:
+    if place(path) not in KNOW_DAGSTER:
+        assert {module for module in imported(path) if module.split(".")[0].startswith("dagster")} == set()
+
+
+def test_the_top_of_the_package_is_short() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 8
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in PACKAGE.rglob("__init__.py")), ids=name)
+def test_every_folder_says_what_belongs_in_it(folder: Path) -> None:
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert said is not None
+    assert len(said) > 60
+
+
+def test_the_architecture_page_has_the_order() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    places = [page.index(f"| `{part}`") for part in reversed(FROM_THE_BOTTOM)]
+    assert all(first < second for first, second in pairwise(places))
+
+
+def test_a_name_of_a_module_means_one_thing() -> None:
+    """Groups of commands are called as what they are about; a check and its rows may share a name with the import's."""
+    shared = {"tables", "sources", "definitions", "catalog"}
+    names = [path.stem for path in FILES if path.stem in shared]
+    assert len(names) == len(set(names))
