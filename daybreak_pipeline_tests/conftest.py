@@ -144,9 +144,9 @@ def _check_imports(settings: DatabaseSettings) -> None:
         ).fetchall()
         left = reader.execute(
             """
-            SELECT relname::text FROM pg_class WHERE relnamespace = 'ingest'::regnamespace AND relkind IN ('r', 'v')
-            AND relname ~ '^(stage|thinned|compared|fates|missing|faults|issues|finished|candidates)_'
-            AND relname <> 'missing_rows'
+            -- All working tables are unlogged, and nothing else is.
+            SELECT relname::text FROM pg_class
+            WHERE relnamespace = 'ingest'::regnamespace AND relkind IN ('r', 'v') AND relpersistence = 'u'
             """
         ).fetchall()
     assert (unaccounted, left) == ([], [])

@@ -41,7 +41,7 @@ def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     from daybreak_pipeline.operations import status as statuses
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (health, _), database.connect(health) as connection:
+    with runs.ready(migrate=False) as (db, _), database.connect(db) as connection:
         found = statuses.read(connection)
     upcoming = timetable.next_daily(timetable.DAILY_IMPORT_AT, datetime.now(UTC))
     if as_json:

@@ -47,50 +47,50 @@ def examine(export: Path) -> list[Finding]:
 
 def _server() -> list[Finding]:
     try:
-        with database.serving() as health:
+        with database.serving() as db:
             findings = [_tried("key", lambda: "32 bytes" if keys.load() else "")]
-            with database.connect(health) as connection:
+            with database.connect(db) as connection:
                 row = connection.execute("SHOW server_version").fetchone()
                 findings.append(
                     Finding(
                         "server",
                         good=True,
-                        text=f"PostgreSQL {row[0] if row else '?'} at {health.host}:{health.port}",
+                        text=f"PostgreSQL {row[0] if row else '?'} at {db.host}:{db.port}",
                     )
                 )
-                findings.append(_tls(health, encrypted=bool(connection.pgconn.ssl_in_use)))
+                findings.append(_tls(db, encrypted=bool(connection.pgconn.ssl_in_use)))
                 applied = runner.current_revision(connection)
             newest = runner.newest_revision()
             hint = "" if applied == newest else f", newest is {newest}: run daybreak migrate up"
             findings.append(Finding("schema", applied == newest, f"migration {applied or 'none'}{hint}"))
-            findings.append(_tried("importer", lambda: _importer(health)))
+            findings.append(_tried("importer", lambda: _importer(db)))
             if applied == newest:
-                with database.connect(health) as connection:
+                with database.connect(db) as connection:
                     findings.append(_roles(connection))
             if applied == newest and findings[0].good:
-                findings.append(_tried("key fits the database", lambda: _key_fits(health)))
+                findings.append(_tried("key fits the database", lambda: _key_fits(db)))
             if applied == newest:
-                findings.append(_tried("audit trail", lambda: _recorded(health)))
+                findings.append(_tried("audit trail", lambda: _recorded(db)))
             return findings
     except DaybreakError as error:
         return [Finding("server", good=False, text=str(error))]
 
 
-def _tls(health: settings.DatabaseSettings, *, encrypted: bool) -> Finding:
+def _tls(db: settings.DatabaseSettings, *, encrypted: bool) -> Finding:
     """Say whether others could listen, or stand in for the server. On this machine there is nobody between."""
-    if health.is_local:
+    if db.is_local:
         return Finding("tls", good=True, text="on" if encrypted else "off; the server is on this machine")
     if not encrypted:
         return Finding("tls", good=False, text="off: set DB_SSLMODE=verify-full and DB_SSLROOTCERT")
-    if health.sslmode != "verify-full":
-        text = f"on, but DB_SSLMODE={health.sslmode} trusts whoever answers: set DB_SSLMODE=verify-full"
+    if db.sslmode != "verify-full":
+        text = f"on, but DB_SSLMODE={db.sslmode} trusts whoever answers: set DB_SSLMODE=verify-full"
         return Finding("tls", good=False, text=text)
     return Finding("tls", good=True, text="on, the server's certificate is verified")
 
 
-def _importer(health: settings.DatabaseSettings) -> str:
-    roles.require_importer(health)
-    return health.user
+def _importer(db: settings.DatabaseSettings) -> str:
+    roles.require_importer(db)
+    return db.user
 
 
 def _roles(connection: database.Connection) -> Finding:
@@ -99,14 +99,14 @@ def _roles(connection: database.Connection) -> Finding:
     return Finding("roles", current, "all there, grants complete" if current else missing)
 
 
-def _key_fits(health: settings.DatabaseSettings) -> str:
-    with database.connect(health, key=keys.load()) as connection:
+def _key_fits(db: settings.DatabaseSettings) -> str:
+    with database.connect(db, key=keys.load()) as connection:
         keys.verify(connection)
     return "yes"
 
 
-def _recorded(health: settings.DatabaseSettings) -> str:
-    with database.connect(health) as connection:
+def _recorded(db: settings.DatabaseSettings) -> str:
+    with database.connect(db) as connection:
         audit.require_whole(connection)
     return "changes of every table are recorded"
 

@@ -34,10 +34,10 @@ def rotate() -> None:
     from daybreak_pipeline.privacy import keys as key_files
     from daybreak_pipeline.privacy import rotation
 
-    with database.serving() as health:
-        runs.provide_schema(health, migrate=False)
+    with database.serving() as db:
+        runs.provide_schema(db, migrate=False)
         exchange = key_files.exchange()
-        with database.connect(health, autocommit=True) as connection, progress_line() as tell:
+        with database.connect(db, autocommit=True) as connection, progress_line() as tell:
             try:
                 outcome = rotation.rotate(connection, exchange, tell)
             except KeyboardInterrupt:
@@ -79,10 +79,10 @@ def status() -> None:
     from daybreak_pipeline.privacy import keys as key_files
     from daybreak_pipeline.privacy import rotation
 
-    with database.serving() as health:
-        runs.provide_schema(health, migrate=False)
+    with database.serving() as db:
+        runs.provide_schema(db, migrate=False)
         key = key_files.exchange().current
-        with database.connect(health, key=key) as connection:
+        with database.connect(db, key=key) as connection:
             found = rotation.status(connection)
     fits = {True: "fits the database", False: "is not the database's", None: "is new to the database"}
     say(f"the key {fits[found.fits]}" if key else f"{key_files.key_file()} is missing")

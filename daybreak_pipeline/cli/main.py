@@ -80,9 +80,9 @@ def up(data_dir: Path | None, port: int | None) -> None:
     for setting in (settings.notifier, settings.settle_seconds):
         setting()  # what is needed at night is right from the start
     _port(port)  # before anything is written
-    with runs.ready() as (health, environment):
+    with runs.ready() as (db, environment):
         environment["DAYBREAK_EXPORT_DIR"] = str(export)
-        say(f"database {health.name} at {health.host}:{health.port}, export {export}")
+        say(f"database {db.name} at {db.host}:{db.port}, export {export}")
         report(run_import(environment, export), export=export)
         keep_report(environment)
         chosen = _port(port)
@@ -90,8 +90,8 @@ def up(data_dir: Path | None, port: int | None) -> None:
             "DAYBREAK_WEB_URL", os.environ.get("DAYBREAK_WEB_URL") or webserver.url(chosen)
         )
         click.echo("\nstarting the web UI …")
-        lost = runs.lost_runs(environment, health)
-        with process_locks.held(health, "web"), webserver.serving(environment, chosen) as children:
+        lost = runs.lost_runs(environment, db)
+        with process_locks.held(db, "web"), webserver.serving(environment, chosen) as children:
             try:
                 webserver.cancel(chosen, lost)
             except (
@@ -146,17 +146,15 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
     from daybreak_pipeline.orchestration import runs
 
     export = export_directory(data_dir)
-    with runs.ready(migrate=False) as (health, environment):
+    with runs.ready(migrate=False) as (db, environment):
         if dry_run:
             with progress_line() as tell:
-                outcome = runs.rehearse_import(
-                    health, export, only=only, full=full, partial=partial, tell=tell
-                )
+                outcome = runs.dry_run_import(db, export, only=only, full=full, partial=partial, tell=tell)
         else:
             outcome = run_import(environment, export, only=only, full=full, partial=partial)
         report(outcome, export=export, as_json=as_json)
         if dry_run:
-            click.echo("a rehearsal: nothing was changed", err=as_json)
+            click.echo("a dry run: nothing was changed", err=as_json)
         else:
             keep_report(environment)
     sys.exit(outcome.exit_code)
@@ -171,7 +169,7 @@ def trace(table: str, row_id: str) -> None:
     from daybreak_pipeline.operations.row_history import trace as story
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (health, _), database.connect(health) as connection:
+    with runs.ready(migrate=False) as (db, _), database.connect(db) as connection:
         for line in story(connection, table, row_id):
             say(line)
 
@@ -216,15 +214,15 @@ def psql(arguments: tuple[str, ...]) -> None:
     from daybreak_pipeline import database
     from daybreak_pipeline.embedded_postgres import programs
 
-    with database.serving() as health:
+    with database.serving() as db:
         variables = {
-            "PGHOST": health.host,
-            "PGPORT": str(health.port),
-            "PGDATABASE": health.name,
-            "PGUSER": health.user,
-            "PGPASSWORD": health.password,
-            "PGSSLMODE": health.sslmode,
-            **({"PGSSLROOTCERT": health.sslrootcert} if health.sslrootcert else {}),
+            "PGHOST": db.host,
+            "PGPORT": str(db.port),
+            "PGDATABASE": db.name,
+            "PGUSER": db.user,
+            "PGPASSWORD": db.password,
+            "PGSSLMODE": db.sslmode,
+            **({"PGSSLROOTCERT": db.sslrootcert} if db.sslrootcert else {}),
         }
         sys.exit(_run([programs.client("psql"), *arguments], variables))
 

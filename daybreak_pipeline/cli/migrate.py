@@ -26,17 +26,17 @@ def up(to: str | None) -> None:
     from daybreak_pipeline.privacy import keys, roles
     from daybreak_pipeline.schema import runner
 
-    with database.serving() as health:
-        roles.require_importer(health)
-        applied = runner.upgrade(health, to, key=keys.held())
+    with database.serving() as db:
+        roles.require_importer(db)
+        applied = runner.upgrade(db, to, key=keys.held())
         for migration in applied:
             say(f"applied {migration.revision} {migration.name}")
         if not applied:
             say("nothing to apply")
-        with database.connect(health) as connection:
+        with database.connect(db) as connection:
             newest = runner.current_revision(connection) == runner.newest_revision()
         if newest:  # the grants are written for the newest schema
-            tell_applied(roles.ensure(health))
+            tell_applied(roles.ensure(db))
         if to is None:
             runner.require_written()
 
@@ -53,9 +53,9 @@ def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flag
     if to is not None and not to.isdecimal():
         msg = f"--to {to} is not the number of a migration"
         raise UsageError(msg)
-    with database.serving() as health:
-        roles.require_importer(health)
-        with database.connect(health) as connection:
+    with database.serving() as db:
+        roles.require_importer(db)
+        with database.connect(db) as connection:
             current = runner.current_revision(connection)
             filled = runner.tables_with_rows(connection)
         if current is None:
@@ -63,7 +63,7 @@ def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flag
             return
         if filled and not yes:
             _ask_before_loss(filled)
-        for migration in runner.downgrade(health, to or str(int(current) - 1), key=keys.held()):
+        for migration in runner.downgrade(db, to or str(int(current) - 1), key=keys.held()):
             say(f"took back {migration.revision} {migration.name}")
 
 
@@ -73,7 +73,7 @@ def status() -> None:
     from daybreak_pipeline import database
     from daybreak_pipeline.schema import runner
 
-    with database.serving() as health, database.connect(health) as connection:
+    with database.serving() as db, database.connect(db) as connection:
         current = int(runner.current_revision(connection) or 0)
         changed = runner.changed(connection)
     for migration in runner.migrations():

@@ -128,7 +128,7 @@ def _query(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
     from daybreak_pipeline.privacy import keys
 
     with (
-        runs.ready(migrate=False) as (health, _),
-        database.connect(health, key=keys.load()) as connection,
+        runs.ready(migrate=False) as (db, _),
+        database.connect(db, key=keys.load()) as connection,
     ):
         return connection.execute(query.encode(), parameters).fetchall()

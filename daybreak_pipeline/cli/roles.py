@@ -25,8 +25,8 @@ def apply() -> None:
     from daybreak_pipeline import database
     from daybreak_pipeline.privacy import roles as known
 
-    with database.serving() as health:
-        done = known.apply(health)
+    with database.serving() as db:
+        done = known.apply(db)
     for line in done.lines:
         say(line)
     tell_applied(known.Applied(warnings=done.warnings))
@@ -38,7 +38,7 @@ def show() -> None:
     from daybreak_pipeline import database
     from daybreak_pipeline.privacy import roles as known
 
-    with database.serving() as health, database.connect(health) as connection:
+    with database.serving() as db, database.connect(db) as connection:
         for line in known.show(connection):
             say(line)
 

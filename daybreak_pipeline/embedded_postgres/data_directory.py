@@ -1,8 +1,8 @@
 """The embedded server's files: where its data directory is and whose, its password, its configuration.
 
 What is read, chosen or written without running one of PostgreSQL's programs belongs here. Making the
-data directory with initdb and everything about processes belongs to ``local_process``; who uses the
-server and when it runs to ``local_postgres``.
+data directory with initdb and everything about processes belongs to ``process``; who uses the
+server and when it runs to ``server``.
 """
 
 from __future__ import annotations

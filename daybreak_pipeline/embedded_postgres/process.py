@@ -1,8 +1,8 @@
 """The embedded server's processes: initdb, starting, stopping, and what the log says when that fails.
 
 Everything that runs, finds or ends a process of one data directory belongs here. What its files and its
-configuration contain belongs to ``local_data``; who uses the server, and the locks that let one process
-at a time call this, to ``local_postgres``; where the programs are to ``server_programs``.
+configuration contain belongs to ``data_directory``; who uses the server, and the locks that let one process
+at a time call this, to ``server``; where the programs are, to ``programs``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `make install` runs this module (``python -m daybreak_pipeline.embedded_postgres.programs``), so it starts fast and
 imports no driver. What is done with the server programs (making a data directory, starting, stopping)
-belongs to ``local_process``.
+belongs to ``process``.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `serve` is the way in: the commands that run at once share one server, and the last one out stops it.
 Here stands who uses the server, and that it is there for them with both databases. Where its files are
-and what its configuration says belongs to ``local_data``; starting and stopping it to
-``local_process``; which programs run it, and as which user, to ``server_programs``. What its databases
+and what its configuration says belongs to ``data_directory``; starting and stopping it to
+``process``; which programs run it, and as which user, to ``programs``. What its databases
 contain (schema, roles, keys) is nobody's business here.
 """
 

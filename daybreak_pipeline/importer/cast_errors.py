@@ -1,7 +1,7 @@
 """Finds the values that do not fit their column, so that all others can be cast plainly and on every core.
 
 Only PostgreSQL knows what fits a type, and before version 16 it tells by an error, which costs a subtransaction for each
-value, on one core. So the values of a column that has misfits are looked at first, on every core: what is like nearly all
+value, on one core. So the values of a column that has such are looked at first, on every core: what is like nearly all
 that fit (``PLAIN``) does. Only the others are tried one by one.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.expressions import PLAIN_ARRAY, TEXT_TYPES, call
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.expressions import PLAIN_ARRAY, TEXT_TYPES, compose
+from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import Column
 
 # No 29 February: whether there was one is for PostgreSQL to say.
@@ -31,8 +31,8 @@ PLAIN = {
 """Patterns by type: a value like this fits, whatever else may."""
 
 
-def find(work: Work, columns: list[Column]) -> None:
-    """Note every staged value of some columns that does not cast in ``misfits``, and make these columns lenient."""
+def find(work: Workspace, columns: list[Column]) -> None:
+    """Note every staged value of some columns that does not cast in ``cast_errors``, and make these columns lenient."""
     lenient = work.expressions.lenient
     misfitting = [
         c for c in columns if c.type not in TEXT_TYPES and c.name not in lenient and not _fit(work, c)
@@ -41,18 +41,18 @@ def find(work: Work, columns: list[Column]) -> None:
     for column in misfitting:
         if column.type not in PLAIN:
             _try_each(work, column)
-    work.analyze(work.misfits)
-    query = sql.SQL("SELECT DISTINCT column_name FROM {}").format(work.misfits)
+    work.analyze(work.cast_errors)
+    query = sql.SQL("SELECT DISTINCT column_name FROM {}").format(work.cast_errors)
     lenient.update(name for (name,) in work.connection.execute(query))
 
 
-def _fit(work: Work, column: Column) -> bool:
+def _fit(work: Workspace, column: Column) -> bool:
     """Whether all values of a column cast. Fails on the first that does not, and else costs one look at each."""
     typed = work.expressions.typed(column)
     return work.attempt("SELECT count({typed}) FROM {stage} s", typed=typed) is not None
 
 
-def _try_unlike(work: Work, columns: list[Column]) -> None:
+def _try_unlike(work: Workspace, columns: list[Column]) -> None:
     """Try the values that are not like those that fit."""
     if not columns:
         return
@@ -64,7 +64,7 @@ def _try_unlike(work: Work, columns: list[Column]) -> None:
         """,
         unlike=work.unlike,
         columns=sql.SQL(", ").join(
-            call(
+            compose(
                 "({}, {}, {})", sql.Literal(c.name), work.expressions.text(c.name), sql.Literal(PLAIN[c.type])
             )
             for c in columns
@@ -73,7 +73,7 @@ def _try_unlike(work: Work, columns: list[Column]) -> None:
     for kind in sorted({column.type for column in columns}):
         work.run(
             """
-            INSERT INTO {misfits} SELECT x._record, x.name, x.fault
+            INSERT INTO {cast_errors} SELECT x._record, x.name, x.fault
             FROM (SELECT u._record, u.name, ingest.cast_fault(u.value, NULL::{kind}) AS fault FROM {unlike} u
                   WHERE u.name = ANY ({names})) x
             WHERE x.fault IS NOT NULL
@@ -85,11 +85,11 @@ def _try_unlike(work: Work, columns: list[Column]) -> None:
     work.run("DROP TABLE {unlike}", unlike=work.unlike)
 
 
-def _try_each(work: Work, column: Column) -> None:
+def _try_each(work: Workspace, column: Column) -> None:
     """Try every value."""
     work.run(
         """
-        INSERT INTO {misfits} SELECT x._record, {name}, x.fault
+        INSERT INTO {cast_errors} SELECT x._record, {name}, x.fault
         FROM (SELECT s._record, {fault} AS fault FROM {stage} s WHERE {text} IS NOT NULL) x
         WHERE x.fault IS NOT NULL
         """,

@@ -1,4 +1,4 @@
-"""Decides each record's fate by its key: the contract's order, up to validation.
+"""Decides each record's outcome by its key: the contract's order, up to validation.
 
 blank, malformed, key, duplicate, skipped_deleted, stale/unchanged; what is left is to be inserted or
 updated, if validation lets it. Its values are cast here, once; all that rules look at is in one narrow table,
@@ -14,16 +14,16 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import cast_errors, order, rows, tombstones
-from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.workspace import BAD_KEYS, UNSETTLED, Work
+from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.workspace import BAD_KEYS, UNSETTLED, Workspace
 from daybreak_pipeline.schema.catalog import Check, Column
 
 _THIN = 4
 """The stage is reduced to the records that are not settled when these are fewer than one in so many."""
 
 
-def classify(work: Work) -> None:
-    """Fill ``fates``.
+def classify(work: Workspace) -> None:
+    """Fill ``outcomes``.
 
     Raises:
         SourceError: a value fits no column and cannot be found.
@@ -31,26 +31,26 @@ def classify(work: Work) -> None:
     columns = narrow_columns(work)
     if work.into_empty:
         _finish_rows(work, columns)
-        work.analyze(work.fates)
-        _mark_duplicates(work, work.fates)
+        work.analyze(work.outcomes)
+        _mark_duplicates(work, work.outcomes)
         work.summarize()
         if "skipped_deleted" in work.summary:
             tombstones.bury(work)
     else:
         _compare(work)
-        work.analyze(work.compared)
-        _mark_duplicates(work, work.compared)
+        work.analyze(work.key_matches)
+        _mark_duplicates(work, work.key_matches)
         _settle(work)
         _finish_rows(work, columns)
         # Rules and merge look up records, in case the planner takes many for one.
-        work.run("CREATE INDEX ON {finished} (_record); CREATE INDEX ON {fates} (id)")
-        work.analyze(work.fates)
+        work.run("CREATE INDEX ON {prepared_rows} (_record); CREATE INDEX ON {outcomes} (id)")
+        work.analyze(work.outcomes)
         work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
         _note_bad_keys(work)
 
 
-def narrow_columns(work: Work) -> list[Column]:
+def narrow_columns(work: Workspace) -> list[Column]:
     """Return the columns that keys, order, references, CHECKs and natural keys are made of."""
     catalog = work.catalog
     names = {"id", "_fivetran_deleted", *order.TIMES}
@@ -60,32 +60,34 @@ def narrow_columns(work: Work) -> list[Column]:
     return [column for column in work.expressions.in_file if column.name in names]
 
 
-def limited_columns(work: Work) -> list[Column]:
+def limited_columns(work: Workspace) -> list[Column]:
     """Return the columns whose text can be too long."""
     return [column for column in work.expressions.in_file if column.max_length]
 
 
-def required_columns(work: Work) -> list[Column]:
+def required_columns(work: Workspace) -> list[Column]:
     """Return the columns, besides the key, whose cell must not be empty."""
     return [column for column in work.expressions.in_file if column.needs_value and column.name != "id"]
 
 
-def too_long(work: Work, column: Column) -> sql.Composable:
+def too_long(work: Workspace, column: Column) -> sql.Composable:
     """Return the condition that a text has more characters than its column holds."""
     text, limit = work.expressions.text(column.name), sql.Literal(column.max_length)
-    return call("(octet_length({text}) > {limit} AND char_length({text}) > {limit})", text=text, limit=limit)
+    return compose(
+        "(octet_length({text}) > {limit} AND char_length({text}) > {limit})", text=text, limit=limit
+    )
 
 
-def indexed_columns(work: Work) -> list[Column]:
+def indexed_columns(work: Workspace) -> list[Column]:
     """Return the columns whose text can be too long for an index."""
     return [column for column in work.expressions.in_file if column.name in work.catalog.index_limits]
 
 
-def too_long_to_index(work: Work, column: Column) -> sql.Composable:
+def too_long_to_index(work: Workspace, column: Column) -> sql.Composable:
     """Return the condition that a text has more bytes than an index holds; an array then may have such an element."""
     limit = sql.Literal(work.catalog.index_limits[column.name])
     # The staged text is looked at first: it is at hand, and most are short.
-    return call(
+    return compose(
         "(octet_length({staged}) > {limit} AND octet_length({text}) > {limit})",
         staged=work.stage.column(column.name) or sql.NULL,
         text=work.expressions.text(column.name),
@@ -93,7 +95,7 @@ def too_long_to_index(work: Work, column: Column) -> sql.Composable:
     )
 
 
-def checks(work: Work) -> list[Check]:
+def checks(work: Workspace) -> list[Check]:
     """Return the CHECKs of whose columns the file has a value."""
     return [
         check for check in work.catalog.checks if work.expressions.names_in_file.issuperset(check.columns)
@@ -101,16 +103,18 @@ def checks(work: Work) -> list[Check]:
 
 
 def broken(check: Check) -> sql.Composable:
-    """Return the condition that a row of ``fates`` breaks a CHECK."""
-    return call("({}) IS FALSE", sql.SQL(check.expression))
+    """Return the condition that a row of ``outcomes`` breaks a CHECK."""
+    return compose("({}) IS FALSE", sql.SQL(check.expression))
 
 
 def _any(conditions: list[sql.Composable]) -> sql.Composable:
-    return call("coalesce({}, false)", sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("false")
+    return (
+        compose("coalesce({}, false)", sql.SQL(" OR ").join(conditions)) if conditions else sql.SQL("false")
+    )
 
 
-def _finish_rows(work: Work, columns: list[Column]) -> None:
-    """Make the rows of the records that are not settled, and ``fates`` of them: so every value is cast once.
+def _finish_rows(work: Workspace, columns: list[Column]) -> None:
+    """Make the rows of the records that are not settled, and ``outcomes`` of them: so every value is cast once.
 
     PostgreSQL casts, hashes and seals on every core when it creates a table, and on one when it inserts or updates:
     the detour pays.
@@ -127,7 +131,7 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
         work.expressions.in_file,
         lambda: work.attempt(
             """
-            CREATE UNLOGGED TABLE {finished} AS
+            CREATE UNLOGGED TABLE {prepared_rows} AS
             SELECT s._record, {found} AS _found, {lacks} AS _lacks, {long} AS _long, {values} FROM {records} s {unsettled}
             """,
             found=_unkeyed(work) if work.into_empty else sql.SQL("c._outcome"),
@@ -136,12 +140,12 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
             values=sql.SQL(", ").join(
                 [
                     *(
-                        call("{} AS {}", value.made, sql.Identifier(value.name))
+                        compose("{} AS {}", value.made, sql.Identifier(value.name))
                         for value in rows.values(work)
                         if not value.given
                     ),
                     *(
-                        call("{} AS {}", work.expressions.typed(column), beside[column.name])
+                        compose("{} AS {}", work.expressions.typed(column), beside[column.name])
                         for column in columns
                         if column.name in beside
                     ),
@@ -153,25 +157,25 @@ def _finish_rows(work: Work, columns: list[Column]) -> None:
     )
     work.run(
         """
-        CREATE UNLOGGED TABLE {fates} AS
+        CREATE UNLOGGED TABLE {outcomes} AS
         SELECT f.*, {breaks} AS _breaks FROM (
             SELECT s._record, s._lacks, s._long, {typed},
                    CASE WHEN s._found IS NOT NULL THEN s._found WHEN s.id IS NULL THEN 'invalid_key'
                         WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END AS _outcome
-            FROM {finished} s
+            FROM {prepared_rows} s
         ) f
         """,
         breaks=_any([broken(check) for check in checks(work)]),
         typed=sql.SQL(", ").join(
-            call("s.{} AS {name}", beside.get(c.name, sql.Identifier(c.name)), name=sql.Identifier(c.name))
+            compose("s.{} AS {name}", beside.get(c.name, sql.Identifier(c.name)), name=sql.Identifier(c.name))
             for c in columns
         ),
         deleted=_deleted(columns, sql.SQL("s._fivetran_deleted")),
     )
 
 
-def _compare(work: Work) -> None:
-    """Create ``compared``: what becomes of each record, so far as its key tells and the row that has it.
+def _compare(work: Workspace) -> None:
+    """Create ``key_matches``: what becomes of each record, so far as its key tells and the row that has it.
 
     The hash is compared here and not kept: PostgreSQL would compute an expression that stands twice twice. The record
     that a row was last loaded from is known by it at once; what an application made of that row is newer.
@@ -186,7 +190,7 @@ def _compare(work: Work) -> None:
         flag = by_name.get("_fivetran_deleted")
         return work.attempt(
             """
-            CREATE UNLOGGED TABLE {compared} AS
+            CREATE UNLOGGED TABLE {key_matches} AS
             SELECT s._record, coalesce(t.id, {id}) AS id, CASE WHEN t.id IS NULL THEN {newer} END AS _newer,
                    CASE WHEN {unkeyed} IS NOT NULL THEN {unkeyed}
                         WHEN t.id IS NULL THEN CASE WHEN {id} IS NULL THEN 'invalid_key'
@@ -213,10 +217,10 @@ def _compare(work: Work) -> None:
         _attempt(work, columns, create)
 
 
-def _settle(work: Work) -> None:
-    """Count the records that ``compared`` settles, remember deletions, and let them go from the stage if they are most."""
+def _settle(work: Workspace) -> None:
+    """Count the records that ``key_matches`` settles, remember deletions, and let them go from the stage if they are most."""
     outcomes = work.connection.execute(
-        sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.compared)
+        sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.key_matches)
     ).fetchall()
     work.settled = {outcome: number for outcome, number in outcomes if outcome not in UNSETTLED}
     if "skipped_deleted" in work.settled:
@@ -233,16 +237,16 @@ def _settle(work: Work) -> None:
         work.stage.table = work.thinned
 
 
-def _unsettled(work: Work) -> sql.Composable:
-    """Return what reduces the staged records ``s`` to those that ``compared``, then ``c``, leaves open."""
-    return call(
+def _unsettled(work: Workspace) -> sql.Composable:
+    """Return what reduces the staged records ``s`` to those that ``key_matches``, then ``c``, leaves open."""
+    return compose(
         "JOIN {} c ON c._record = s._record WHERE c._outcome = ANY ({})",
-        work.compared,
+        work.key_matches,
         sql.Literal(list(UNSETTLED)),
     )
 
 
-def _attempt(work: Work, columns: list[Column], create: Callable[[], int | None]) -> None:
+def _attempt(work: Workspace, columns: list[Column], create: Callable[[], int | None]) -> None:
     """Create a table of casts; where a value does not fit, find all that do not, and create it again."""
     if create() is not None:
         return
@@ -252,23 +256,23 @@ def _attempt(work: Work, columns: list[Column], create: Callable[[], int | None]
         raise SourceError(msg)
 
 
-def _unkeyed(work: Work) -> sql.Composable:
+def _unkeyed(work: Workspace) -> sql.Composable:
     """Return what is wrong with a record that has no key, NULL where it has one."""
-    return call(
+    return compose(
         """
         CASE WHEN s._malformed IS NOT NULL THEN 'malformed'
              WHEN {id} IS NULL THEN CASE WHEN ROW({columns}) IS NULL THEN 'blank' ELSE 'missing_key' END END
         """,
         id=work.expressions.text("id"),
-        columns=sql.SQL(", ").join(call("s.{}", column) for column in work.stage.columns),
+        columns=sql.SQL(", ").join(compose("s.{}", column) for column in work.stage.columns),
     )
 
 
-def _lacks(work: Work) -> sql.Composable:
-    return _any([call("{} IS NULL", work.expressions.text(c.name)) for c in required_columns(work)])
+def _lacks(work: Workspace) -> sql.Composable:
+    return _any([compose("{} IS NULL", work.expressions.text(c.name)) for c in required_columns(work)])
 
 
-def _long(work: Work) -> sql.Composable:
+def _long(work: Workspace) -> sql.Composable:
     return _any(
         [too_long(work, column) for column in limited_columns(work)]
         + [too_long_to_index(work, column) for column in indexed_columns(work)]
@@ -278,10 +282,10 @@ def _long(work: Work) -> sql.Composable:
 def _deleted(columns: list[Column], flag: sql.Composable | None) -> sql.Composable:
     if flag is None or "_fivetran_deleted" not in {column.name for column in columns}:
         return sql.SQL("false")
-    return call("coalesce({}, false)", flag)
+    return compose("coalesce({}, false)", flag)
 
 
-def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
+def _mark_duplicates(work: Workspace, table: sql.Identifier) -> None:
     """Of the records with one id, keep the newest (contract, rule 3)."""
     name = table.as_string(work.connection)
     unique = work.connection.execute("SELECT ingest.is_unique(%s::text::regclass, 'id')", [name]).fetchone()
@@ -302,11 +306,11 @@ def _mark_duplicates(work: Work, table: sql.Identifier) -> None:
     )
 
 
-def _note_bad_keys(work: Work) -> None:
+def _note_bad_keys(work: Workspace) -> None:
     """Give the records that have no usable key their reason, and quarantine them."""
     work.run_whole(
         """
-        INSERT INTO {faults}
+        INSERT INTO {rejections}
         SELECT f._record,
                CASE f._outcome WHEN 'malformed' THEN 'malformed_record'
                                WHEN 'missing_key' THEN 'missing_key' ELSE 'invalid_value' END,
@@ -314,9 +318,9 @@ def _note_bad_keys(work: Work) -> None:
                CASE f._outcome WHEN 'malformed' THEN s._malformed
                                WHEN 'missing_key' THEN 'the id is empty'
                                ELSE {fault} END
-        FROM {fates} f JOIN {stage} s ON s._record = f._record
+        FROM {outcomes} f JOIN {stage} s ON s._record = f._record
         WHERE f._outcome IN ('malformed', 'missing_key', 'invalid_key');
-        UPDATE {fates} SET _outcome = 'quarantined' WHERE _outcome IN ('malformed', 'missing_key', 'invalid_key')
+        UPDATE {outcomes} SET _outcome = 'quarantined' WHERE _outcome IN ('malformed', 'missing_key', 'invalid_key')
         """,
         fault=work.expressions.fault(work.catalog.by_name["id"]),
     )

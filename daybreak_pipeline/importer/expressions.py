@@ -1,7 +1,7 @@
 """SQL expressions from staged text to the values of a table's columns.
 
-An expression casts plainly, which is fast and fails on the first misfit. A column in which misfits were
-found (``misfits``) becomes ``lenient``: its expression then gives NULL for them (or, for JSONB, a JSON string).
+An expression casts plainly, which is fast and fails on the first value that does not fit. A column in which such were
+found (``cast_errors``) becomes ``lenient``: its expression then gives NULL for them (or, for JSONB, a JSON string).
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _TWO_NUMBERS = sql.Literal(r"^\s*([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})")
 """The beginning of a date of which only a declaration in ``tables`` says what is the day."""
 
 
-def call(template: str, *arguments: sql.Composable, **named: sql.Composable) -> sql.Composed:
+def compose(template: str, *arguments: sql.Composable, **named: sql.Composable) -> sql.Composed:
     """Return a piece of SQL composed of others; the template is always a literal of this package."""
     return sql.SQL(template).format(*arguments, **named)
 
 
 @dataclass
 class Expressions:
-    """The expressions of one import. ``s`` is the alias of the staged records (``Work.records``) in every one of them."""
+    """The expressions of one import. ``s`` is the alias of the staged records (``Workspace.records``) in every one of them."""
 
     catalog: TableCatalog
     stage: Stage
@@ -96,27 +96,27 @@ class Expressions:
         column = self.stage.column(name)
         if column is None:
             return sql.SQL("NULL::text")
-        staged: sql.Composable = call("s.{}", column)
+        staged: sql.Composable = compose("s.{}", column)
         written = self.catalog.by_name.get(name)
         if written and written.type == "text[]":
-            return call("nullif(btrim({}), 'null')", staged)
+            return compose("nullif(btrim({}), 'null')", staged)
         if name in self.catalog.table.day_first:
-            return call("regexp_replace({}, {}, {})", staged, _TWO_NUMBERS, sql.Literal(r"\4-\3-\1"))
+            return compose("regexp_replace({}, {}, {})", staged, _TWO_NUMBERS, sql.Literal(r"\4-\3-\1"))
         if name in self.catalog.table.month_first:
-            return call("regexp_replace({}, {}, {})", staged, _TWO_NUMBERS, sql.Literal(r"\4-\1-\3"))
+            return compose("regexp_replace({}, {}, {})", staged, _TWO_NUMBERS, sql.Literal(r"\4-\1-\3"))
         if name in self.catalog.table.phone_columns:
             # A spreadsheet's apostrophe keeps +1818… from becoming a number; it is no part of it.
-            return call("regexp_replace({}, '^''', '')", staged)
+            return compose("regexp_replace({}, '^''', '')", staged)
         return staged
 
     def typed(self, column: Column) -> sql.Composable:
         """Return a column's value in its type, before defaults and references."""
         if column.name not in self.lenient:
             return self._cast(column)
-        return call(
-            "CASE WHEN {} = ANY (s._misfits) THEN {} ELSE {} END",
+        return compose(
+            "CASE WHEN {} = ANY (s._cast_errors) THEN {} ELSE {} END",
             sql.Literal(column.name),
-            call("to_jsonb({})", self.text(column.name)) if column.type == "jsonb" else sql.NULL,
+            compose("to_jsonb({})", self.text(column.name)) if column.type == "jsonb" else sql.NULL,
             self._cast(column),
         )
 
@@ -130,7 +130,7 @@ class Expressions:
         # class of characters is looked for five times as fast as a whole pattern. Where the reader has seen nothing but
         # plain times, none is needed.
         if column.type == "timestamp with time zone" and column.name not in self.stage.times:
-            return call(
+            return compose(
                 """
                 CASE WHEN {text} LIKE '2___-__-__T__:__:__.______' AND {text} !~ '[^-0-9T:.]' AND {text} NOT LIKE '%T%T%'
                      THEN {text}::timestamptz
@@ -144,20 +144,20 @@ class Expressions:
                 text=text,
             )
         if column.type == "date":
-            return call(
+            return compose(
                 "CASE WHEN {text} LIKE '____-__-__' AND {text} COLLATE \"C\" BETWEEN '0002' AND '9999' AND {text} !~ '[^-0-9]' "
                 "THEN {text}::date ELSE ingest.strict_date({text}) END",
                 text=text,
             )
         if column.type in {"smallint", "integer", "bigint"}:
-            return call(
+            return compose(
                 "CASE WHEN octet_length({text}) = 1 OR {text} !~ '[^-+0-9 ]' THEN ({text})::{kind} "
                 "ELSE ingest.whole_number({text})::{kind} END",
                 text=text,
                 kind=kind,
             )
         if column.type == "text[]":
-            return call(
+            return compose(
                 "CASE WHEN {staged} = '[]' THEN '{{}}' "
                 "WHEN {staged} ~ {plain} THEN ('{{' || substr({staged}, 2, length({staged}) - 2) || '}}')::text[] "
                 "ELSE ingest.text_array({text}) END",
@@ -165,21 +165,21 @@ class Expressions:
                 text=text,
                 plain=sql.Literal(PLAIN_ARRAY),
             )
-        return call("({})::{}", text, kind)
+        return compose("({})::{}", text, kind)
 
     def fault(self, column: Column) -> sql.Composable:
         """Return why a staged text does not fit its column (NULL if it does), in words without the value."""
-        return call("ingest.cast_fault({}, NULL::{})", self.text(column.name), sql.SQL(column.type))
+        return compose("ingest.cast_fault({}, NULL::{})", self.text(column.name), sql.SQL(column.type))
 
     def computed(self, column: Column) -> sql.Composable:
         """Return a plain column's value as the record tells it: a constant, typed, or made of other columns."""
         if column.name in self.constants:
-            return call("{}::{}", sql.Literal(self.constants[column.name]), sql.SQL(column.type))
+            return compose("{}::{}", sql.Literal(self.constants[column.name]), sql.SQL(column.type))
         value = self.typed(column)
         if column.name == "profile_data" and column.name in self.derived:
-            value = call("ingest.with_export_columns({}, {})", value, self.record(self.plain_unknown))
+            value = compose("ingest.with_export_columns({}, {})", value, self.record(self.plain_unknown))
         if column.name == "deleted_at" and column.name in self.derived:
-            value = call(
+            value = compose(
                 "coalesce({}, CASE WHEN {} = 'D' THEN coalesce({}, {}, now()) END)",
                 value,
                 self.text("op"),
@@ -192,19 +192,19 @@ class Expressions:
         """Return the text that is encrypted for a personal column: canonical for its type."""
         if column.type in TEXT_TYPES:
             return self.typed(column)
-        return call("({})::text", self.typed(column))
+        return compose("({})::text", self.typed(column))
 
     def record(self, names: list[str]) -> sql.Composable:
         """Return staged columns as one JSON object, without the empty ones."""
         keys = sql.SQL(", ").join(sql.Literal(name) for name in names)
         values = sql.SQL(", ").join(self.text(name) for name in names)
-        return call("jsonb_strip_nulls(jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[]))", keys, values)
+        return compose("jsonb_strip_nulls(jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[]))", keys, values)
 
     def all_columns(self) -> sql.Composable:
         """Return a staged record whole, as one JSON object."""
         keys = sql.SQL(", ").join(sql.Literal(name) for name in self.stage.header)
-        values = sql.SQL(", ").join(call("s.{}", column) for column in self.stage.columns)
-        return call("jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[])", keys, values)
+        values = sql.SQL(", ").join(compose("s.{}", column) for column in self.stage.columns)
+        return compose("jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[])", keys, values)
 
     def content_hash(self) -> sql.Composable:
         """Return the keyed hash of all that a record can change in the row: its digest, permuted by AES-256.
@@ -216,7 +216,7 @@ class Expressions:
         if self.keeps_unknown:
             kept |= set(self.unknown)
         content = self._content(sorted(kept & set(self.stage.header)))
-        return call("encrypt(sha256({}), {}, 'aes-ecb/pad:none')", content, HASH_KEY)
+        return compose("encrypt(sha256({}), {}, 'aes-ecb/pad:none')", content, HASH_KEY)
 
     def _content(self, names: list[str]) -> sql.Composable:
         """Return bytes that are equal for two records only if these columns and their values are.
@@ -227,13 +227,13 @@ class Expressions:
         columns = sql.Literal(hashlib.sha256("\n".join(names).encode()).hexdigest()[:32])
         values: list[sql.Composable] = [
             columns,
-            *(call("coalesce({}, '')", self._staged(name)) for name in names),
+            *(compose("coalesce({}, '')", self._staged(name)) for name in names),
         ]
         text = self._joined(values)
-        plain = call("convert_to({}, 'UTF8')", text)
+        plain = compose("convert_to({}, 'UTF8')", text)
         if not self.stage.may_hold_separator:
             return plain
-        return call(
+        return compose(
             "CASE WHEN octet_length({text}) - octet_length(replace({text}, {separator}, '')) = {expected} THEN {plain} "
             "ELSE record_send(ROW({values})) END",
             text=text,
@@ -244,13 +244,14 @@ class Expressions:
         )
 
     def _staged(self, name: str) -> sql.Composable:
-        return call("s.{}", self.stage.column(name) or sql.NULL)
+        return compose("s.{}", self.stage.column(name) or sql.NULL)
 
     def _joined(self, values: list[sql.Composable]) -> sql.Composable:
         """Return texts with the separator between them."""
         groups = [values[start : start + _ARGUMENTS] for start in range(0, len(values), _ARGUMENTS)]
         joined: list[sql.Composable] = [
-            call("concat_ws({}, {})", sql.Literal(SEPARATOR), sql.SQL(", ").join(group)) for group in groups
+            compose("concat_ws({}, {})", sql.Literal(SEPARATOR), sql.SQL(", ").join(group))
+            for group in groups
         ]
         return joined[0] if len(joined) == 1 else self._joined(joined)
 

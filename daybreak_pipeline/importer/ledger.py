@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.privacy import audit
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ def next_id(connection: Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def count(work: Work) -> Accounting:
-    """Count the fates of the staged records. ``read`` is what the server said it staged."""
+def count(work: Workspace) -> Accounting:
+    """Count the outcomes of the staged records. ``read`` is what the server said it staged."""
     outcomes = work.summary
     return Accounting(
         read=work.stage.records,

@@ -1,4 +1,4 @@
-"""Takes staged records to their fate: classify -> validate -> quarantine -> merge, and counts them.
+"""Takes staged records to their outcome: classify -> validate -> quarantine -> merge, and counts them.
 
 The same way for records of a file and for those that wait in quarantine. Runs inside the transaction that
 ``run`` opened; which records, and what the ledger says of it, is decided there.
@@ -24,11 +24,11 @@ from daybreak_pipeline.importer import (
     tombstones,
     validate,
 )
-from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions, call
+from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions, compose
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.ledger import Accounting
 from daybreak_pipeline.importer.staging import Progress
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import TableCatalog
 
 if TYPE_CHECKING:
@@ -97,18 +97,20 @@ def load_quarantined(
     return _finish(work)
 
 
-def _begin(connection: Connection, catalog: TableCatalog, header: tuple[str, ...], import_id: int) -> Work:
+def _begin(
+    connection: Connection, catalog: TableCatalog, header: tuple[str, ...], import_id: int
+) -> Workspace:
     stage = staging.create(connection, catalog.table.name, header, catalog.known_names)
     buried = tombstones.exist(connection, catalog.table.name)
     into_empty = not buried and not database.has_rows(
         connection, sql.Identifier("public", catalog.table.name)
     )
-    work = Work(connection, catalog, stage, Expressions(catalog, stage), import_id, into_empty, buried)
+    work = Workspace(connection, catalog, stage, Expressions(catalog, stage), import_id, into_empty, buried)
     work.create()
     return work
 
 
-def _process(work: Work, progress: Progress) -> None:
+def _process(work: Workspace, progress: Progress) -> None:
     _refuse_contradictions(work)
     progress("classify", 0)
     classify.classify(work)
@@ -123,7 +125,7 @@ def _process(work: Work, progress: Progress) -> None:
     quarantine.keep_issues(work)
 
 
-def _refuse_contradictions(work: Work) -> None:
+def _refuse_contradictions(work: Workspace) -> None:
     """Where the file has a column several times, the first counts: mark the records in which another differs.
 
     Such a record is malformed: nobody knows which of its values is meant. An empty repeat contradicts nothing.
@@ -133,7 +135,7 @@ def _refuse_contradictions(work: Work) -> None:
     if not several:
         return
     differ = {
-        again: call(
+        again: compose(
             "({again} IS NOT NULL AND {again} IS DISTINCT FROM {first})",
             again=work.stage.column(again) or sql.NULL,
             first=work.stage.column(first) or sql.NULL,
@@ -141,7 +143,7 @@ def _refuse_contradictions(work: Work) -> None:
         for again, first in several.items()
     }
     reasons = [
-        call("CASE WHEN {} THEN {} END", differ[again], sql.Literal(f"{first} and {again} differ"))
+        compose("CASE WHEN {} THEN {} END", differ[again], sql.Literal(f"{first} and {again} differ"))
         for again, first in several.items()
     ]
     work.run(
@@ -152,18 +154,18 @@ def _refuse_contradictions(work: Work) -> None:
     )
 
 
-def _counted(work: Work, count: str, names: Sequence[str]) -> dict[str, int]:
+def _counted(work: Workspace, count: str, names: Sequence[str]) -> dict[str, int]:
     """Count something of staged columns, by an aggregate of each that counts nothing in an empty column."""
     counted = dict.fromkeys(names, 0)
     filled = [name for name in names if name not in work.stage.empty]
     if filled:
-        counts = sql.SQL(", ").join(call(count, work.stage.column(name) or sql.NULL) for name in filled)
+        counts = sql.SQL(", ").join(compose(count, work.stage.column(name) or sql.NULL) for name in filled)
         query = sql.SQL("SELECT {} FROM {}").format(counts, work.stage.table)
         counted |= zip(filled, work.connection.execute(query).fetchone() or (), strict=True)
     return counted
 
 
-def _finish(work: Work) -> Accounting:
+def _finish(work: Workspace) -> Accounting:
     accounting = ledger.count(work)
     work.drop()
     if (accounting.inserted + accounting.updated) * _ENOUGH_TO_ANALYZE > accounting.read:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from psycopg import sql
 
 from daybreak_pipeline.importer import bulk_load, order, rows, tombstones
-from daybreak_pipeline.importer.expressions import call
+from daybreak_pipeline.importer.expressions import compose
 from daybreak_pipeline.importer.validate import parking, same_key
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.workspace import Workspace
 
 
-def merge(work: Work, dangling: set[str]) -> None:
-    """Update and insert; ``fates`` afterwards tells what really happened.
+def merge(work: Workspace, dangling: set[str]) -> None:
+    """Update and insert; ``outcomes`` afterwards tells what really happened.
 
     Args:
         work: the import, validated.
@@ -38,7 +38,7 @@ def merge(work: Work, dangling: set[str]) -> None:
     tombstones.lift(work)
 
 
-def _park(work: Work, columns: tuple[str, ...]) -> None:
+def _park(work: Workspace, columns: tuple[str, ...]) -> None:
     """Take the natural key from rows that give it to others, so that rows can exchange their keys.
 
     PostgreSQL looks at a key row by row, so two rows that swap theirs would be in each other's way.
@@ -49,45 +49,45 @@ def _park(work: Work, columns: tuple[str, ...]) -> None:
     # Not from a row that an application has just edited: it will not be updated, and would be left without.
     work.run(
         """
-        UPDATE {target} t SET {column} = {value} FROM {finished} s JOIN {fates} m ON m._record = s._record
+        UPDATE {target} t SET {column} = {value} FROM {prepared_rows} s JOIN {outcomes} m ON m._record = s._record
         WHERE m.id = t.id AND m._outcome = 'update' AND {takes} AND EXISTS (
-            SELECT FROM {fates} k WHERE k._outcome IN ('insert', 'update') AND k.id <> t.id AND {same})
+            SELECT FROM {outcomes} k WHERE k._outcome IN ('insert', 'update') AND k.id <> t.id AND {same})
         """,
         column=sql.Identifier(place[0]),
         value=place[1],
-        takes=order.takes(work, order.finished(work, "s")),
+        takes=order.takes(work, order.prepared(work, "s")),
         same=same_key("t", "k", columns),
     )
 
 
-def _update(work: Work, dangling: set[str]) -> None:
+def _update(work: Workspace, dangling: set[str]) -> None:
     """Update rows that still take their record, also when an application writes right now: its edit is newer."""
     work.run(
         """
         WITH changed AS (
-            UPDATE {target} t SET {assignments} FROM {finished} s JOIN {fates} f ON f._record = s._record
+            UPDATE {target} t SET {assignments} FROM {prepared_rows} s JOIN {outcomes} f ON f._record = s._record
             WHERE f._outcome = 'update' AND t.id = f.id AND {takes}
             RETURNING t.id
         )
-        UPDATE {fates} f SET _outcome = 'stale'
+        UPDATE {outcomes} f SET _outcome = 'stale'
         WHERE f._outcome = 'update' AND NOT EXISTS (SELECT FROM changed c WHERE c.id = f.id)
         """,
         assignments=sql.SQL(", ").join(
-            call("{} = {}", sql.Identifier(name), value) for name, value in rows.updates(work, dangling)
+            compose("{} = {}", sql.Identifier(name), value) for name, value in rows.updates(work, dangling)
         ),
-        takes=order.takes(work, order.finished(work, "s")),
+        takes=order.takes(work, order.prepared(work, "s")),
     )
     work.summarize()
 
 
-def _insert(work: Work, values: list[tuple[str, sql.Composable]]) -> None:
+def _insert(work: Workspace, values: list[tuple[str, sql.Composable]]) -> None:
     """Insert the new rows. Where most are new, leaving out the others is cheaper than a join with those that are."""
-    others = call(
+    others = compose(
         "WHERE NOT EXISTS (SELECT FROM {} f WHERE f._record = s._record AND f._outcome <> 'insert')",
-        work.fates,
+        work.outcomes,
     )
     work.run_whole(
-        "INSERT INTO {target} ({columns}) SELECT {values} FROM {finished} s {without_others}",
+        "INSERT INTO {target} ({columns}) SELECT {values} FROM {prepared_rows} s {without_others}",
         without_others=others if work.summary.keys() - {"insert"} else sql.SQL(""),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in values),
         values=sql.SQL(", ").join(value for _, value in values),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import TableCatalog
 
 _MARKS = {"_fivetran_deleted": "{} IS NOT TRUE", "deleted_at": "{} IS NULL"}
@@ -17,12 +17,12 @@ _MARKS = {"_fivetran_deleted": "{} IS NOT TRUE", "deleted_at": "{} IS NULL"}
 def live_rows(catalog: TableCatalog) -> sql.Composable:
     """Return the condition that a row came from an export and is not deleted."""
     conditions = [
-        call(test, sql.Identifier(name)) for name, test in _MARKS.items() if name in catalog.by_name
+        compose(test, sql.Identifier(name)) for name, test in _MARKS.items() if name in catalog.by_name
     ]
     return sql.SQL(" AND ").join([sql.SQL("_import_id IS NOT NULL"), *conditions])
 
 
-def note(work: Work) -> None:
+def note(work: Workspace) -> None:
     """Replace the list of a table's missing rows, after an import of a file; those that are still missing keep their time."""
     if work.catalog.table.change_data:
         return
@@ -36,11 +36,11 @@ def note(work: Work) -> None:
         "import_id": sql.Literal(work.import_id),
     }
     # To count them uses every core, which to write them does not; mostly there are none.
-    gone = call(
+    gone = compose(
         "(SELECT FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} c WHERE c.id = t.id)) gone",
         work.target,
         parts["live"],
-        work.compared,
+        work.key_matches,
     )
     if not work.count(gone):
         work.run("DELETE FROM ingest.missing_rows WHERE table_name = {table}", **parts)
@@ -49,7 +49,7 @@ def note(work: Work) -> None:
         """
         WITH gone AS MATERIALIZED (
             SELECT t.id::text AS row_id FROM {target} t
-            WHERE {live} AND NOT EXISTS (SELECT FROM {compared} c WHERE c.id = t.id)
+            WHERE {live} AND NOT EXISTS (SELECT FROM {key_matches} c WHERE c.id = t.id)
         ), back AS (
             DELETE FROM ingest.missing_rows m WHERE m.table_name = {table}
             AND NOT EXISTS (SELECT FROM gone g WHERE g.row_id = m.row_id)

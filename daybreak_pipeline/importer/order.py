@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.workspace import Workspace
 
 TIMES = ("updated_at", "tx_commit_time", "_fivetran_synced")
 PLACE_COLUMNS = {
@@ -50,7 +50,7 @@ def sane(time: sql.Composable) -> sql.Composable:
 
     A CASE would cast the time once for each time that it is named.
     """
-    return call(
+    return compose(
         "nullif(nullif(least({}, {limit}), {limit}), {never})",
         time,
         limit=sql.SQL("now() + interval '1 hour 1 microsecond'"),
@@ -58,7 +58,7 @@ def sane(time: sql.Composable) -> sql.Composable:
     )
 
 
-def staged(work: Work) -> Record:
+def staged(work: Workspace) -> Record:
     """Return a staged record, with the alias ``s``."""
     expressions, by_name = work.expressions, work.catalog.by_name
     computed = {
@@ -69,10 +69,10 @@ def staged(work: Work) -> Record:
     return _record(work, sql.SQL("s._record"), computed)
 
 
-def tried(work: Work) -> Record:
+def tried(work: Workspace) -> Record:
     """Return a staged record with the alias ``s`` of which nobody has looked whether its times cast; it tells only these."""
     times: dict[str, sql.Composable] = {
-        column.name: call(
+        column.name: compose(
             "ingest.try_cast({}, NULL::{})", work.expressions.text(column.name), sql.SQL(column.type)
         )
         for column in work.expressions.in_file
@@ -81,8 +81,8 @@ def tried(work: Work) -> Record:
     return _record(work, sql.SQL("s._record"), times)
 
 
-def finished(work: Work, alias: str) -> Record:
-    """Return a record of ``finished``, or as far as the order goes of ``fates``, with an alias."""
+def prepared(work: Workspace, alias: str) -> Record:
+    """Return a record of ``prepared_rows``, or as far as the order goes of ``outcomes``, with an alias."""
     expressions = work.expressions
     columns: dict[str, sql.Composable] = {
         name: sql.Identifier(alias, name)
@@ -92,15 +92,15 @@ def finished(work: Work, alias: str) -> Record:
     return _record(work, sql.Identifier(alias, "_record"), columns)
 
 
-def unfit(work: Work) -> sql.Composable:
+def unfit(work: Workspace) -> sql.Composable:
     """Return the condition that a staged record has a time or a mark that does not cast: validation will refuse it."""
     lenient = sorted(work.expressions.lenient & {*TIMES, *DELETION})
     if not lenient:
         return sql.SQL("false")
-    return call("coalesce(s._misfits && {}::text[], false)", sql.Literal(lenient))
+    return compose("coalesce(s._cast_errors && {}::text[], false)", sql.Literal(lenient))
 
 
-def waiting(work: Work) -> Record:
+def waiting(work: Workspace) -> Record:
     """Return a record that waits in quarantine, with the alias ``q``."""
     times: dict[str, sql.Composable] = {
         name: sql.Identifier("q", PLACE_COLUMNS[name]) for name in TIMES if name in work.catalog.by_name
@@ -110,7 +110,7 @@ def waiting(work: Work) -> Record:
 
 def newer(record: Record) -> sql.Composable:
     """Return the condition that a record is newer than row ``t``."""
-    return call(
+    return compose(
         """
         CASE WHEN t._edited_at IS NOT NULL
              THEN coalesce({said} > greatest(t._edited_at, t._source_updated_at), false)
@@ -125,17 +125,17 @@ def newer(record: Record) -> sql.Composable:
     )
 
 
-def takes(work: Work, record: Record) -> sql.Composable:
+def takes(work: Workspace, record: Record) -> sql.Composable:
     """Return the condition that row ``t`` takes a record with other content than it was last loaded from.
 
     The merge asks again what ``classify`` has asked: an application may have written to the row since.
     """
     row_is_deleted = [
-        call(test, sql.Identifier("t", name))
+        compose(test, sql.Identifier("t", name))
         for name, test in zip(DELETION, ("{} IS TRUE", "{} IS NOT NULL"), strict=True)
         if name in work.catalog.by_name
     ]
-    return call(
+    return compose(
         """
         CASE WHEN t._edited_at IS NULL AND t._import_id IS NOT NULL AND {place} = {row_place}
              THEN {tie} AND ({deleted} OR NOT ({row_is_deleted}))
@@ -150,7 +150,7 @@ def takes(work: Work, record: Record) -> sql.Composable:
     )
 
 
-def _record(work: Work, number: sql.Composable, columns: dict[str, sql.Composable]) -> Record:
+def _record(work: Workspace, number: sql.Composable, columns: dict[str, sql.Composable]) -> Record:
     times = {
         name: columns.get(name, sql.SQL("NULL::timestamptz"))
         for name in TIMES
@@ -159,11 +159,13 @@ def _record(work: Work, number: sql.Composable, columns: dict[str, sql.Composabl
     if "updated_at" in columns:
         times["updated_at"] = sane(columns["updated_at"])
     deleted = [
-        call(test, columns[name])
+        compose(test, columns[name])
         for name, test in zip(DELETION, ("coalesce({}, false)", "{} IS NOT NULL"), strict=True)
         if name in columns
     ]
-    return Record(number, times, call("({})", sql.SQL(" OR ").join(deleted)) if deleted else sql.SQL("false"))
+    return Record(
+        number, times, compose("({})", sql.SQL(" OR ").join(deleted)) if deleted else sql.SQL("false")
+    )
 
 
 def _row_place(record: Record) -> sql.Composable:
@@ -172,7 +174,7 @@ def _row_place(record: Record) -> sql.Composable:
     A row from before migration 019 does not tell what a source said and what was filled in: its ``updated_at`` counts
     against a record that has one.
     """
-    said = call(
+    said = compose(
         "CASE WHEN t._source_updated_at > '-infinity' THEN t._source_updated_at "
         "WHEN t._source_updated_at = '-infinity' AND {said} IS NOT NULL THEN {written} END",
         said=record.said,
@@ -183,17 +185,17 @@ def _row_place(record: Record) -> sql.Composable:
 
 def place(times: list[sql.Composable]) -> sql.Composable:
     """Return the place in the order that times amount to: what was not said comes before everything."""
-    return call("ROW({})", sql.SQL(", ").join(call("coalesce({}, {})", time, _NEVER) for time in times))
+    return compose("ROW({})", sql.SQL(", ").join(compose("coalesce({}, {})", time, _NEVER) for time in times))
 
 
-def _tie(work: Work, record: Record) -> sql.Composable:
+def _tie(work: Workspace, record: Record) -> sql.Composable:
     """Return the condition that a record of row ``t``'s place is taken, although neither is newer.
 
     That of a file that was never imported before is: a correction that forgot its times. A record that waited in
     quarantine was one when its file came, and still is unless the row has been loaded since.
     """
     if work.again:
-        return call(
+        return compose(
             "EXISTS (SELECT FROM ingest.quarantine q WHERE q.id = {} AND q.import_id > t._import_id)",
             record.number,
         )
@@ -202,7 +204,7 @@ def _tie(work: Work, record: Record) -> sql.Composable:
         return sql.SQL("true")
     if not _waits(work, earlier):
         return sql.SQL("false")
-    return call(
+    return compose(
         "EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = {} AND q.row_id = t.id::text "
         "AND q.resolved_at IS NULL AND q.import_id > t._import_id AND q.import_id = ANY ({}))",
         sql.Literal(work.catalog.table.name),
@@ -210,7 +212,7 @@ def _tie(work: Work, record: Record) -> sql.Composable:
     )
 
 
-def _waits(work: Work, imports: Sequence[int]) -> bool:
+def _waits(work: Workspace, imports: Sequence[int]) -> bool:
     """Whether any record of some imports is in quarantine."""
     row = work.connection.execute(
         "SELECT EXISTS (SELECT FROM ingest.quarantine WHERE table_name = %s AND row_id IS NOT NULL "

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline.importer import order, tombstones
-from daybreak_pipeline.importer.expressions import HASH_KEY, SEAL_KEY, call
+from daybreak_pipeline.importer.expressions import HASH_KEY, SEAL_KEY, compose
 from daybreak_pipeline.importer.order import PLACE_COLUMNS
 from daybreak_pipeline.importer.staging import MALFORMED, RECORD
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.workspace import Workspace
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -27,16 +27,16 @@ Its values then are not all as the file has them (``arrow_text``), so that it mu
 """
 
 
-def keep_records(work: Work) -> None:
+def keep_records(work: Workspace) -> None:
     """Write the refused records and why they are, once the stage is validated.
 
     The same record is known again by its id, or else by its content and how often that occurred. One that was tried
     again keeps saying which file it came from. Empty cells are kept too: the record's hash, by which a later import
     sees that nothing changed, must come out the same.
     """
-    if not work.count(work.faults):
+    if not work.count(work.rejections):
         return
-    record = order.finished(work, "f")
+    record = order.prepared(work, "f")
     columns = [PLACE_COLUMNS[name] for name in record.times]
     work.run_whole(
         """
@@ -45,13 +45,13 @@ def keep_records(work: Work) -> None:
                    CASE WHEN s._raw IS NOT NULL THEN jsonb_build_object('_raw', s._raw)
                         WHEN s._malformed IS NOT NULL THEN {record} || jsonb_build_object({why}, s._malformed)
                         ELSE {record} END AS content
-            FROM {stage} s JOIN {fates} f ON f._record = s._record WHERE f._outcome = 'quarantined'
+            FROM {stage} s JOIN {outcomes} f ON f._record = s._record WHERE f._outcome = 'quarantined'
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY row_id, content ORDER BY record) AS occurrence FROM refused
         ), reasons AS (
             SELECT record, jsonb_agg(jsonb_build_object('code', code, 'column', column_name, 'detail', detail)
                                      ORDER BY column_name, code) AS reasons
-            FROM {faults} GROUP BY record
+            FROM {rejections} GROUP BY record
         )
         INSERT INTO ingest.quarantine AS q
             (import_id, table_name, record_number, row_id, {columns}, reasons, record_encrypted, record_key)
@@ -69,11 +69,12 @@ def keep_records(work: Work) -> None:
         {"import_id": work.import_id, "table": work.catalog.table.name, "again": work.again},
         record=work.expressions.all_columns(),
         times=sql.SQL(", ").join(
-            call("{} AS {}", time, sql.Identifier(PLACE_COLUMNS[name])) for name, time in record.times.items()
+            compose("{} AS {}", time, sql.Identifier(PLACE_COLUMNS[name]))
+            for name, time in record.times.items()
         ),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name in columns),
         places=sql.SQL(", ").join(
-            call("{} = {}", sql.Identifier(name), sql.Identifier("excluded", name)) for name in columns
+            compose("{} = {}", sql.Identifier(name), sql.Identifier("excluded", name)) for name in columns
         ),
         excluded=order.place([sql.Identifier("excluded", name) for name in columns]),
         kept=order.place([sql.Identifier("q", name) for name in columns]),
@@ -83,13 +84,13 @@ def keep_records(work: Work) -> None:
     )
 
 
-def keep_issues(work: Work) -> None:
+def keep_issues(work: Workspace) -> None:
     """Write the repaired values of the records that were loaded."""
     if not work.count(work.issues):
         return
     work.run_whole(
         """
-        DELETE FROM {issues} i USING {fates} f
+        DELETE FROM {issues} i USING {outcomes} f
         WHERE f._record = i.record AND f._outcome NOT IN ('insert', 'update')
         """
     )
@@ -97,7 +98,7 @@ def keep_issues(work: Work) -> None:
         """
         INSERT INTO ingest.field_issues (import_id, table_name, row_id, column_name, code, value_encrypted)
         SELECT %(import_id)s, %(table)s, f.id::text, i.column_name, i.code, privacy.seal(i.value, {key})
-        FROM {issues} i JOIN {fates} f ON f._record = i.record
+        FROM {issues} i JOIN {outcomes} f ON f._record = i.record
         ON CONFLICT (table_name, row_id, column_name, code) WHERE resolved_at IS NULL DO UPDATE
         SET import_id = excluded.import_id, value_encrypted = excluded.value_encrypted
         """,
@@ -106,7 +107,7 @@ def keep_issues(work: Work) -> None:
     )
 
 
-def resolve(work: Work, *, whole_file: bool) -> None:
+def resolve(work: Workspace, *, whole_file: bool) -> None:
     """Close what earlier imports kept and is no more.
 
     Args:
@@ -129,7 +130,7 @@ def resolve(work: Work, *, whole_file: bool) -> None:
         _resolve_issues(work, parameters)
 
 
-def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
+def _resolve_records(work: Workspace, parameters: dict[str, object]) -> None:
     record = order.waiting(work)
     work.run(
         """
@@ -159,12 +160,12 @@ def _resolve_records(work: Work, parameters: dict[str, object]) -> None:
     )
 
 
-def _resolve_issues(work: Work, parameters: dict[str, object]) -> None:
+def _resolve_issues(work: Workspace, parameters: dict[str, object]) -> None:
     """Close the issues of rows that were written again without them, in columns that the file has."""
     work.run(
         """
         UPDATE ingest.field_issues i SET resolved_at = now()
-        FROM {fates} f
+        FROM {outcomes} f
         WHERE i.table_name = %(table)s AND i.resolved_at IS NULL AND i.import_id <> %(import_id)s
           AND i.row_id = f.id::text AND f._outcome IN ('insert', 'update') AND i.column_name = ANY (%(columns)s)
         """,
@@ -199,14 +200,16 @@ def unseal(connection: Connection, table: str, *, met_by: int | None) -> tuple[s
     return tuple({"id": None} | {name: None for (name,) in names})
 
 
-def stage_again(work: Work) -> None:
+def stage_again(work: Workspace) -> None:
     """Stage the records that are written out."""
     unsealed = _unsealed(work.catalog.table.name)
     work.stage.records = work.run(
         "INSERT INTO {stage} ({columns}) SELECT q.id, q.record ->> {why}, {values} FROM {unsealed} q",
         columns=sql.SQL(", ").join([RECORD, MALFORMED, *work.stage.columns]),
         why=sql.Literal(_WHY_MALFORMED),
-        values=sql.SQL(", ").join(call("q.record ->> {}", sql.Literal(name)) for name in work.stage.header),
+        values=sql.SQL(", ").join(
+            compose("q.record ->> {}", sql.Literal(name)) for name in work.stage.header
+        ),
         unsealed=unsealed,
     )
     work.run("DROP TABLE {unsealed}", unsealed=unsealed)

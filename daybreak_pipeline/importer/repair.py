@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Hope:
+class Repairable:
     """What can be repaired now, perhaps: references loaded as NULL, and quarantined records."""
 
     references: bool
     records: bool
 
 
-def hope(connection: Connection, catalog: TableCatalog, schema_version: str) -> Hope:
+def repairable(connection: Connection, catalog: TableCatalog, schema_version: str) -> Repairable:
     """Return what waits for a parent whose table has new rows since the last import, or for a migration."""
     row = connection.execute(
         """
@@ -52,7 +52,7 @@ def hope(connection: Connection, catalog: TableCatalog, schema_version: str) -> 
             "version": schema_version,
         },
     ).fetchone()
-    return Hope(*row) if row else Hope(references=False, records=False)
+    return Repairable(*row) if row else Repairable(references=False, records=False)
 
 
 def restore_references(

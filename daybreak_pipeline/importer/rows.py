@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from daybreak_pipeline.importer import order
-from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, call
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, compose
+from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import Column
 
 
@@ -31,7 +31,7 @@ class Value:
     given: bool = False
 
 
-def values(work: Work) -> list[Value]:
+def values(work: Workspace) -> list[Value]:
     """Return every column to write. What the file does not have keeps its default."""
     expressions = work.expressions
     catalog = work.catalog
@@ -42,7 +42,7 @@ def values(work: Work) -> list[Value]:
         if column.name not in written:
             continue
         if column.name in catalog.sealed:
-            sealed = call("privacy.seal({}, {})", expressions.sealed_text(column), SEAL_KEY)
+            sealed = compose("privacy.seal({}, {})", expressions.sealed_text(column), SEAL_KEY)
             result.append(Value(f"{column.name}_encrypted", _if_kept(work, sealed)))
             if column.name not in catalog.table.kept_plain:
                 continue
@@ -50,32 +50,32 @@ def values(work: Work) -> list[Value]:
     searchable = [catalog.by_name[name] for name in catalog.table.searchable_columns if name in in_file]
     if searchable:
         names = sql.SQL(", ").join(expressions.typed(column) for column in searchable)
-        tokens = call("privacy.name_tokens(nullif(concat_ws(' ', {}), ''), {})", names, SEARCH_KEY)
+        tokens = compose("privacy.name_tokens(nullif(concat_ws(' ', {}), ''), {})", names, SEARCH_KEY)
         result.append(Value("name_tokens", tokens))
     if "_export_columns_encrypted" in catalog.technical and expressions.personal_unknown:
         personal = expressions.record(expressions.personal_unknown)
-        sealed = call("privacy.seal(nullif({}, '{{}}')::text, {})", personal, SEAL_KEY)
+        sealed = compose("privacy.seal(nullif({}, '{{}}')::text, {})", personal, SEAL_KEY)
         result.append(Value("_export_columns_encrypted", sealed))
     said = order.sane(sql.SQL("s.updated_at")) if "updated_at" in in_file else sql.SQL("NULL::timestamptz")
     return [
         *result,
         Value("_source_updated_at", said, given=True),
         Value("_source_hash", _if_kept(work, expressions.content_hash())),
-        Value("_import_id", call("{}::bigint", sql.Literal(work.import_id)), given=True),
+        Value("_import_id", compose("{}::bigint", sql.Literal(work.import_id)), given=True),
         Value("_record_number", sql.SQL("s._record"), given=True),
     ]
 
 
-def _if_kept(work: Work, value: sql.Composable) -> sql.Composable:
+def _if_kept(work: Workspace, value: sql.Composable) -> sql.Composable:
     """Return a value that costs time to make, NULL where it is known that the record will not be loaded."""
     flag = work.catalog.by_name.get("_fivetran_deleted")
     if not work.into_empty or flag not in work.expressions.in_file:
         return value
-    return call("CASE WHEN {} THEN NULL ELSE {} END", work.expressions.typed(flag), value)
+    return compose("CASE WHEN {} THEN NULL ELSE {} END", work.expressions.typed(flag), value)
 
 
-def stored(work: Work, value: Value, dangling: set[str]) -> sql.Composable:
-    """Return what is stored of a value, of a row of ``finished`` with the alias ``s``.
+def stored(work: Workspace, value: Value, dangling: set[str]) -> sql.Composable:
+    """Return what is stored of a value, of a row of ``prepared_rows`` with the alias ``s``.
 
     Args:
         work: the import, validated.
@@ -87,7 +87,7 @@ def stored(work: Work, value: Value, dangling: set[str]) -> sql.Composable:
     if column is None:
         return made
     if column.name in dangling:
-        return call(
+        return compose(
             "CASE WHEN s._record NOT IN (SELECT record FROM {issues} "
             "WHERE (column_name, code) = ({name}, 'dangling_reference')) THEN {made} END",
             issues=work.issues,
@@ -95,19 +95,19 @@ def stored(work: Work, value: Value, dangling: set[str]) -> sql.Composable:
             made=made,
         )
     if column.takes_default and column.name not in work.expressions.constants:
-        return call("coalesce({}, {})", made, sql.SQL(column.default or "NULL"))
+        return compose("coalesce({}, {})", made, sql.SQL(column.default or "NULL"))
     return made
 
 
-def helpers(work: Work) -> list[sql.Composable]:
-    """Return what ``finished`` keeps of a record only for ``updated``."""
+def helpers(work: Workspace) -> list[sql.Composable]:
+    """Return what ``prepared_rows`` keeps of a record only for ``updated``."""
     if not _deletion_by_op(work):
         return []
-    return [call("{} IS NOT NULL AS _has_op", work.expressions.text("op"))]
+    return [compose("{} IS NOT NULL AS _has_op", work.expressions.text("op"))]
 
 
-def updates(work: Work, dangling: set[str]) -> list[tuple[str, sql.Composable]]:
-    """Return what an update sets, of row ``t`` by a row of ``finished`` with the alias ``s``.
+def updates(work: Workspace, dangling: set[str]) -> list[tuple[str, sql.Composable]]:
+    """Return what an update sets, of row ``t`` by a row of ``prepared_rows`` with the alias ``s``.
 
     What the file does not have stays, but for what belongs to the record as a whole: its times, which are all in one
     place of the order, and that an application had changed the row.
@@ -123,15 +123,15 @@ def updates(work: Work, dangling: set[str]) -> list[tuple[str, sql.Composable]]:
     return [*result.items(), ("_edited_at", sql.NULL)]
 
 
-def _kept(work: Work, name: str, value: sql.Composable) -> sql.Composable:
+def _kept(work: Workspace, name: str, value: sql.Composable) -> sql.Composable:
     """Return a value together with the parts of it that row ``t`` has and the file does not."""
     expressions = work.expressions
     if name == "profile_data":
         return _kept_profile(work)
     if name == "deleted_at" and _deletion_by_op(work):
-        return call("CASE WHEN s._has_op THEN {} ELSE t.deleted_at END", value)
+        return compose("CASE WHEN s._has_op THEN {} ELSE t.deleted_at END", value)
     if name == "_export_columns_encrypted":
-        return call(
+        return compose(
             """
             CASE WHEN t._export_columns_encrypted IS NULL THEN {value}
                  ELSE privacy.seal(nullif(
@@ -148,12 +148,12 @@ def _kept(work: Work, name: str, value: sql.Composable) -> sql.Composable:
         if column in work.catalog.by_name and column not in expressions.names_in_file
     ]
     if name == "name_tokens" and others:
-        return call(
+        return compose(
             "nullif(ARRAY(SELECT DISTINCT token FROM unnest({value} || privacy.name_tokens("
             "nullif(concat_ws(' ', {others}), ''), {search_key})) AS token ORDER BY token), '{{}}')",
             value=value,
             others=sql.SQL(", ").join(
-                call("privacy.unseal({}, {})", sql.Identifier("t", f"{column}_encrypted"), SEAL_KEY)
+                compose("privacy.unseal({}, {})", sql.Identifier("t", f"{column}_encrypted"), SEAL_KEY)
                 for column in others
             ),
             search_key=SEARCH_KEY,
@@ -161,9 +161,9 @@ def _kept(work: Work, name: str, value: sql.Composable) -> sql.Composable:
     return value
 
 
-def _kept_profile(work: Work) -> sql.Composable:
+def _kept_profile(work: Workspace) -> sql.Composable:
     expressions, column = work.expressions, work.catalog.by_name["profile_data"]
-    return call(
+    return compose(
         "coalesce(ingest.updated_profile(t.profile_data, s.profile_data, {}::text[], {}), {})",
         sql.Literal(expressions.plain_unknown),
         sql.Literal("profile_data" in expressions.names_in_file),
@@ -171,6 +171,6 @@ def _kept_profile(work: Work) -> sql.Composable:
     )
 
 
-def _deletion_by_op(work: Work) -> bool:
+def _deletion_by_op(work: Workspace) -> bool:
     """Whether it is ``op`` alone by which the file tells of deletions."""
     return "deleted_at" in work.expressions.derived - work.expressions.names_in_file

@@ -252,10 +252,10 @@ def _keep(begun: _Import, export_dir: Path, last: Look) -> Result:
     """Leave the rows of a table whose file is absent, but for what can be repaired without it."""
     connection, catalog = begun.connection, begun.catalog
     absent.note(connection, begun.table, begun.run_id)
-    hope = repair.hope(connection, catalog, begun.schema_version)
-    accounting = begun.replay().accounting if hope.records else Accounting()
+    repairable = repair.repairable(connection, catalog, begun.schema_version)
+    accounting = begun.replay().accounting if repairable.records else Accounting()
     restored = repair.restore_references(
-        connection, catalog, to_others=hope.references, to_itself=accounting.inserted > 0
+        connection, catalog, to_others=repairable.references, to_itself=accounting.inserted > 0
     )
     audit.record_import(connection, begun.table, last.import_id, updated=restored)
     return Result(
@@ -283,7 +283,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     begun.columns = len(source.header)
     begun.progress("fingerprint", source.size())
     last = ledger.last_content(connection, begun.table)
-    hope = repair.hope(connection, catalog, begun.schema_version)
+    repairable = repair.repairable(connection, catalog, begun.schema_version)
     entry = begun.entry("skipped", source)
     with ThreadPoolExecutor(1, "fingerprint") as beside:
         fingerprint = beside.submit(source.sha256)
@@ -310,11 +310,11 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     entry = replace(entry, source_sha256=sha256)
     ledger.write(connection, entry)
     absent.forget(connection, begun.table)
-    if hope.records:
+    if repairable.records:
         again = begun.replay(met_by=entry.id)
         entry = replace(entry, id=again.id, status="imported", accounting=entry.accounting + again.accounting)
     restored = repair.restore_references(
-        connection, catalog, to_others=hope.references, to_itself=entry.accounting.inserted > 0
+        connection, catalog, to_others=repairable.references, to_itself=entry.accounting.inserted > 0
     )
     audit.record_import(connection, begun.table, entry.id, updated=restored)
     return begun.result(entry, source, references_restored=restored)

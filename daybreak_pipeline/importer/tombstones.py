@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline.importer import order
-from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.workspace import Workspace
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -28,22 +28,22 @@ def exist(connection: Connection, table: str) -> bool:
     return row == (True,)
 
 
-def joined(work: Work, row_id: sql.Composable) -> sql.Composable:
+def joined(work: Workspace, row_id: sql.Composable) -> sql.Composable:
     """Return what joins records with their tombstones ``d``; nothing where the table has none."""
     if not work.has_tombstones:
         return sql.SQL("")
-    return call(
+    return compose(
         "LEFT JOIN ingest.tombstones d ON d.table_name = {} AND d.row_id = {}::text",
         sql.Literal(work.catalog.table.name),
         row_id,
     )
 
 
-def newer(work: Work, record: order.Record) -> sql.Composable:
+def newer(work: Workspace, record: order.Record) -> sql.Composable:
     """Return the condition that a record is newer than its tombstone ``d``, or has none."""
     if not work.has_tombstones:
         return sql.SQL("true")
-    return call("(d.row_id IS NULL OR {} > {})", record.place, buried(record))
+    return compose("(d.row_id IS NULL OR {} > {})", record.place, buried(record))
 
 
 def buried(record: order.Record) -> sql.Composable:
@@ -51,17 +51,17 @@ def buried(record: order.Record) -> sql.Composable:
     return order.place([sql.Identifier("d", order.PLACE_COLUMNS[name]) for name in record.times])
 
 
-def bury(work: Work) -> None:
+def bury(work: Workspace) -> None:
     """Remember the deletions among the records; an older one of the same row gives way."""
     if work.has_tombstones:
         work.run_whole(
             """
-            DELETE FROM ingest.tombstones d USING {compared} c
+            DELETE FROM ingest.tombstones d USING {key_matches} c
             WHERE d.table_name = {table} AND d.row_id = c.id::text AND c._outcome = 'skipped_deleted' AND c._newer
             """,
             table=sql.Literal(work.catalog.table.name),
         )
-    record = order.finished(work, "c") if work.into_empty else order.tried(work)
+    record = order.prepared(work, "c") if work.into_empty else order.tried(work)
     written = work.run_whole(
         """
         INSERT INTO ingest.tombstones (table_name, row_id, {columns}, import_id)
@@ -72,15 +72,15 @@ def bury(work: Work) -> None:
         table=sql.Literal(work.catalog.table.name),
         times=sql.SQL(", ").join(record.times.values()),
         import_id=sql.Literal(work.import_id),
-        source=call("(SELECT *, true AS _newer FROM {}) c", work.fates)
+        source=compose("(SELECT *, true AS _newer FROM {}) c", work.outcomes)
         if work.into_empty
-        else call("{} c JOIN {} s ON s._record = c._record", work.compared, work.stage.table),
+        else compose("{} c JOIN {} s ON s._record = c._record", work.key_matches, work.stage.table),
     )
     if written > _MANY:
         work.analyze(_partition(work))
 
 
-def _partition(work: Work) -> sql.Identifier:
+def _partition(work: Workspace) -> sql.Identifier:
     """Return the partition of the table: other imports write their own meanwhile."""
     row = work.connection.execute(
         "SELECT tableoid::regclass::text FROM ingest.tombstones WHERE table_name = %s LIMIT 1",
@@ -89,12 +89,12 @@ def _partition(work: Work) -> sql.Identifier:
     return sql.Identifier(*str(row[0] if row else "ingest.tombstones_of_others").split("."))
 
 
-def lift(work: Work) -> None:
+def lift(work: Workspace) -> None:
     """Forget the deletions of rows that are here now, by a newer record."""
     if work.has_tombstones:
         work.run_whole(
             """
-            DELETE FROM ingest.tombstones d USING {fates} f
+            DELETE FROM ingest.tombstones d USING {outcomes} f
             WHERE d.table_name = {table} AND d.row_id = f.id::text AND f._outcome = 'insert'
             """,
             table=sql.Literal(work.catalog.table.name),

@@ -1,6 +1,6 @@
 """Finds all faults of the records that are to be loaded: types, required values, CHECKs, references, keys.
 
-Each rule is one statement over the whole set, most of them over the narrow table ``fates``. A record with
+Each rule is one statement over the whole set, most of them over the narrow table ``outcomes``. A record with
 any fault is quarantined with all of them; a value that can be repaired becomes a field issue and its
 record loads.
 """
@@ -20,13 +20,13 @@ from daybreak_pipeline.importer.classify import (
     too_long,
     too_long_to_index,
 )
-from daybreak_pipeline.importer.expressions import call
-from daybreak_pipeline.importer.workspace import Work
+from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import Column, ForeignKey
 
 
-def validate(work: Work) -> set[str]:
-    """Fill ``faults`` and ``issues``, and mark the refused records in ``fates`` as quarantined.
+def validate(work: Workspace) -> set[str]:
+    """Fill ``rejections`` and ``issues``, and mark the refused records in ``outcomes`` as quarantined.
 
     Returns:
         The nullable references of which some lead nowhere.
@@ -51,31 +51,33 @@ def validate(work: Work) -> set[str]:
                     dangling.add(key.column)
                     break
                 _refuse(work)
-    if work.count(work.faults):
-        work.analyze(work.fates)
+    if work.count(work.rejections):
+        work.analyze(work.outcomes)
         work.summarize()
     return dangling
 
 
-def parents(work: Work, key: ForeignKey) -> sql.Composable:
+def parents(work: Workspace, key: ForeignKey) -> sql.Composable:
     """Return the rows that a foreign key can point at: the table's, and for itself those being loaded."""
     table = sql.Identifier("public", key.table)
     if not _self(work, key):
         return table
-    return call("(SELECT id FROM {} UNION SELECT id FROM {} WHERE _outcome = 'insert')", table, work.fates)
+    return compose(
+        "(SELECT id FROM {} UNION SELECT id FROM {} WHERE _outcome = 'insert')", table, work.outcomes
+    )
 
 
-def _refuse(work: Work) -> None:
+def _refuse(work: Workspace) -> None:
     """Mark the records that have faults as quarantined."""
     work.run(
         """
-        UPDATE {fates} f SET _outcome = 'quarantined'
-        WHERE f._outcome IN ('insert', 'update') AND f._record IN (SELECT record FROM {faults})
+        UPDATE {outcomes} f SET _outcome = 'quarantined'
+        WHERE f._outcome IN ('insert', 'update') AND f._record IN (SELECT record FROM {rejections})
         """
     )
 
 
-def _types(work: Work) -> None:
+def _types(work: Workspace) -> None:
     """Rule 4, and rule 8 for JSONB: the values that do not cast."""
     lenient = [column for column in work.expressions.in_file if column.name in work.expressions.lenient]
     if not lenient:
@@ -83,8 +85,8 @@ def _types(work: Work) -> None:
     json = [column for column in lenient if column.type == "jsonb"]
     work.run_whole(
         """
-        INSERT INTO {faults} SELECT m.record, 'invalid_value', m.column_name, m.fault
-        FROM {misfits} m JOIN {fates} f ON f._record = m.record
+        INSERT INTO {rejections} SELECT m.record, 'invalid_value', m.column_name, m.fault
+        FROM {cast_errors} m JOIN {outcomes} f ON f._record = m.record
         WHERE f._outcome IN ('insert', 'update') AND m.column_name <> ALL ({json}::text[])
         """,
         json=sql.Literal([column.name for column in json]),
@@ -93,7 +95,7 @@ def _types(work: Work) -> None:
         work.run_whole(
             """
             INSERT INTO {issues} SELECT m.record, m.column_name, 'invalid_json', {text}
-            FROM {misfits} m JOIN {fates} f ON f._record = m.record JOIN {stage} s ON s._record = m.record
+            FROM {cast_errors} m JOIN {outcomes} f ON f._record = m.record JOIN {stage} s ON s._record = m.record
             WHERE f._outcome IN ('insert', 'update') AND m.column_name = {name}
             """,
             name=sql.Literal(column.name),
@@ -101,7 +103,7 @@ def _types(work: Work) -> None:
         )
 
 
-def _lengths(work: Work) -> None:
+def _lengths(work: Workspace) -> None:
     """Rule 4: text too long, counted in characters as PostgreSQL does, or in bytes where an index has the limit."""
     _note_each(
         work,
@@ -123,12 +125,12 @@ def _lengths(work: Work) -> None:
     )
 
 
-def _not_indexable(work: Work, column: Column) -> sql.Composable:
+def _not_indexable(work: Workspace, column: Column) -> sql.Composable:
     """Return the condition that a text, or an element of an array, does not fit into an index."""
     condition = too_long_to_index(work, column)
     if column.type != "text[]":
         return condition
-    return call(
+    return compose(
         "({condition} AND EXISTS (SELECT FROM unnest(ingest.try_cast({text}, NULL::text[])) e "
         "WHERE octet_length(e) > {limit}))",
         condition=condition,
@@ -137,20 +139,20 @@ def _not_indexable(work: Work, column: Column) -> sql.Composable:
     )
 
 
-def _required(work: Work) -> None:
+def _required(work: Workspace) -> None:
     """Rule 5: an empty cell in a required column without default."""
     _note_each(
         work,
         required_columns(work),
         flag="_lacks",
         code="missing_required",
-        bad=lambda column: call("{} IS NULL", work.expressions.text(column.name)),
+        bad=lambda column: compose("{} IS NULL", work.expressions.text(column.name)),
         detail=lambda _: "the cell is empty",
     )
 
 
 def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
-    work: Work,
+    work: Workspace,
     columns: list[Column],
     *,
     flag: str,
@@ -158,29 +160,29 @@ def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
     bad: Callable[[Column], sql.Composable],
     detail: Callable[[Column], str],
 ) -> None:
-    """Note a fault for each column in which a condition holds, of the records that ``fates`` has flagged."""
+    """Note a fault for each column in which a condition holds, of the records that ``outcomes`` has flagged."""
     if not columns:
         return
     work.run_whole(
         """
-        INSERT INTO {faults} SELECT s._record, {code}, v.name, v.detail
-        FROM {fates} f JOIN {stage} s ON s._record = f._record CROSS JOIN LATERAL (VALUES {columns}) v(name, detail, bad)
+        INSERT INTO {rejections} SELECT s._record, {code}, v.name, v.detail
+        FROM {outcomes} f JOIN {stage} s ON s._record = f._record CROSS JOIN LATERAL (VALUES {columns}) v(name, detail, bad)
         WHERE f.{flag} AND f._outcome IN ('insert', 'update') AND v.bad
         """,
         flag=sql.Identifier(flag),
         code=sql.Literal(code),
         columns=sql.SQL(", ").join(
-            call("({}, {}, {})", sql.Literal(c.name), sql.Literal(detail(c)), bad(c)) for c in columns
+            compose("({}, {}, {})", sql.Literal(c.name), sql.Literal(detail(c)), bad(c)) for c in columns
         ),
     )
 
 
-def _checks(work: Work) -> None:
+def _checks(work: Workspace) -> None:
     """Rule 6: a CHECK that refuses the value. The expression is the database's own."""
     for check in checks(work):
         work.run(
             """
-            INSERT INTO {faults} SELECT _record, 'invalid_enum', {name}, {detail} FROM {fates}
+            INSERT INTO {rejections} SELECT _record, 'invalid_enum', {name}, {detail} FROM {outcomes}
             WHERE _outcome IN ('insert', 'update') AND {broken}
             """,
             name=sql.Literal(check.columns[0]),
@@ -189,15 +191,15 @@ def _checks(work: Work) -> None:
         )
 
 
-def _keys(work: Work) -> list[ForeignKey]:
+def _keys(work: Workspace) -> list[ForeignKey]:
     return [key for key in work.catalog.foreign_keys if key.column in work.expressions.names_in_file]
 
 
-def _self(work: Work, key: ForeignKey) -> bool:
+def _self(work: Workspace, key: ForeignKey) -> bool:
     return key.table == work.catalog.table.name
 
 
-def _missing(work: Work, keys: list[ForeignKey]) -> set[str]:
+def _missing(work: Workspace, keys: list[ForeignKey]) -> set[str]:
     """Rule 7: references whose parent is missing. Returns the columns in which some were found.
 
     All are looked for at once, by way of a table of their own, which PostgreSQL fills on every core.
@@ -205,19 +207,19 @@ def _missing(work: Work, keys: list[ForeignKey]) -> set[str]:
     if not keys:
         return set()
     lost = [
-        call(
+        compose(
             "(f.{} IS NOT NULL AND {}.id IS NULL)", sql.Identifier(key.column), sql.Identifier(f"p{position}")
         )
         for position, key in enumerate(keys)
     ]
     found = work.run(
         """
-        CREATE UNLOGGED TABLE {missing} AS SELECT f._record, {values} FROM {fates} f {joins}
+        CREATE UNLOGGED TABLE {missing} AS SELECT f._record, {values} FROM {outcomes} f {joins}
         WHERE f._outcome IN ('insert', 'update') AND ({any})
         """,
         missing=work.missing,
         values=sql.SQL(", ").join(
-            call(
+            compose(
                 "CASE WHEN {} THEN f.{column}::text END AS {column}",
                 condition,
                 column=sql.Identifier(key.column),
@@ -225,7 +227,7 @@ def _missing(work: Work, keys: list[ForeignKey]) -> set[str]:
             for condition, key in zip(lost, keys, strict=True)
         ),
         joins=sql.SQL(" ").join(
-            call(
+            compose(
                 "LEFT JOIN {} {parent} ON {parent}.id = f.{}",
                 parents(work, key),
                 sql.Identifier(key.column),
@@ -240,11 +242,11 @@ def _missing(work: Work, keys: list[ForeignKey]) -> set[str]:
     return columns
 
 
-def _note_missing(work: Work, key: ForeignKey) -> int:
+def _note_missing(work: Workspace, key: ForeignKey) -> int:
     """Note the references of one column that lead nowhere. Returns how many."""
     required = work.catalog.by_name[key.column].required
     return work.run(
-        "INSERT INTO {faults} SELECT _record, 'missing_parent', {name}, {detail} FROM {missing} WHERE {column} IS NOT NULL"
+        "INSERT INTO {rejections} SELECT _record, 'missing_parent', {name}, {detail} FROM {missing} WHERE {column} IS NOT NULL"
         if required
         else "INSERT INTO {issues} SELECT _record, {name}, 'dangling_reference', {column} FROM {missing} "
         "WHERE {column} IS NOT NULL",
@@ -255,27 +257,27 @@ def _note_missing(work: Work, key: ForeignKey) -> int:
     )
 
 
-def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
+def _natural_key(work: Workspace, columns: tuple[str, ...]) -> None:
     """Rule 3: another id with the same natural key, in the table or earlier in the file."""
     if not work.expressions.names_in_file.issuperset(columns):
         return
     names = [sql.Identifier(name) for name in columns]
     parts = {
-        "keys": sql.SQL(", ").join(call("k.{}", name) for name in names),
-        "present": sql.SQL(" AND ").join(call("k.{} IS NOT NULL", name) for name in names),
+        "keys": sql.SQL(", ").join(compose("k.{}", name) for name in names),
+        "present": sql.SQL(" AND ").join(compose("k.{} IS NOT NULL", name) for name in names),
         "name": sql.Literal(", ".join(columns)),
     }
     work.run(
         """
         WITH several AS MATERIALIZED (
-            SELECT {keys} FROM {fates} k
+            SELECT {keys} FROM {outcomes} k
             WHERE k._outcome IN ('insert', 'update') AND {present} GROUP BY {keys} HAVING count(*) > 1
         ), placed AS (
             SELECT k._record, row_number() OVER (PARTITION BY {keys} ORDER BY t.id IS NULL, k._record) AS place
-            FROM {fates} k LEFT JOIN {target} t ON t.id = k.id AND {same}
+            FROM {outcomes} k LEFT JOIN {target} t ON t.id = k.id AND {same}
             WHERE k._outcome IN ('insert', 'update') AND ({keys}) IN (SELECT * FROM several)
         )
-        INSERT INTO {faults}
+        INSERT INTO {rejections}
         SELECT _record, 'duplicate_key', {name}, 'another record of the file has this key' FROM placed WHERE place > 1
         """,
         same=same_key("t", "k", columns),
@@ -285,14 +287,14 @@ def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
     # A row that gives its key away in this import makes place for another, unless its own record is refused.
     while not work.into_empty and work.run(
         """
-        INSERT INTO {faults} SELECT k._record, 'duplicate_key', {name}, 'a row of the table has this key'
-        FROM {fates} k JOIN {target} t ON {same} AND t.id <> k.id
-        LEFT JOIN {fates} m ON m.id = t.id AND m._outcome = 'update' AND NOT ({stays})
+        INSERT INTO {rejections} SELECT k._record, 'duplicate_key', {name}, 'a row of the table has this key'
+        FROM {outcomes} k JOIN {target} t ON {same} AND t.id <> k.id
+        LEFT JOIN {outcomes} m ON m.id = t.id AND m._outcome = 'update' AND NOT ({stays})
         WHERE k._outcome IN ('insert', 'update') AND {present}
           AND NOT (({parkable} OR k._outcome = 'insert') AND m.id IS NOT NULL)
         """,
         same=same_key("t", "k", columns),
-        stays=call("coalesce({}, false)", same_key("m", "t", columns)),
+        stays=compose("coalesce({}, false)", same_key("m", "t", columns)),
         parkable=sql.Literal(parking(work, columns) is not None),
         **parts,
     ):
@@ -302,11 +304,11 @@ def _natural_key(work: Work, columns: tuple[str, ...]) -> None:
 def same_key(one: str, other: str, columns: tuple[str, ...]) -> sql.Composed:
     """Return the condition that two aliases have the same natural key."""
     return sql.SQL(" AND ").join(
-        call("{} = {}", sql.Identifier(one, name), sql.Identifier(other, name)) for name in columns
+        compose("{} = {}", sql.Identifier(one, name), sql.Identifier(other, name)) for name in columns
     )
 
 
-def parking(work: Work, columns: tuple[str, ...]) -> tuple[str, sql.SQL] | None:
+def parking(work: Workspace, columns: tuple[str, ...]) -> tuple[str, sql.SQL] | None:
     """Return a column of a natural key, and its value for the moment in which rows exchange keys.
 
     NULL where it may be, or else an id that nobody has, where no foreign key asks for a row with it. None if all

@@ -1,4 +1,4 @@
-"""The working tables of one import, and what each record's fate can be.
+"""The working tables of one import, and what each record's outcome can be.
 
 All of them are unlogged, live in the import's transaction and are dropped at its end.
 """
@@ -25,13 +25,13 @@ UNSETTLED = ("insert", "update", *BAD_KEYS)
 
 
 @dataclass
-class Work:
+class Workspace:
     """One import in progress.
 
     ``into_empty`` tells that the table has no row, and no tombstone: then nothing has to be compared with it. ``again``
     that the records come from quarantine. ``earlier_imports`` returns the imports of the same content into this table,
-    once its fingerprint is known. ``settled`` counts the records that have no row in ``fates``, and
-    ``summary`` all of them by their fate.
+    once its fingerprint is known. ``settled`` counts the records that have no row in ``outcomes``, and
+    ``summary`` all of them by their outcome.
     """
 
     connection: Connection
@@ -50,10 +50,10 @@ class Work:
     breaking: bool = False
 
     def summarize(self) -> None:
-        """Count the fates, and note whether any record lacks a value, has one that is too long, or breaks a CHECK."""
+        """Count the outcomes, and note whether any record lacks a value, has one that is too long, or breaks a CHECK."""
         query = sql.SQL(
             "SELECT _outcome, count(*), bool_or(_lacks), bool_or(_long), bool_or(_breaks) FROM {} GROUP BY 1"
-        ).format(self.fates)
+        ).format(self.outcomes)
         rows = self.connection.execute(query).fetchall()
         self.summary = self.settled | {outcome: number for outcome, number, *_ in rows}
         self.lacking, self.too_long, self.breaking = (any(row[at] for row in rows) for at in (2, 3, 4))
@@ -64,21 +64,21 @@ class Work:
         return sql.Identifier("public", self.catalog.table.name)
 
     @property
-    def fates(self) -> sql.Identifier:
+    def outcomes(self) -> sql.Identifier:
         """One row for each record that is not settled: ``_record``, ``_outcome``, and typed columns that rules look at.
 
         ``_outcome`` is insert or update for what is to be loaded, and else a name of the ledger's.
         """
-        return self._table("fates")
+        return self._table("outcomes")
 
     @property
-    def compared(self) -> sql.Identifier:
+    def key_matches(self) -> sql.Identifier:
         """One row for each record, where the table has rows: ``_record``, ``id``, and ``_outcome`` as the key tells it.
 
         ``_newer`` tells of a record without a row that it is newer than its tombstone, or has none. Most
         records of an export that comes again are settled by that: unchanged, stale, duplicate.
         """
-        return self._table("compared")
+        return self._table("key_matches")
 
     @property
     def thinned(self) -> sql.Identifier:
@@ -89,15 +89,15 @@ class Work:
     def every_fate(self) -> sql.Composable:
         """Every record's ``id`` and ``_outcome``, settled or not."""
         if self.into_empty:
-            return self.fates
+            return self.outcomes
         return sql.SQL(
             "(SELECT id, _outcome FROM {} UNION ALL SELECT id, _outcome FROM {} WHERE _outcome <> ALL ({}))"
-        ).format(self.fates, self.compared, sql.Literal(list(UNSETTLED)))
+        ).format(self.outcomes, self.key_matches, sql.Literal(list(UNSETTLED)))
 
     @property
-    def faults(self) -> sql.Identifier:
+    def rejections(self) -> sql.Identifier:
         """(record, code, column_name, detail): why records are refused."""
-        return self._table("faults")
+        return self._table("rejections")
 
     @property
     def issues(self) -> sql.Identifier:
@@ -110,31 +110,31 @@ class Work:
         return self._table("missing")
 
     @property
-    def finished(self) -> sql.Identifier:
-        """The rows of the records that are not settled, before defaults, with what ``fates`` needs to know of them."""
-        return self._table("finished")
+    def prepared_rows(self) -> sql.Identifier:
+        """The rows of the records that are not settled, before defaults, with what ``outcomes`` needs to know of them."""
+        return self._table("prepared_rows")
 
     @property
-    def misfits(self) -> sql.Identifier:
+    def cast_errors(self) -> sql.Identifier:
         """(record, column_name, fault): the values that do not cast, of the columns that are lenient."""
-        return self._table("misfits")
+        return self._table("cast_errors")
 
     @property
     def unlike(self) -> sql.Identifier:
-        """The values that are to be tried one by one, while misfits are looked for: ``_record``, ``name`` and ``value``."""
+        """The values that are to be tried one by one, while cast errors are looked for: ``_record``, ``name`` and ``value``."""
         return self._table("unlike")
 
     @property
     def records(self) -> sql.Composable:
-        """The staged records, with the names of the columns whose values do not cast in ``_misfits``, if any does not."""
+        """The staged records, with the names of the columns whose values do not cast in ``_cast_errors``, if any does not."""
         if not self.expressions.lenient:
             return self.stage.table
         return sql.SQL(
             """
-            (SELECT s.*, m.columns AS _misfits FROM {} s LEFT JOIN (
+            (SELECT s.*, m.columns AS _cast_errors FROM {} s LEFT JOIN (
                 SELECT record, array_agg(column_name) AS columns FROM {} GROUP BY record) m ON m.record = s._record)
             """
-        ).format(self.stage.table, self.misfits)
+        ).format(self.stage.table, self.cast_errors)
 
     def run(
         self, template: str, parameters: Mapping[str, Any] | None = None, /, **parts: sql.Composable
@@ -170,18 +170,18 @@ class Work:
         return database.count_rows(self.connection, table)
 
     def create(self) -> None:
-        """Create the tables for misfits, faults and issues."""
+        """Create the tables for cast errors, rejections and issues."""
         self.run(
-            "CREATE UNLOGGED TABLE {misfits} (record bigint, column_name text, fault text);"
-            "CREATE UNLOGGED TABLE {faults} (record bigint, code text, column_name text, detail text);"
+            "CREATE UNLOGGED TABLE {cast_errors} (record bigint, column_name text, fault text);"
+            "CREATE UNLOGGED TABLE {rejections} (record bigint, code text, column_name text, detail text);"
             "CREATE UNLOGGED TABLE {issues} (record bigint, column_name text, code text, value text)"
         )
 
     def drop(self) -> None:
         """Drop every working table."""
-        self.run("DROP TABLE {stage}, {finished}, {fates}, {misfits}, {faults}, {issues}")
+        self.run("DROP TABLE {stage}, {prepared_rows}, {outcomes}, {cast_errors}, {rejections}, {issues}")
         if not self.into_empty:
-            self.run("DROP TABLE {compared}")
+            self.run("DROP TABLE {key_matches}")
 
     def _composed(
         self, template: str, parts: Mapping[str, sql.Composable], *, parameters: bool = False
@@ -189,12 +189,12 @@ class Work:
         names: dict[str, sql.Composable] = {
             "target": self.target,
             "stage": self.stage.table,
-            "fates": self.fates,
-            "compared": self.compared,
-            "finished": self.finished,
-            "faults": self.faults,
+            "outcomes": self.outcomes,
+            "key_matches": self.key_matches,
+            "prepared_rows": self.prepared_rows,
+            "rejections": self.rejections,
             "issues": self.issues,
-            "misfits": self.misfits,
+            "cast_errors": self.cast_errors,
             "records": self.records,
         }
         names |= parts

@@ -1,4 +1,4 @@
-"""A rehearsal: the whole import in one transaction that is rolled back, with its checks.
+"""A dry run: the whole import in one transaction that is rolled back, with its checks.
 
 The same code as the real one, table by table; afterwards nothing of it is left, not even a used number of the ledger's.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 # Numbers are not given back by a rollback; a restarted sequence is. Not so the audit trail's: restarting it would
-# hold up everybody who writes until the rehearsal ends, and its numbers may have gaps.
+# hold up everybody who writes until the dry run ends, and its numbers may have gaps.
 _KEEP_SEQUENCES = """
     DO $$
     DECLARE
@@ -39,7 +39,7 @@ _KEEP_SEQUENCES = """
 
 
 @dataclass
-class Rehearsal:
+class DryRun:
     """What an import would do: results, findings of the checks, and why tables would fail."""
 
     results: dict[str, Result] = field(default_factory=dict)
@@ -48,14 +48,14 @@ class Rehearsal:
     not_tried: list[str] = field(default_factory=list)
 
 
-def rehearse(
+def dry_run(
     connection: Connection,
     export_dir: Path,
     names: Sequence[str],
     *,
     full: bool,
     listener: Callable[[str], Progress],
-) -> Rehearsal:
+) -> DryRun:
     """Import tables, parents first, check them, and take everything back.
 
     Args:
@@ -65,25 +65,25 @@ def rehearse(
         full: read files again whose content has not changed.
         listener: returns who hears of a table's progress.
     """
-    rehearsal = Rehearsal()
+    outcome = DryRun()
     stopped: set[str] = set()
     with connection.transaction(force_rollback=True):
         connection.execute(_KEEP_SEQUENCES)
         for name in names:
             if stopped & set(TABLES[name].parents):
-                rehearsal.not_tried.append(name)
+                outcome.not_tried.append(name)
                 stopped.add(name)
                 continue
             try:
-                rehearsal.results[name] = import_table(
+                outcome.results[name] = import_table(
                     connection, name, export_dir, full=full, progress=listener(name)
                 )
             except ImportFailedError as error:
-                rehearsal.failures[name] = str(error)
+                outcome.failures[name] = str(error)
                 stopped.add(name)
                 continue
             findings = examine(connection, catalogs.read(connection, name))
-            rehearsal.findings[name] = findings
+            outcome.findings[name] = findings
             if any(not findings[check].passed for check in BLOCKING):
                 stopped.add(name)
-    return rehearsal
+    return outcome

@@ -9,7 +9,7 @@ import dagster as dg
 from daybreak_pipeline.checks import history
 from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.checks.rules import RULES, examine
-from daybreak_pipeline.orchestration.resources import HealthDatabase, told_in_one_line
+from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.wording import code, code_block, shown
@@ -35,7 +35,7 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, health_database: HealthDatabase
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
-        with told_in_one_line(context), health_database.connection() as connection:
+        with step_failures(context), health_database.connection() as connection:
             catalog = catalogs.read(connection, table.name)
             findings = examine(connection, catalog, wanted)
             history.append(connection, table.name, findings, run_id=context.run.run_id)

@@ -102,7 +102,7 @@ def storage_url(storage: DatabaseSettings) -> str:
     return f"postgresql+psycopg2://{login}@{storage.host}:{storage.port}/{quote(storage.name)}?{options}"
 
 
-def _ensure_database(health: DatabaseSettings, storage: DatabaseSettings) -> None:
+def _ensure_database(db: DatabaseSettings, storage: DatabaseSettings) -> None:
     try:
         psycopg.connect(storage.conninfo()).close()
     except psycopg.OperationalError as error:
@@ -111,13 +111,13 @@ def _ensure_database(health: DatabaseSettings, storage: DatabaseSettings) -> Non
     else:
         return
     try:
-        with psycopg.connect(health.conninfo(), autocommit=True) as connection:
+        with psycopg.connect(db.conninfo(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{DAGSTER_DATABASE}"')
     except psycopg.errors.DuplicateDatabase:
         return  # another command was first
     except psycopg.Error:
         msg = (
-            f"the server has no database {DAGSTER_DATABASE} for Dagster's own records and user {health.user} may not "
-            f"create it: run CREATE DATABASE {DAGSTER_DATABASE} OWNER {health.user} as an administrator"
+            f"the server has no database {DAGSTER_DATABASE} for Dagster's own records and user {db.user} may not "
+            f"create it: run CREATE DATABASE {DAGSTER_DATABASE} OWNER {db.user} as an administrator"
         )
         raise UsageError(msg) from None

@@ -18,26 +18,26 @@ Kind = Literal["command line", "web"]
 
 
 @contextmanager
-def held(health: DatabaseSettings, kind: Kind) -> Iterator[None]:
+def held(db: DatabaseSettings, kind: Kind) -> Iterator[None]:
     """Be seen as one of the kind while the block runs.
 
     Raises:
         UsageError: the server cannot be reached.
     """
-    with database.connect(health, autocommit=True) as connection:
+    with database.connect(db, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_advisory_lock_shared(hashtext('daybreak.presence'), hashtext(%s))", [kind]
         )
         yield
 
 
-def anybody(health: DatabaseSettings, kind: Kind) -> bool:
+def anybody(db: DatabaseSettings, kind: Kind) -> bool:
     """Return whether a process of the kind is there.
 
     Raises:
         UsageError: the server cannot be reached.
     """
-    with database.connect(health) as connection:
+    with database.connect(db) as connection:
         row = connection.execute(
             "SELECT pg_try_advisory_xact_lock(hashtext('daybreak.presence'), hashtext(%s))", [kind]
         ).fetchone()

@@ -64,7 +64,7 @@ class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
 
 
 @contextmanager
-def told_in_one_line(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
+def step_failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
     """End a step that cannot go on: with one line, or with another attempt where the server was not there.
 
     A file that cannot be imported, a missing key, an older schema: trying again would not change them.

@@ -70,7 +70,7 @@ class CheckOutcome:
 
 @dataclass
 class Outcome:
-    """What a run did. A rehearsal has no ``run_id``. Of a ``partial`` export files may be absent."""
+    """What a run did. A dry run has no ``run_id``. Of a ``partial`` export files may be absent."""
 
     run_id: str | None
     tables: dict[str, TableOutcome] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def _warn(text: str) -> None:
     sys.stderr.write(f"daybreak: warning: {shown(text)}\n")
 
 
-def provide_schema(health: DatabaseSettings, *, migrate: bool = True) -> None:
+def provide_schema(db: DatabaseSettings, *, migrate: bool = True) -> None:
     """Bring the schema into a database that has none, or migrate an older one.
 
     One on an older migration is migrated when it is the embedded one or ``migrate`` says so, and is the
@@ -129,13 +129,13 @@ def provide_schema(health: DatabaseSettings, *, migrate: bool = True) -> None:
     """
     from daybreak_pipeline import settings
 
-    roles.require_importer(health)
-    with database.connect(health) as connection:
+    roles.require_importer(db)
+    with database.connect(db) as connection:
         applied = runner.current_revision(connection)
         if applied and settings.given_database() and not migrate:
             runner.require_newest(connection)
     if applied != runner.newest_revision():
-        runner.upgrade(health, key=keys.held())
+        runner.upgrade(db, key=keys.held())
 
 
 @contextmanager
@@ -150,16 +150,16 @@ def ready(
     Raises:
         UsageError: the server, the login, the key or the schema is not as it must be.
     """
-    with database.serving() as health:
+    with database.serving() as db:
         key = keys.load()
-        provide_schema(health, migrate=migrate)
-        with database.connect(health, key=key) as connection:
+        provide_schema(db, migrate=migrate)
+        with database.connect(db, key=key) as connection:
             keys.verify(connection)
             audit.keep_ahead(connection)
-        for warning in roles.ensure(health).warnings:
+        for warning in roles.ensure(db).warnings:
             warn(warning)
-        environment = health.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(health)
-        yield health, environment
+        environment = db.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(db)
+        yield db, environment
 
 
 def run_import(  # noqa: PLR0913 - each is an option of the command
@@ -228,8 +228,8 @@ def render_report(environment: dict[str, str]) -> Path:
         return Path(str(made.metadata[LATEST].value))
 
 
-def rehearse_import(  # noqa: PLR0913 - each is an option of the command
-    health: DatabaseSettings,
+def dry_run_import(  # noqa: PLR0913 - each is an option of the command
+    db: DatabaseSettings,
     export_dir: Path,
     *,
     only: Sequence[str] = (),
@@ -241,11 +241,11 @@ def rehearse_import(  # noqa: PLR0913 - each is an option of the command
 
     Dagster has no part in this: a run would leave traces.
     """
-    from daybreak_pipeline.operations.dry_run import rehearse
+    from daybreak_pipeline.operations.dry_run import dry_run
 
     chosen = [name for name in import_order() if not only or name in only]
-    with database.connect(health, key=keys.load()) as connection:
-        found = rehearse(
+    with database.connect(db, key=keys.load()) as connection:
+        found = dry_run(
             connection,
             export_dir,
             chosen,
@@ -288,7 +288,7 @@ def run_checks(environment: dict[str, str]) -> Outcome:
         return outcome
 
 
-def lost_runs(environment: dict[str, str], health: DatabaseSettings) -> list[str]:
+def lost_runs(environment: dict[str, str], db: DatabaseSettings) -> list[str]:
     """Return the runs that Dagster takes for running although no process is there that could run them.
 
     Runs of commands live in the command's process, all others in that of the web UI's daemon. Where another one
@@ -302,7 +302,7 @@ def lost_runs(environment: dict[str, str], health: DatabaseSettings) -> list[str
     with instance.opened(environment) as dagster_instance:
         runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
     # Asked afterwards: who runs one of these was there before it.
-    commands, web = process_locks.anybody(health, "command line"), process_locks.anybody(health, "web")
+    commands, web = process_locks.anybody(db, "command line"), process_locks.anybody(db, "web")
     by_command = run_requests.COMMAND_LINE
     return [
         run.run_id
@@ -323,8 +323,8 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
 ) -> Iterator[dg.ExecuteInProcessResult]:
     with (
         instance.opened(environment) as dagster_instance,
-        database.serving() as health,
-        process_locks.held(health, "command line"),
+        database.serving() as db,
+        process_locks.held(db, "command line"),
     ):
         from daybreak_pipeline.orchestration.build import build_defs
 
@@ -430,7 +430,7 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, CheckOutco
         found[evaluation.asset_key.path[-1]][evaluation.check_name] = CheckOutcome(
             passed=evaluation.passed,
             severity=evaluation.severity.value,
-            count=int(evaluation.metadata["count"].value),  # type: ignore[arg-type]  # always written by checks.definitions
+            count=int(evaluation.metadata["count"].value),  # type: ignore[arg-type]  # always written by asset_checks
             blocking=bool(evaluation.blocking),
             summary=evaluation.description or "",
         )

@@ -80,7 +80,7 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 def _imported() -> dict[str, Newest]:
     """Return the newest attempt at every table, and the content that the table is known to be of."""
-    with database.serving() as health, database.connect(health) as connection:
+    with database.serving() as db, database.connect(db) as connection:
         return ledger.newest(connection)
 
 
@@ -94,8 +94,8 @@ def _busy(instance: dg.DagsterInstance) -> dict[str, str]:
         if run.tags.get(run_requests.STARTED_BY) == run_requests.COMMAND_LINE:
             # A killed command leaves its run as started for ever: nobody has to wait for that.
             if commands is None:
-                with database.serving() as health:
-                    commands = process_locks.anybody(health, "command line")
+                with database.serving() as db:
+                    commands = process_locks.anybody(db, "command line")
             if not commands:
                 continue
         chosen = run.asset_selection

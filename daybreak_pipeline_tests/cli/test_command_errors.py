@@ -49,19 +49,19 @@ def failing(error: Exception) -> Result:
     [
         (
             KeyError("Geheimnis"),
-            r"an error in the pipeline itself \(KeyError at cli_shared.py:\d+\), please report it",
+            r"an error in the pipeline itself \(KeyError at cli/common.py:\d+\), please report it",
         ),
         (
             ValueError("not a number: Geheimnis"),
-            r"an error in the pipeline itself \(ValueError at cli_shared.py:\d+\)",
+            r"an error in the pipeline itself \(ValueError at cli/common.py:\d+\)",
         ),
         (
             OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/a/b"),
-            r"No space left on device \(/a/b\), at cli_shared",
+            r"No space left on device \(/a/b\), at cli/common",
         ),
         (
             OSError(errno.EACCES, os.strerror(errno.EACCES), "/a\x1b"),
-            r"Permission denied \(/a\\u001b\), at cli_shared",
+            r"Permission denied \(/a\\u001b\), at cli/common",
         ),
         (psycopg.errors.QueryCanceled("Geheimnis"), "the server stopped a statement"),
         (psycopg.OperationalError("the connection is closed"), "the connection to the server was lost"),
@@ -185,7 +185,8 @@ def test_a_fault_of_our_own_in_a_step_is_one_line_without_a_value(
         outcome = runs.load(export.directory, only=["documents"])
         reason = outcome.tables["documents"].reason
         assert re.match(
-            r"an error in the pipeline itself \(KeyError at assets/tables.py:\d+\), please report", reason
+            r"an error in the pipeline itself \(KeyError at orchestration/assets/imported_tables.py:\d+\), please report",
+            reason,
         )
         assert "Geheimnis" not in runs.told().replace('raise KeyError(\\"Geheimnis\\")', "")
     assert len(list((home / "errors").iterdir())) == 1
@@ -197,7 +198,7 @@ def test_a_fault_of_our_own_in_a_step_is_one_line_without_a_value(
         (
             "KeyError",
             imported_tables.__file__,
-            "an error in the pipeline itself (KeyError at assets/tables.py:7), please report it",
+            "an error in the pipeline itself (KeyError at orchestration/assets/imported_tables.py:7), please report it",
         ),
         ("psycopg2.OperationalError", "x.py", "the server went away while Dagster wrote its records"),
         ("dagster.DagsterError", "x.py", "dagster.DagsterError, see the run's log"),

@@ -374,7 +374,7 @@ def test_the_package_is_tried_after_its_installation(
 
 def test_the_command_answers_quickly_and_with_one_sentence(place: Path) -> None:
     command = [sys.executable, "-m", "daybreak_pipeline.embedded_postgres.programs"]
-    root = Path(server_programs.__file__).parent.parent
+    root = Path(server_programs.__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root), "PATH": str(programs(place / "path"))}
     started = time.monotonic()
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd="/")

@@ -55,7 +55,7 @@ def test_values_as_exports_have_them_are_not_tried_one_by_one(export: Export, ki
 
 
 @pytest.mark.parametrize("rows_before", [False, True])
-def test_values_unlike_the_usual_ones_load_beside_misfits(export: Export, *, rows_before: bool) -> None:
+def test_values_unlike_the_usual_ones_load_beside_cast_errors(export: Export, *, rows_before: bool) -> None:
     if rows_before:
         export.load("questionnaires", record("questionnaires", "there"))
     counts = export.load(

@@ -150,7 +150,7 @@ def test_a_fault_of_our_own_says_where_and_leaves_a_trace_without_values(
     export: Export, home: Path, monkeypatch: pytest.MonkeyPatch, fault: object, kind: str
 ) -> None:
     export.write("documents", record("documents"))
-    monkeypatch.setattr(repair, "hope", fault)
+    monkeypatch.setattr(repair, "repairable", fault)
     error = failure(export)
     (trace,) = (home / "errors").iterdir()
     assert str(error).startswith(f"documents: an error in the pipeline itself ({kind} at importer/run.py:")

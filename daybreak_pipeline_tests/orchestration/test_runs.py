@@ -540,12 +540,12 @@ def test_a_partial_export_is_no_excuse_for_a_table_that_was_never_imported(
     assert outcome.exit_code == 1
 
 
-def test_a_rehearsal_tells_of_absent_files_and_remembers_none(runs: Runs, family: Export) -> None:
+def test_a_dry_run_tells_of_absent_files_and_remembers_none(runs: Runs, family: Export) -> None:
     runs.load(family.directory, only=PART)
     without_organizations(family)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ENCRYPTION_KEY", KEY)
-        outcome = pipeline_runs.rehearse_import(
+        outcome = pipeline_runs.dry_run_import(
             runs.settings, family.directory, only=PART, tell=lambda _text: None
         )
     assert statuses(outcome) == {"absent": {"organizations"}, "skipped": set(PART) - {"organizations"}}

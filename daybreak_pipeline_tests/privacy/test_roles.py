@@ -35,7 +35,7 @@ SCHEMAS = ("public", "app", "reporting", "ingest", "privacy", "migrations")
 
 
 @pytest.fixture(scope="module")
-def health(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+def db(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
     """The sample imported, roles and grants applied, one row of each table soft-deleted; for tests that change nothing."""
     given = replace(server, name="roles_matrix")
     _administer(server, "CREATE DATABASE {} TEMPLATE {}", given.name, template.name)
@@ -78,14 +78,14 @@ def login(given: DatabaseSettings, role: str) -> DatabaseSettings:
 
 
 @pytest.fixture(scope="module")
-def logins(server: DatabaseSettings, health: DatabaseSettings) -> Iterator[dict[str, Connection]]:
+def logins(server: DatabaseSettings, db: DatabaseSettings) -> Iterator[dict[str, Connection]]:
     """One connection for each role. The stranger is let into the database: what is in there must be closed, too."""
-    _administer(server, "GRANT CONNECT ON DATABASE {} TO {}", health.name, STRANGER)
-    opened = {role: database.connect(login(health, role), key=KEY) for role in PASSWORDS}
+    _administer(server, "GRANT CONNECT ON DATABASE {} TO {}", db.name, STRANGER)
+    opened = {role: database.connect(login(db, role), key=KEY) for role in PASSWORDS}
     yield opened
     for connection in opened.values():
         connection.close()
-    _administer(server, "REVOKE CONNECT ON DATABASE {} FROM {}", health.name, STRANGER)
+    _administer(server, "REVOKE CONNECT ON DATABASE {} FROM {}", db.name, STRANGER)
 
 
 @contextmanager
@@ -211,9 +211,9 @@ def test_the_matrix(logins: dict[str, Connection], tried: Cell, role: str) -> No
                 connection.execute(tried.statement.encode())
 
 
-def test_the_matrix_has_every_object_of_every_schema(health: DatabaseSettings) -> None:
+def test_the_matrix_has_every_object_of_every_schema(db: DatabaseSettings) -> None:
     named = " ".join(c.statement for c in MATRIX)
-    with database.connect(health) as connection:
+    with database.connect(db) as connection:
         found = [
             f"{schema}.{name}"
             for schema, name in connection.execute(
@@ -225,40 +225,40 @@ def test_the_matrix_has_every_object_of_every_schema(health: DatabaseSettings) -
     assert [name for name in found if name not in named] == []
 
 
-def test_who_is_no_role_does_not_get_in(health: DatabaseSettings, migrated: DatabaseSettings) -> None:
-    assert health.name != migrated.name  # the role is there, and the matrix lets it into the other database
+def test_who_is_no_role_does_not_get_in(db: DatabaseSettings, migrated: DatabaseSettings) -> None:
+    assert db.name != migrated.name  # the role is there, and the matrix lets it into the other database
     roles.apply(migrated)
     with pytest.raises(UsageError, match="may not connect to database"):
         database.connect(login(migrated, STRANGER))
 
 
-def test_the_views_owner_cannot_log_in(health: DatabaseSettings) -> None:
+def test_the_views_owner_cannot_log_in(db: DatabaseSettings) -> None:
     with pytest.raises(UsageError, match=r"refuses user|cannot log in"):
-        database.connect(replace(health, user="daybreak_reporting", password="anything"))
+        database.connect(replace(db, user="daybreak_reporting", password="anything"))
 
 
 @pytest.mark.parametrize("role", [APP, READONLY])
 def test_a_role_has_only_so_many_connections(
-    health: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, role: str
+    db: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
     """On its own count: the matrix has one connection of each role open, or none."""
-    with database.connect(health) as administrator:
+    with database.connect(db) as administrator:
         row = administrator.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE usename = %s", [role]
         ).fetchone()
         used = int(row[0]) if row else 0
     monkeypatch.setenv(settings.role_variable(role, "CONNECTION_LIMIT"), str(used + 2))
-    roles.apply(health)
+    roles.apply(db)
     try:
         with (
-            database.connect(login(health, role)),
-            database.connect(login(health, role)),
+            database.connect(login(db, role)),
+            database.connect(login(db, role)),
             pytest.raises(UsageError, match=f"no connection left for user {role}"),
         ):
-            database.connect(login(health, role))
+            database.connect(login(db, role))
     finally:
         monkeypatch.setenv(settings.role_variable(role, "CONNECTION_LIMIT"), "20")
-        roles.apply(health)
+        roles.apply(db)
 
 
 # --- What analysts see -------------------------------------------------------------------------------------
@@ -284,10 +284,10 @@ def test_a_reporting_view_has_the_plans_columns_but_the_personal_ones(
 
 @pytest.mark.parametrize("table", [name for name in TABLES if soft_delete_mark(name)])
 def test_analysts_see_every_row_but_the_soft_deleted(
-    health: DatabaseSettings, logins: dict[str, Connection], table: str
+    db: DatabaseSettings, logins: dict[str, Connection], table: str
 ) -> None:
     mark = "deleted_at IS NULL" if table == "clinician_availabilities" else "_fivetran_deleted IS NOT TRUE"
-    with database.connect(health) as owner:
+    with database.connect(db) as owner:
         live = ids(owner, f"SELECT id::text FROM public.{table} WHERE {mark}")
         everything = ids(owner, f"SELECT id::text FROM public.{table}")
     with taken_back(logins[READONLY]):
@@ -347,9 +347,9 @@ def test_analysts_see_clinical_answers_and_no_personal_value(
     ],
 )
 def test_a_mistaken_view_cannot_show_what_its_owner_cannot_read(
-    health: DatabaseSettings, logins: dict[str, Connection], query: str
+    db: DatabaseSettings, logins: dict[str, Connection], query: str
 ) -> None:
-    with database.connect(health) as owner, taken_back(owner):
+    with database.connect(db) as owner, taken_back(owner):
         owner.execute(f"CREATE VIEW reporting.mistake AS {query}".encode())
         owner.execute("ALTER VIEW reporting.mistake OWNER TO daybreak_reporting")
         owner.execute("GRANT SELECT ON reporting.mistake TO daybreak_readonly")
@@ -360,8 +360,8 @@ def test_a_mistaken_view_cannot_show_what_its_owner_cannot_read(
     assert logins
 
 
-def test_a_view_that_forgets_the_soft_deleted_does_not_show_them(health: DatabaseSettings) -> None:
-    with database.connect(health) as owner, taken_back(owner):
+def test_a_view_that_forgets_the_soft_deleted_does_not_show_them(db: DatabaseSettings) -> None:
+    with database.connect(db) as owner, taken_back(owner):
         owner.execute("CREATE VIEW reporting.forgetful AS SELECT id::text FROM public.documents")
         owner.execute("ALTER VIEW reporting.forgetful OWNER TO daybreak_reporting")
         owner.execute("GRANT SELECT ON reporting.forgetful TO daybreak_readonly")

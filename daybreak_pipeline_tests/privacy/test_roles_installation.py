@@ -53,7 +53,7 @@ def own_server(home: Path) -> Iterator[DatabaseSettings]:
 
 
 @pytest.fixture
-def health(own_server: DatabaseSettings) -> Iterator[DatabaseSettings]:
+def db(own_server: DatabaseSettings) -> Iterator[DatabaseSettings]:
     """An empty database on a server without roles, as the server's superuser sees it."""
     given = replace(own_server, name="health")
     _administer(own_server, "CREATE DATABASE {}", given.name)
@@ -63,15 +63,15 @@ def health(own_server: DatabaseSettings) -> Iterator[DatabaseSettings]:
         _administer(own_server, "DROP ROLE IF EXISTS {}", role)
 
 
-def owned(health: DatabaseSettings, *privileges: str) -> DatabaseSettings:
+def owned(db: DatabaseSettings, *privileges: str) -> DatabaseSettings:
     """Give the database to an ordinary importer, with such privileges as it may have on a managed server."""
     login = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} ").format(
         sql.Identifier("daybreak_importer"), sql.Literal(SECRET)
     )
-    with psycopg.connect(health.conninfo(dbname="postgres"), autocommit=True) as administrator:
+    with psycopg.connect(db.conninfo(dbname="postgres"), autocommit=True) as administrator:
         administrator.execute(login + sql.SQL(" ").join(map(sql.SQL, privileges)))
-    _administer(health, "ALTER DATABASE {} OWNER TO {}", health.name, "daybreak_importer")
-    return replace(health, user="daybreak_importer", password=SECRET)
+    _administer(db, "ALTER DATABASE {} OWNER TO {}", db.name, "daybreak_importer")
+    return replace(db, user="daybreak_importer", password=SECRET)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def run(given: DatabaseSettings, environment: dict[str, str], *arguments: str | 
     return daybreak(environment_of(given, home) | environment | more, *arguments)
 
 
-def present(health: DatabaseSettings) -> set[str]:
-    with psycopg.connect(health.conninfo()) as administrator:
+def present(db: DatabaseSettings) -> set[str]:
+    with psycopg.connect(db.conninfo()) as administrator:
         rows = administrator.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)", [list(ROLES)])
         return {row[0] for row in rows}
 
@@ -111,9 +111,9 @@ def reads(given: DatabaseSettings, role: str, query: str) -> int:
 
 
 def test_an_ordinary_owner_imports_without_roles_and_is_told(
-    health: DatabaseSettings, environment: dict[str, str]
+    db: DatabaseSettings, environment: dict[str, str]
 ) -> None:
-    importer = owned(health)
+    importer = owned(db)
     up = run(importer, environment, "migrate", "up")
     assert up.returncode == 0
     (warning,) = up.stderr.splitlines()
@@ -121,7 +121,7 @@ def test_an_ordinary_owner_imports_without_roles_and_is_told(
     done = run(importer, environment, "import", "--data-dir", SAMPLE, "--json")
     assert done.returncode == 0, done.stderr
     assert "warning: role daybreak_app is missing" in done.stderr
-    assert present(health) == set()
+    assert present(db) == set()
     assert "may not make roles" in one_line(run(importer, environment, "roles", "apply"))
     shown = run(importer, environment, "roles", "show")
     assert (shown.returncode, shown.stdout.count("missing")) == (0, 4)
@@ -129,17 +129,15 @@ def test_an_ordinary_owner_imports_without_roles_and_is_told(
 
 
 def test_an_ordinary_owner_rotates_the_key_of_every_row_or_none(
-    health: DatabaseSettings, environment: dict[str, str]
+    db: DatabaseSettings, environment: dict[str, str]
 ) -> None:
-    importer = owned(health)
+    importer = owned(db)
     assert run(importer, environment, "import", "--data-dir", SAMPLE).returncode == 0
     new_key = KEY[::-1]
-    _execute(
-        health, "CREATE POLICY hidden ON patients_and_guardians AS RESTRICTIVE USING (email IS NOT NULL)"
-    )
+    _execute(db, "CREATE POLICY hidden ON patients_and_guardians AS RESTRICTIVE USING (email IS NOT NULL)")
     refused = one_line(run(importer, environment, "keys", "rotate", NEW_ENCRYPTION_KEY=new_key))
     assert "row-level security hides rows of public.patients_and_guardians" in refused
-    _execute(health, "DROP POLICY hidden ON patients_and_guardians")
+    _execute(db, "DROP POLICY hidden ON patients_and_guardians")
     assert run(importer, environment, "keys", "rotate", NEW_ENCRYPTION_KEY=new_key).returncode == 0
     unreadable = (
         "SELECT count(*) FROM patients_and_guardians p JOIN app.patients_and_guardians a USING (id) "
@@ -155,20 +153,20 @@ def _execute(given: DatabaseSettings, statement: str) -> None:
 
 
 def test_an_owner_who_may_make_roles_makes_all_and_says_what_administrators_lack(
-    health: DatabaseSettings, environment: dict[str, str]
+    db: DatabaseSettings, environment: dict[str, str]
 ) -> None:
-    importer = owned(health, "CREATEROLE", "CREATEDB")
+    importer = owned(db, "CREATEROLE", "CREATEDB")
     up = run(importer, environment, "migrate", "up", DAYBREAK_READONLY_PASSWORD=SECRET)
     assert up.returncode == 0
-    assert present(health) == set(ROLES)
+    assert present(db) == set(ROLES)
     (line,) = [line for line in up.stderr.splitlines() if line.startswith("daybreak_admin")]
     assert "CREATEROLE, CREATEDB" in line
     assert "may not give it SUPERUSER, BYPASSRLS" in line
     assert "set DAYBREAK_ADMIN_PASSWORD" in line
     done = run(importer, environment, "import", "--data-dir", SAMPLE)
     assert (done.returncode, "warning" in done.stderr) == (0, False)
-    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM questionnaires") > 0
-    with psycopg.connect(health.conninfo()) as administrator:
+    assert reads(db, "daybreak_readonly", "SELECT count(*) FROM questionnaires") > 0
+    with psycopg.connect(db.conninfo()) as administrator:
         rows = administrator.execute(
             "SELECT DISTINCT relowner::regrole::text FROM pg_class"
             " WHERE relnamespace = 'reporting'::regnamespace AND relkind = 'v'"
@@ -183,12 +181,12 @@ def test_an_owner_who_may_make_roles_makes_all_and_says_what_administrators_lack
 
 
 def test_an_administrator_who_is_no_superuser_may_still_do_everything_with_the_data(
-    health: DatabaseSettings,
+    db: DatabaseSettings,
 ) -> None:
-    importer = owned(health, "CREATEROLE")
+    importer = owned(db, "CREATEROLE")
     runner.upgrade(importer)
     apply(importer, DAYBREAK_ADMIN_PASSWORD=SECRET)
-    administrator = replace(health, user="daybreak_admin", password=SECRET)
+    administrator = replace(db, user="daybreak_admin", password=SECRET)
     with database.connect(administrator, key=KEY) as connection:
         is_superuser = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         assert is_superuser.fetchone() == (False,)
@@ -207,13 +205,13 @@ def test_an_administrator_who_is_no_superuser_may_still_do_everything_with_the_d
 
 
 def test_what_an_administrator_applied_keeps_working_for_an_ordinary_owner(
-    health: DatabaseSettings, environment: dict[str, str]
+    db: DatabaseSettings, environment: dict[str, str]
 ) -> None:
     """On a managed server: roles by the administrator, migrations and imports by the owner."""
-    importer = owned(health)
+    importer = owned(db)
     runner.upgrade(importer)
-    apply(health, DAYBREAK_READONLY_PASSWORD=SECRET, DAYBREAK_APP_PASSWORD=SECRET)
-    with psycopg.connect(health.conninfo()) as administrator:
+    apply(db, DAYBREAK_READONLY_PASSWORD=SECRET, DAYBREAK_APP_PASSWORD=SECRET)
+    with psycopg.connect(db.conninfo()) as administrator:
         owner = administrator.execute(
             "SELECT DISTINCT relowner::regrole::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
         ).fetchall()
@@ -224,21 +222,21 @@ def test_what_an_administrator_applied_keeps_working_for_an_ordinary_owner(
     assert (
         "may not give the reporting views" in up.stderr
     )  # made anew, so the administrator is needed once more
-    apply(health)
+    apply(db)
     runner.upgrade(importer)
     done = run(importer, environment, "import", "--data-dir", SAMPLE)
     assert (done.returncode, "warning" in done.stderr) == (0, False)
     with psycopg.connect(importer.conninfo()) as connection:
         # As a later migration does, without any privilege on the views.
         connection.execute("SELECT reporting.clear(), reporting.refresh()")
-    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM kinships") > 0
-    assert reads(health, "daybreak_app", "SELECT count(*) FROM kinships") > 0
+    assert reads(db, "daybreak_readonly", "SELECT count(*) FROM kinships") > 0
+    assert reads(db, "daybreak_app", "SELECT count(*) FROM kinships") > 0
 
 
 def test_an_importer_sees_and_keeps_soft_deleted_rows_and_keeps_foreign_keys_cheap(
-    health: DatabaseSettings, environment: dict[str, str]
+    db: DatabaseSettings, environment: dict[str, str]
 ) -> None:
-    importer = owned(health, "CREATEROLE")
+    importer = owned(db, "CREATEROLE")
     runner.upgrade(importer)
     apply(importer)
     run(importer, environment, "import", "--data-dir", SAMPLE)
@@ -268,61 +266,59 @@ def test_people_and_applications_do_not_import(
     assert "daybreak_importer" in line
 
 
-def test_tables_that_belong_to_the_application_are_refused(health: DatabaseSettings) -> None:
-    _administer(health, "CREATE ROLE {} LOGIN", "daybreak_app")
-    runner.upgrade(health)
-    with psycopg.connect(health.conninfo()) as administrator:
+def test_tables_that_belong_to_the_application_are_refused(db: DatabaseSettings) -> None:
+    _administer(db, "CREATE ROLE {} LOGIN", "daybreak_app")
+    runner.upgrade(db)
+    with psycopg.connect(db.conninfo()) as administrator:
         administrator.execute("ALTER SCHEMA ingest OWNER TO daybreak_app")
     with pytest.raises(UsageError, match=r"belong to daybreak_app.*REASSIGN OWNED"):
-        apply(health)
-    assert present(health) == {"daybreak_app"}  # all or nothing
+        apply(db)
+    assert present(db) == {"daybreak_app"}  # all or nothing
 
 
 # --- Logging in --------------------------------------------------------------------------------------------
 
 
-def test_without_a_password_a_role_is_there_and_cannot_log_in(health: DatabaseSettings) -> None:
-    runner.upgrade(health)
-    done = apply(health)
+def test_without_a_password_a_role_is_there_and_cannot_log_in(db: DatabaseSettings) -> None:
+    runner.upgrade(db)
+    done = apply(db)
     assert any(
         "daybreak_app: cannot log in" in line and "DAYBREAK_APP_PASSWORD" in line for line in done.lines
     )
     with pytest.raises(UsageError, match=r"refuses user|cannot log in"):
-        reads(health, "daybreak_app", "SELECT 1")
+        reads(db, "daybreak_app", "SELECT 1")
 
 
-def test_a_password_stays_when_the_environment_no_longer_has_it(health: DatabaseSettings) -> None:
-    runner.upgrade(health)
-    apply(health, DAYBREAK_APP_PASSWORD="first", DAYBREAK_APP_CONNECTION_LIMIT="7")
-    apply(health, DAYBREAK_APP_PASSWORD=SECRET)
-    done = apply(health)
+def test_a_password_stays_when_the_environment_no_longer_has_it(db: DatabaseSettings) -> None:
+    runner.upgrade(db)
+    apply(db, DAYBREAK_APP_PASSWORD="first", DAYBREAK_APP_CONNECTION_LIMIT="7")
+    apply(db, DAYBREAK_APP_PASSWORD=SECRET)
+    done = apply(db)
     assert "daybreak_app: can log in, at most 7 connections" in done.lines
-    assert reads(health, "daybreak_app", "SELECT count(*) FROM documents") == 0
+    assert reads(db, "daybreak_app", "SELECT count(*) FROM documents") == 0
     with pytest.raises(UsageError, match="refuses user"):
-        database.connect(replace(health, user="daybreak_app", password="first"))
+        database.connect(replace(db, user="daybreak_app", password="first"))
 
 
 def test_an_import_lets_a_role_in_whose_password_came_later(
-    health: DatabaseSettings, environment: dict[str, str]
+    db: DatabaseSettings, environment: dict[str, str]
 ) -> None:
-    assert run(health, environment, "migrate", "up").returncode == 0
-    assert (
-        "nothing to apply" in run(health, environment, "migrate", "up", DAYBREAK_APP_PASSWORD=SECRET).stdout
-    )
-    assert reads(health, "daybreak_app", "SELECT count(*) FROM documents") == 0
+    assert run(db, environment, "migrate", "up").returncode == 0
+    assert "nothing to apply" in run(db, environment, "migrate", "up", DAYBREAK_APP_PASSWORD=SECRET).stdout
+    assert reads(db, "daybreak_app", "SELECT count(*) FROM documents") == 0
 
 
 @pytest.mark.parametrize("password", [SECRET, 'it\'s \\ "quoted" %s $1', "пароль 密码", "x" * 500])
-def test_any_password_works(health: DatabaseSettings, password: str) -> None:
-    apply(health, DAYBREAK_APP_PASSWORD=password)
-    with database.connect(replace(health, user="daybreak_app", password=password)) as connection:
+def test_any_password_works(db: DatabaseSettings, password: str) -> None:
+    apply(db, DAYBREAK_APP_PASSWORD=password)
+    with database.connect(replace(db, user="daybreak_app", password=password)) as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("daybreak_app",)
 
 
-def test_no_password_reaches_the_servers_log(health: DatabaseSettings, home: Path) -> None:
+def test_no_password_reaches_the_servers_log(db: DatabaseSettings, home: Path) -> None:
     data = data_directory.existing_data(home)
     assert data
-    with psycopg.connect(health.conninfo(), autocommit=True) as administrator:
+    with psycopg.connect(db.conninfo(), autocommit=True) as administrator:
         for setting in (
             "log_statement = 'all'",
             "log_min_error_statement = 'error'",
@@ -331,12 +327,12 @@ def test_no_password_reaches_the_servers_log(health: DatabaseSettings, home: Pat
             administrator.execute(f"ALTER SYSTEM SET {setting}".encode())
         administrator.execute("SELECT pg_reload_conf()")
         try:
-            apply(health, DAYBREAK_APP_PASSWORD=SECRET)
+            apply(db, DAYBREAK_APP_PASSWORD=SECRET)
             # One that fails, too: the server logs the statement with its context.
             administrator.execute("CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'maker'")
             administrator.execute("ALTER ROLE daybreak_app SUPERUSER")
             with pytest.raises(UsageError, match="may not apply"):
-                apply(replace(health, user="maker", password="maker"), DAYBREAK_APP_PASSWORD=SECRET)
+                apply(replace(db, user="maker", password="maker"), DAYBREAK_APP_PASSWORD=SECRET)
         finally:
             administrator.execute("ALTER SYSTEM RESET ALL")
             administrator.execute("SELECT pg_reload_conf()")
@@ -359,28 +355,28 @@ def test_a_limit_that_is_none_is_wrong_usage(
 # --- Again, elsewhere, at once -------------------------------------------------------------------------------
 
 
-def test_applying_again_changes_nothing(health: DatabaseSettings) -> None:
-    runner.upgrade(health)
-    first = apply(health)
-    before = dump(health)
-    assert apply(health) == first
-    assert dump(health) == before
+def test_applying_again_changes_nothing(db: DatabaseSettings) -> None:
+    runner.upgrade(db)
+    first = apply(db)
+    before = dump(db)
+    assert apply(db) == first
+    assert dump(db) == before
 
 
-def test_what_was_granted_by_hand_to_the_roles_is_taken_back(health: DatabaseSettings) -> None:
-    runner.upgrade(health)
-    apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
-    with psycopg.connect(health.conninfo()) as administrator:
+def test_what_was_granted_by_hand_to_the_roles_is_taken_back(db: DatabaseSettings) -> None:
+    runner.upgrade(db)
+    apply(db, DAYBREAK_READONLY_PASSWORD=SECRET)
+    with psycopg.connect(db.conninfo()) as administrator:
         administrator.execute("GRANT USAGE ON SCHEMA public TO daybreak_readonly")
         administrator.execute("GRANT SELECT ON clinicians TO daybreak_readonly")
         administrator.execute("GRANT SELECT (email) ON clinicians TO daybreak_reporting")
         administrator.execute("GRANT ALL ON SCHEMA ingest TO PUBLIC")
         administrator.execute("ALTER ROLE daybreak_readonly BYPASSRLS CREATEDB")
-    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM public.clinicians") == 0
-    apply(health)
+    assert reads(db, "daybreak_readonly", "SELECT count(*) FROM public.clinicians") == 0
+    apply(db)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        reads(health, "daybreak_readonly", "SELECT count(*) FROM public.clinicians")
-    with psycopg.connect(health.conninfo()) as administrator:
+        reads(db, "daybreak_readonly", "SELECT count(*) FROM public.clinicians")
+    with psycopg.connect(db.conninfo()) as administrator:
         row = administrator.execute(
             "SELECT has_column_privilege('daybreak_reporting', 'clinicians', 'email', 'SELECT'),"
             " has_schema_privilege('daybreak_readonly', 'ingest', 'USAGE'),"
@@ -390,9 +386,9 @@ def test_what_was_granted_by_hand_to_the_roles_is_taken_back(health: DatabaseSet
 
 
 def test_an_ordinary_import_looks_once_and_applies_nothing(
-    health: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+    db: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
-    for name, value in (health.environment() | environment | {"ENCRYPTION_KEY": KEY}).items():
+    for name, value in (db.environment() | environment | {"ENCRYPTION_KEY": KEY}).items():
         monkeypatch.setenv(name, value)
     applied: list[str] = []
     honest = roles.apply
@@ -406,26 +402,26 @@ def test_an_ordinary_import_looks_once_and_applies_nothing(
         with runs.ready():
             pass
     assert applied == ["health"]
-    _administer(health, "ALTER ROLE {} RENAME TO {}", "daybreak_app", "daybreak_importer")
+    _administer(db, "ALTER ROLE {} RENAME TO {}", "daybreak_app", "daybreak_importer")
     with runs.ready():
         pass
     assert applied == ["health"] * 2
-    assert present(health) == set(ROLES)
+    assert present(db) == set(ROLES)
 
 
-def test_migrations_go_down_and_up_under_the_grants(health: DatabaseSettings) -> None:
-    runner.upgrade(health)
-    apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
-    first = dump(health)
+def test_migrations_go_down_and_up_under_the_grants(db: DatabaseSettings) -> None:
+    runner.upgrade(db)
+    apply(db, DAYBREAK_READONLY_PASSWORD=SECRET)
+    first = dump(db)
     for to in ("9", "5", "0"):
-        runner.downgrade(health, to)
-        runner.upgrade(health)
-        apply(health)
-        assert dump(health) == first
-        assert reads(health, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
+        runner.downgrade(db, to)
+        runner.upgrade(db)
+        apply(db)
+        assert dump(db) == first
+        assert reads(db, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
 
 
-def test_a_column_that_a_view_shows_can_be_taken_back(health: DatabaseSettings, tmp_path: Path) -> None:
+def test_a_column_that_a_view_shows_can_be_taken_back(db: DatabaseSettings, tmp_path: Path) -> None:
     for migration in runner.migrations():
         for file in (migration.upgrade_file, migration.rollback_file):
             shutil.copy(file, tmp_path)
@@ -434,42 +430,42 @@ def test_a_column_that_a_view_shows_can_be_taken_back(health: DatabaseSettings, 
     number = len(runner.migrations()) + 1
     for suffix in ("sql", "rollback.sql"):
         (tmp_path / f"900_x.{suffix}").rename(tmp_path / f"{number:03d}_x.{suffix}")
-    runner.upgrade(health)
-    apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
-    runner.upgrade(health, directory=tmp_path)
+    runner.upgrade(db)
+    apply(db, DAYBREAK_READONLY_PASSWORD=SECRET)
+    runner.upgrade(db, directory=tmp_path)
     # Between a migration and its grants the view goes on without the column that its owner may not read.
-    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
-    with psycopg.connect(health.conninfo()) as administrator:
+    assert reads(db, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
+    with psycopg.connect(db.conninfo()) as administrator:
         administrator.execute("GRANT SELECT (audience) ON documents TO daybreak_reporting")
         administrator.execute("SELECT reporting.refresh()")
-    assert reads(health, "daybreak_readonly", "SELECT count(audience) FROM documents") == 0
-    runner.downgrade(health, str(number - 1), directory=tmp_path)
-    assert reads(health, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
+    assert reads(db, "daybreak_readonly", "SELECT count(audience) FROM documents") == 0
+    runner.downgrade(db, str(number - 1), directory=tmp_path)
+    assert reads(db, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
 
 
-def test_a_second_database_of_the_server_gets_its_own_grants(health: DatabaseSettings) -> None:
-    second = replace(health, name="second")
-    _administer(health, "CREATE DATABASE {}", second.name)
+def test_a_second_database_of_the_server_gets_its_own_grants(db: DatabaseSettings) -> None:
+    second = replace(db, name="second")
+    _administer(db, "CREATE DATABASE {}", second.name)
     try:
-        for given in (health, second):
+        for given in (db, second):
             runner.upgrade(given)
-        apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
+        apply(db, DAYBREAK_READONLY_PASSWORD=SECRET)
         with database.connect(second) as connection:
             assert not roles.is_current(connection)
         apply(second)
-        for given in (health, second):
+        for given in (db, second):
             assert reads(given, "daybreak_readonly", "SELECT count(*) FROM documents") == 0
             with database.connect(given) as connection:
                 assert roles.is_current(connection)
     finally:
-        _administer(health, "DROP DATABASE {} WITH (FORCE)", second.name)
+        _administer(db, "DROP DATABASE {} WITH (FORCE)", second.name)
 
 
-def test_many_at_once_on_two_databases_all_succeed(health: DatabaseSettings) -> None:
-    second = replace(health, name="second")
-    _administer(health, "CREATE DATABASE {}", second.name)
+def test_many_at_once_on_two_databases_all_succeed(db: DatabaseSettings) -> None:
+    second = replace(db, name="second")
+    _administer(db, "CREATE DATABASE {}", second.name)
     try:
-        for given in (health, second):
+        for given in (db, second):
             runner.upgrade(given)
         failures: list[UsageError] = []
 
@@ -481,32 +477,32 @@ def test_many_at_once_on_two_databases_all_succeed(health: DatabaseSettings) -> 
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DAYBREAK_APP_PASSWORD", SECRET)
-            threads = [threading.Thread(target=attempt, args=[given]) for given in (health, second) * 4]
+            threads = [threading.Thread(target=attempt, args=[given]) for given in (db, second) * 4]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
         assert failures == []
-        assert present(health) == set(ROLES)
+        assert present(db) == set(ROLES)
     finally:
-        _administer(health, "DROP DATABASE {} WITH (FORCE)", second.name)
+        _administer(db, "DROP DATABASE {} WITH (FORCE)", second.name)
 
 
-def test_roles_can_be_made_before_a_backup_is_restored(health: DatabaseSettings) -> None:
-    done = apply(health, DAYBREAK_READONLY_PASSWORD=SECRET)
-    assert present(health) == set(ROLES)
+def test_roles_can_be_made_before_a_backup_is_restored(db: DatabaseSettings) -> None:
+    done = apply(db, DAYBREAK_READONLY_PASSWORD=SECRET)
+    assert present(db) == set(ROLES)
     assert any("migrate up" in warning for warning in done.warnings)
 
 
 def test_an_ordinary_owners_dump_has_every_row_and_comes_back(
-    health: DatabaseSettings, environment: dict[str, str], tmp_path: Path
+    db: DatabaseSettings, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """Row-level security is forced: pg_dump then wants to be told that it may filter, and no policy filters the owner."""
-    importer = owned(health, "CREATEROLE", "CREATEDB")
+    importer = owned(db, "CREATEROLE", "CREATEDB")
     runner.upgrade(importer)
     apply(importer)
     run(importer, environment, "import", "--data-dir", SAMPLE)
-    with psycopg.connect(health.conninfo()) as administrator:
+    with psycopg.connect(db.conninfo()) as administrator:
         administrator.execute("UPDATE documents SET _fivetran_deleted = true")
         rows = administrator.execute("SELECT id, label FROM documents ORDER BY id").fetchall()
     assert rows
@@ -524,9 +520,9 @@ def test_an_ordinary_owners_dump_has_every_row_and_comes_back(
         check=True,
     )
     second = replace(importer, name="second")
-    _administer(health, "CREATE DATABASE {} OWNER {}", second.name, importer.user)
+    _administer(db, "CREATE DATABASE {} OWNER {}", second.name, importer.user)
     try:
-        with psycopg.connect(replace(health, name="second").conninfo()) as administrator:
+        with psycopg.connect(replace(db, name="second").conninfo()) as administrator:
             for extension in ("pgcrypto", "pg_trgm", "btree_gin"):
                 administrator.execute(sql.SQL("CREATE EXTENSION {}").format(sql.Identifier(extension)))
         subprocess.run(
@@ -542,7 +538,7 @@ def test_an_ordinary_owners_dump_has_every_row_and_comes_back(
         assert reads(second, "daybreak_readonly", "SELECT count(*) FROM reporting.documents") == 0
         assert reads(second, "daybreak_readonly", "SELECT count(*) FROM reporting.kinships") > 0
     finally:
-        _administer(health, "DROP DATABASE {} WITH (FORCE)", second.name)
+        _administer(db, "DROP DATABASE {} WITH (FORCE)", second.name)
 
 
 def test_the_variables_are_named_after_the_roles() -> None:

@@ -85,7 +85,7 @@ def test_an_import_stands_although_there_can_be_no_report(
     assert "documents" in done.stdout
 
 
-def test_a_rehearsal_leaves_no_report(
+def test_a_dry_run_leaves_no_report(
     given: Environment,  # noqa: F811 - fixture
     export_dir: Path,  # noqa: F811 - fixture
 ) -> None:

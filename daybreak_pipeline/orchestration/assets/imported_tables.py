@@ -11,7 +11,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.importer.run import Result, import_table, replay_table
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.files import EXPORT_DIR, export_directory, source_key
-from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog, told_in_one_line
+from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog, step_failures
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import TABLES, Table
@@ -61,7 +61,7 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         progress_log: dg.ResourceParam[ProgressLog],
     ) -> dg.MaterializeResult[None]:
         directory = export_directory(config.export_dir)
-        with told_in_one_line(context), health_database.connection() as connection:
+        with step_failures(context), health_database.connection() as connection:
             progress = progress_log.listener(table.name, context.log)
             result = (
                 replay_table(connection, table.name, run_id=context.run.run_id, progress=progress)

@@ -2,7 +2,7 @@
 
 It cannot be a step of the import's own run: Dagster skips what is downstream of a failed step or a failed
 blocking check, and a failed import is when the report matters most. So it has a job of its own. The command line
-runs that after its imports (``pipeline.render_report``); after all others the daemon does, by the condition below.
+runs that after its imports (``runs.render_report``); after all others the daemon does, by the condition below.
 """
 
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
