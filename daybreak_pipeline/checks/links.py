@@ -51,7 +51,7 @@ def duplicates(evidence: Evidence, _: list[Tally]) -> Finding:
     older = last.duplicates if last and not evidence.catalog.table.change_data else 0
     superseded = Tally("older records of the same id in the last file", older)
     return conclude(
-        Wording("duplicate", "duplicates", "nothing is there twice"),
+        Wording("duplicate", "duplicates", "no duplicates"),
         evidence.threshold("duplicates"),
         [superseded, *_likely_same(evidence), *evidence.refused("duplicate_key")],
         evidence.looked_at + older,

@@ -173,7 +173,7 @@ def odd_times(evidence: Evidence) -> list[Fault]:
 def timestamps(evidence: Evidence, tallies: list[Tally]) -> Finding:
     """Judge times that cannot be."""
     return conclude(
-        Wording("time that cannot be", "times that cannot be", "every time can be", of="rows"),
+        Wording("implausible timestamp", "implausible timestamps", "no implausible timestamp", of="rows"),
         evidence.threshold("timestamps"),
         tallies,
         evidence.rows,

@@ -43,7 +43,7 @@ class Command(click.Command):
             say(f"daybreak: {error}", err=True)
             sys.exit(USAGE_EXIT)
         except KeyboardInterrupt:
-            say("daybreak: interrupted; what was being written was taken back", err=True)
+            say("daybreak: interrupted; what was being written was rolled back", err=True)
             sys.exit(INTERRUPTED_EXIT)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
@@ -150,7 +150,7 @@ def report(
 
     scorecard.show(outcome, console())
     if export == settings.PROJECT_ROOT / "data" / "sample":
-        click.echo("\nThe sample has planted faults: failing checks are meant, they show what is caught.")
+        click.echo("\nThe sample has planted faults: failing checks are expected, they show what is caught.")
     click.echo(f"\n{what}, from command to scorecard: {time.monotonic() - _STARTED:.1f} s")
 
 

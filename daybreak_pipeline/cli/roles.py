@@ -20,7 +20,7 @@ def roles() -> None:
 @roles.command("apply")
 def apply() -> None:
     """Make the roles, set the passwords that the environment holds (DAYBREAK_APP_PASSWORD, DAYBREAK_READONLY_PASSWORD,
-    DAYBREAK_ADMIN_PASSWORD), and grant everything anew.
+    DAYBREAK_ADMIN_PASSWORD), and grant everything again.
     """
     from daybreak_pipeline import database
     from daybreak_pipeline.privacy import roles as known

@@ -163,8 +163,8 @@ def _matching_programs(data: Path) -> Path:
     if str(found) != made_by:
         msg = (
             f"the data in {data} were made by PostgreSQL {made_by}, but {programs} holds PostgreSQL {found}: "
-            f"set DAYBREAK_PG_BIN to the programs of PostgreSQL {made_by} (and `daybreak backup` there, then "
-            "`daybreak restore` in a new DAYBREAK_HOME to change version)"
+            f"set DAYBREAK_PG_BIN to the programs of PostgreSQL {made_by}; to change version, run pg_dumpall with these and "
+            "read its output with psql into a new DAYBREAK_HOME"
         )
         raise UsageError(msg)
     return programs

@@ -1,6 +1,6 @@
 """The embedded default server: one PostgreSQL for each home directory, started when it is needed.
 
-`serve` is the way in: the commands that run at once share one server, and the last one out stops it.
+`serve` is the way in: the commands that run at once share one server, and the last command to exit stops it.
 Here stands who uses the server, and that it is there for them with both databases. Where its files are
 and what its configuration says belongs to ``data_directory``; starting and stopping it to
 ``process``; which programs run it, and as which user, to ``programs``. What its databases

@@ -1,6 +1,6 @@
 """The kinds of faults: what each changes in a record, and what an import must make of it.
 
-Only CSV files are meant, whose cells are texts. Which table gets which is in ``plantings.py``.
+Only CSV files get faults, since their cells are texts. Which table gets which is in ``plantings.py``.
 """
 
 from __future__ import annotations

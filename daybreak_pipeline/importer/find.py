@@ -176,7 +176,7 @@ def _found(directory: Path, table: Table) -> Source:
         raise SourceError(msg)
     ignored = [Ignored(shown(source.path.name), f"it holds the same as {name}") for source in others]
     ignored += [Ignored(shown(path.name), f"{name} is newer") for path in choice.older]
-    ignored += [Ignored(shown(path.name), f"{name} is what holds the table") for path in choice.misfits]
+    ignored += [Ignored(shown(path.name), f"{name} is what holds the table") for path in choice.unsuited]
     ignored += [Ignored(shown(str(file.relative_to(directory))), _NO_PART) for file in chosen.others]
     return replace(chosen, ignored=tuple(ignored))
 
@@ -280,22 +280,22 @@ def _named_as(directory: Path, table: Table) -> list[tuple[Path, FileName]]:
 class _Choice:
     """What the files that are named like one table are to it.
 
-    One of the ``contenders`` must be the table's; ``older`` ones were not looked into; ``misfits`` hold neither this
+    One of the ``contenders`` must be the table's; ``older`` ones were not looked into; ``unsuited`` ones hold neither this
     table nor another.
     """
 
     contenders: list[Source]
     older: list[Path]
-    misfits: list[Path]
+    unsuited: list[Path]
 
 
 def _choose(named: list[tuple[Path, FileName]], table: Table) -> _Choice:
     choice = _Choice([], [], [])
     if len(named) > 1:
         # A directory without parts, which a job leaves that had nothing to write, is no rival of a file.
-        choice.misfits = [path for path, _ in named if not Source(path, ()).parts]
+        choice.unsuited = [path for path, _ in named if not Source(path, ()).parts]
     newest = FileName("")
-    for path, name in [entry for entry in named if entry[0] not in choice.misfits]:
+    for path, name in [entry for entry in named if entry[0] not in choice.unsuited]:
         if _is_older(name, newest):
             choice.older.append(path)
             continue
@@ -304,10 +304,10 @@ def _choose(named: list[tuple[Path, FileName]], table: Table) -> _Choice:
             choice.contenders.append(Source(path, header))
             newest = newest if newest.day else name
         elif header is None or not _is_of_another(name, header, table):
-            choice.misfits.append(path)
-    if not choice.contenders and choice.misfits:
+            choice.unsuited.append(path)
+    if not choice.contenders and choice.unsuited:
         # Better said what is wrong with it than that there is none.
-        path = choice.misfits.pop(0)
+        path = choice.unsuited.pop(0)
         choice.contenders.append(Source(path, read_header(path)))
     return choice
 

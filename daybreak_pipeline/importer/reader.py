@@ -66,7 +66,7 @@ class Reader:
     def __post_init__(self) -> None:
         """Note the bytes that may be before an opening quote and behind a closing one."""
         self.columns = Columns(self.width)
-        # Once so much was freed at a time, the C library keeps what is freed: to get memory anew for each block takes longer
+        # Once so much was freed at a time, the C library keeps what is freed: to get new memory for each block takes longer
         # than to look at it.
         np.empty(_KEPT_MEMORY, np.uint8)
         self._ends_quote = np.zeros(256, np.bool_)

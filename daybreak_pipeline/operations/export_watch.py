@@ -182,7 +182,7 @@ def _examined(directory: Path, table: Table, seen: Seen) -> Seen:
     try:
         sha256 = find.find(directory, table).sha256()
         after, _ = _glance(directory, table, seen)
-        # Written to while it was read: the hash is of no content that ever was. The next look begins anew.
+        # Written to while it was read: the hash is of no content that ever was. The next look starts over.
         return replace(seen, sha256=sha256) if after is seen else after or seen
     except SourceError as error:
         return replace(seen, problem=str(error))

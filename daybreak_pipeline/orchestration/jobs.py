@@ -34,7 +34,7 @@ observe_export = dg.define_asset_job(
 report_data_quality = dg.define_asset_job(
     "report_data_quality",
     selection=dg.AssetSelection.assets(REPORT),
-    description="Make the data-quality report anew, of the tables as they are now.",
+    description="Make a new data-quality report, of the tables as they are now.",
 )
 
 JOBS = [import_all, check_all, observe_export, report_data_quality]

@@ -49,7 +49,7 @@ def hash_tag(table: str, sha256: str) -> dict[str, str]:
 
 
 def with_descendants(tables: Iterable[str]) -> set[str]:
-    """Return tables and all that depend on them, directly or not: what a change may heal."""
+    """Return tables and all that depend on them, directly or not: what a change may repair."""
     found = set(tables)
     while True:
         more = {name for name, table in TABLES.items() if found.intersection(table.parents)} - found

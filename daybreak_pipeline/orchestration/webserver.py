@@ -61,7 +61,7 @@ def free_port(wanted: int = DEFAULT_PORT) -> int:
 
 
 def log_file() -> Path:
-    """Return where web server, daemon and the runs they launch write; each start begins it anew."""
+    """Return where web server, daemon and the runs they launch write; each start empties it."""
     return home() / "web.log"
 
 

@@ -39,7 +39,7 @@ _TARGETS = """
                array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE a.attname = ANY(%(hashes)s)) AS hashes,
                bool_or(a.attname = %(tokens)s) AS tokens,
                array_agg(a.attname::text) FILTER (WHERE a.atttypid <> 'bytea'::regtype AND a.attname <> %(tokens)s)
-                   AS misfits
+                   AS not_bytea
         FROM pg_attribute a
         WHERE a.attnum > 0 AND NOT a.attisdropped
           AND (a.attname LIKE '%%\\_encrypted' OR a.attname = ANY(%(hashes)s) OR a.attname = %(tokens)s)
@@ -50,7 +50,7 @@ _TARGETS = """
         FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
         WHERE i.indisprimary GROUP BY i.indrelid
     )
-    SELECT n.nspname, t.relname, keys.columns, c.sealed, c.hashes, c.tokens, c.misfits, greatest(t.reltuples, 0)::bigint
+    SELECT n.nspname, t.relname, keys.columns, c.sealed, c.hashes, c.tokens, c.not_bytea, greatest(t.reltuples, 0)::bigint
     FROM columns c JOIN pg_class t ON t.oid = c.attrelid JOIN pg_namespace n ON n.oid = t.relnamespace
         LEFT JOIN keys ON keys.indrelid = t.oid
     WHERE t.relkind IN ('r', 'p') AND NOT t.relispartition
@@ -220,11 +220,11 @@ def targets(connection: Connection) -> list[Target]:
     """
     rows = connection.execute(_TARGETS, {"hashes": list(HASH_COLUMNS), "tokens": TOKENS}).fetchall()
     found = []
-    for schema, name, key, sealed, hashes, tokens, misfits, expected in rows:
+    for schema, name, key, sealed, hashes, tokens, not_bytea, expected in rows:
         searchable = TABLES[name].searchable_columns if tokens and name in TABLES else ()
         reason = (
-            f"its column {misfits[0]} is not of type bytea"
-            if misfits
+            f"its column {not_bytea[0]} is not of type bytea"
+            if not_bytea
             else "it has no primary key"
             if not key
             else f"nothing says which columns its {TOKENS} is made of"

@@ -206,7 +206,7 @@ def downgrade(
     """Take back every migration after ``to``; ``"0"`` takes back all. ``key`` as in ``upgrade``.
 
     Returns:
-        The migrations that were taken back, newest first.
+        The migrations that were rolled back, newest first.
 
     Raises:
         UsageError: there is no such migration, it is not applied, or it needs the key.

@@ -144,7 +144,7 @@ def test_import_shows_a_scorecard_and_how_long_it_took(given: Environment) -> No
     (row,) = [line.split() for line in done.stdout.splitlines() if line.startswith("documents")]
     assert row[:3] == ["documents", "imported", "46"]
     assert "ERROR documents.required_values: 1 required value missing" in done.stdout
-    assert "The sample has planted faults: failing checks are meant" in done.stdout
+    assert "The sample has planted faults: failing checks are expected" in done.stdout
     assert "import, from command to scorecard: " in done.stdout
     assert "Traceback" not in done.stderr
 

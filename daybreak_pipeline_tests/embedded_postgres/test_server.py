@@ -1,6 +1,6 @@
 """The embedded server: first start, sharing, and everything that may be killed or in the way.
 
-The children are forked and not executed anew: that is quicker, and works for another user even where
+The children are forked and not executed again: that is quicker, and works for another user even where
 the running Python is closed to it.
 """
 

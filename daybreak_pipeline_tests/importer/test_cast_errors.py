@@ -60,7 +60,7 @@ def test_values_unlike_the_usual_ones_load_beside_cast_errors(export: Export, *,
         export.load("questionnaires", record("questionnaires", "there"))
     counts = export.load(
         "questionnaires",
-        record("questionnaires", "misfit", score="many", started_at="soon", question_answers="no json"),
+        record("questionnaires", "unfit", score="many", started_at="soon", question_answers="no json"),
         record("questionnaires", "unusual", score=" 7 ", started_at="29 Feb 2024 10:00 PM"),
         record("questionnaires", "usual", score="8", started_at="2024-02-28T22:00:00"),
         record("questionnaires", "repaired", score="9", question_answers="no json"),

@@ -1,7 +1,7 @@
 """Random exports of tables that refer to each other, against a slow and obvious model of the contract.
 
 Questionnaires, referrals (whose questionnaire may be missing) and members of referrals (whose referral may not), in
-any order and again and again: parents come late, records are refused and repaired, references heal. What one table
+any order and again and again: parents come late, records are refused and repaired, references are restored. What one table
 does by itself is ``test_against_model``'s.
 """
 

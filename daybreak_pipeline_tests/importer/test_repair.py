@@ -1,4 +1,4 @@
-"""What could not load heals later, without its file being sent again."""
+"""What could not load is repaired later, without its file being sent again."""
 
 from __future__ import annotations
 

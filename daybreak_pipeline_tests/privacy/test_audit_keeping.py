@@ -148,7 +148,7 @@ def test_a_rotation_that_is_over_opens_nothing(kept: Connection) -> None:
 
 def test_rows_that_a_rotation_seals_anew_leave_no_line(kept: Connection) -> None:
     kept.execute(ROTATE)
-    kept.execute("UPDATE documents SET label = 'sealed anew'")
+    kept.execute("UPDATE documents SET label = 'sealed again'")
     kept.commit()
     assert count(kept) == 2
 

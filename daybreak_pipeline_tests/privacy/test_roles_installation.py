@@ -221,7 +221,7 @@ def test_what_an_administrator_applied_keeps_working_for_an_ordinary_owner(
     assert up.returncode == 0
     assert (
         "may not give the reporting views" in up.stderr
-    )  # made anew, so the administrator is needed once more
+    )  # made again, so the administrator is needed once more
     apply(db)
     runner.upgrade(importer)
     done = run(importer, environment, "import", "--data-dir", SAMPLE)

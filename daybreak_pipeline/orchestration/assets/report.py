@@ -1,4 +1,4 @@
-"""The data-quality report as an asset: made anew after every import and every check, whatever came of them.
+"""The data-quality report as an asset: made again after every import and every check, whatever came of them.
 
 It cannot be a step of the import's own run: Dagster skips what is downstream of a failed step or a failed
 blocking check, and a failed import is when the report matters most. So it has a job of its own. The command line
@@ -88,5 +88,5 @@ def build_report_sensor() -> dg.AutomationConditionSensorDefinition:
         name="report_after_runs",
         target=dg.AssetSelection.assets(REPORT),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Makes the data-quality report anew when an import or a check has ended, whatever came of it.",
+        description="Makes the data-quality report again when an import or a check has ended, whatever came of it.",
     )
