@@ -103,12 +103,17 @@ def has_rows(connection: Connection, table: sql.Composable) -> bool:
 
 @contextmanager
 def local_settings(connection: Connection, **values: str | int | bool) -> Iterator[None]:
-    """Have settings of the server for the statements of the block; the transaction's others have the session's."""
+    """Have settings of the server for the statements of the block; afterwards they are as they were before it."""
+    names = list(values)
+    before = connection.execute(
+        "SELECT current_setting(name) FROM unnest(%s::text[]) WITH ORDINALITY AS given (name, place) ORDER BY place",
+        [names],
+    ).fetchall()
     for name, value in values.items():
         connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
     yield  # an error needs no way back: it ends the transaction, or goes back to a savepoint, and the settings with it
-    for name in values:
-        connection.execute(sql.SQL("SET LOCAL {} = DEFAULT").format(sql.Identifier(name)))
+    for name, (value,) in zip(names, before, strict=True):
+        connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
 
 
 def verbatim(connection: Connection, part: sql.Composable) -> sql.SQL:

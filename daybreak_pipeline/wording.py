@@ -1,6 +1,6 @@
-"""How things are said: ages, and text that comes from outside (names, paths, messages of others). Pure, the same everywhere.
+"""How things are said: ages, shares, and text from outside (names, paths, messages of others). Pure, and the same everywhere.
 
-Text from outside is data. It must neither steer a terminal (escape sequences, a carriage return, a NUL), nor turn what stands
+Such text is data. It must neither steer a terminal (escape sequences, a carriage return, a NUL), nor turn what stands
 around it about (bidirectional marks), nor begin a line of its own, nor be taken for Markdown. Whether the name of a
 file's column may be shown at all, ``importer.names`` decides.
 """
@@ -13,6 +13,7 @@ import unicodedata
 
 LONGEST = 2_000
 """How many characters of one text are shown."""
+_SMALLEST_PERCENT = 0.1
 
 
 def shown(text: object, longest: int | None = LONGEST) -> str:
@@ -56,6 +57,11 @@ def age(seconds: int | None) -> str:
         if seconds >= size:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def percent(value: float) -> str:
+    """Return a share in percent as people write it: 12.3 %, 0.0 %; one that is small but there is <0.1 %."""
+    return f"<{_SMALLEST_PERCENT} %" if 0 < value < _SMALLEST_PERCENT else f"{value:.1f} %"
 
 
 def _most_backticks(text: str) -> int:

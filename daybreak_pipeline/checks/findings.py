@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from daybreak_pipeline.tables import Threshold
-from daybreak_pipeline.wording import shown
+from daybreak_pipeline.wording import percent, shown
 
 Severity = Literal["ERROR", "WARN"]
 
 SHOWN_ROWS = 20
-_SMALLEST_PERCENT = 0.1
 _LONGEST_LABEL = 200
 
 
@@ -121,12 +120,9 @@ def failing(threshold: Threshold, faults: int, lost: int, total: int) -> Severit
     return "WARN" if exceeds(faults, total, threshold.warn) else None
 
 
-def percent(count: int, total: int) -> str:
-    """Return a share as people write it: 12.3 %, <0.1 %, 0 %."""
-    share = 100 * _share(count, total)
-    if 0 < share < _SMALLEST_PERCENT:
-        return f"<{_SMALLEST_PERCENT} %"
-    return f"{share:.1f} %"
+def share(count: int, total: int) -> str:
+    """Return how much of a total a number is, in percent."""
+    return percent(100 * _share(count, total))
 
 
 def listed(parts: Sequence[tuple[str, int]]) -> str:
@@ -140,7 +136,7 @@ def _sentence(wording: Wording, tallies: Sequence[Tally], faults: int, total: in
     what = wording.one if faults == 1 else wording.many
     where = listed([(shown(tally.label, _LONGEST_LABEL), tally.count) for tally in tallies])
     end = ", within what is tolerated" if tolerated else ""
-    return f"{faults:,} {what}, {percent(faults, total)} of {total:,} {wording.of} ({where}){end}"
+    return f"{faults:,} {what}, {share(faults, total)} of {total:,} {wording.of} ({where}){end}"
 
 
 def _share(count: int, total: int) -> float:

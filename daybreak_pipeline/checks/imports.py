@@ -20,7 +20,7 @@ from daybreak_pipeline.checks.findings import (
     exceeds,
     failing,
     listed,
-    percent,
+    share,
 )
 from daybreak_pipeline.checks.scan import Fault
 from daybreak_pipeline.tables import TRANSPORT_COLUMNS
@@ -180,7 +180,7 @@ def quarantine_rate(evidence: Evidence, _: list[Tally]) -> Finding:
     elif exceeds(unnamed, last.records, threshold.warn):
         severity = "WARN"
     reasons = listed([(tally.label, tally.count) for tally in tallies])
-    summary = f"{refused:,} of {last.records:,} records of the last file ({percent(refused, last.records)}) are in quarantine"
+    summary = f"{refused:,} of {last.records:,} records of the last file ({share(refused, last.records)}) are in quarantine"
     return Finding(
         f"{summary}: {reasons}" if refused else summary,
         refused,
@@ -216,7 +216,7 @@ def row_count_change(evidence: Evidence, _: list[Tally]) -> Finding:
     direction = "more" if last.records > usual else "fewer"
     told = f"{change:,} {direction} than" if change else "as many as"
     return Finding(
-        f"{last.records:,} records, {told} the median of {number} earlier imports ({usual:,}, {percent(change, usual)})",
+        f"{last.records:,} records, {told} the median of {number} earlier imports ({usual:,}, {share(change, usual)})",
         change,
         usual,
         severity or "ERROR",

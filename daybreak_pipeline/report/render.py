@@ -17,7 +17,7 @@ from daybreak_pipeline.importer.ledger import COUNTS
 from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.report.plots import Trend, sparkline
 from daybreak_pipeline.report.verdict import Verdict, judge
-from daybreak_pipeline.wording import age, shown_lines
+from daybreak_pipeline.wording import age, percent, shown_lines
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -145,13 +145,6 @@ def lasting(streak: Streak, now: datetime) -> str:
 def speed(value: float | None) -> str:
     """Return records per second, rounded to what one can read."""
     return "—" if value is None else f"{float(f'{value:.3g}'):,.0f}"
-
-
-def percent(value: float | None) -> str:
-    """Return a share; a small one is never shown as nothing."""
-    if value is None:
-        return ""
-    return "< 0.01 %" if 0 < value < 0.01 else f"{value:.3g} %"  # noqa: PLR2004 - two decimals
 
 
 def _worst(verdict: Verdict, table: TableFacts, now: datetime) -> str:

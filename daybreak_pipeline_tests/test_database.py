@@ -1,0 +1,33 @@
+"""Connections and what they are set to."""
+
+from __future__ import annotations
+
+from daybreak_pipeline import database
+from daybreak_pipeline.database import Connection
+
+
+def setting(connection: Connection, name: str) -> str:
+    row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
+    return str(row[0]) if row else ""
+
+
+def test_settings_of_a_block_are_afterwards_as_they_were_before_it(connection: Connection) -> None:
+    connection.execute("SET LOCAL work_mem = '256MB'; SET LOCAL enable_nestloop = on")
+    with database.local_settings(connection, work_mem="8MB", enable_nestloop=False):
+        assert (setting(connection, "work_mem"), setting(connection, "enable_nestloop")) == ("8MB", "off")
+        with database.local_settings(connection, work_mem="64kB"):
+            assert setting(connection, "work_mem") == "64kB"
+        assert setting(connection, "work_mem") == "8MB"
+    assert (setting(connection, "work_mem"), setting(connection, "enable_nestloop")) == ("256MB", "on")
+
+
+def test_a_setting_that_the_block_was_given_in_another_unit_is_restored_too(connection: Connection) -> None:
+    connection.execute("SET LOCAL lock_timeout = 5000")
+    with database.local_settings(connection, lock_timeout=0):
+        assert setting(connection, "lock_timeout") == "0"
+    assert setting(connection, "lock_timeout") == "5s"
+
+
+def test_no_settings_are_no_work(connection: Connection) -> None:
+    with database.local_settings(connection):
+        pass
