@@ -98,3 +98,13 @@ def test_a_name_of_a_module_means_one_thing() -> None:
     shared = {"tables", "sources", "definitions", "catalog"}
     names = [path.stem for path in FILES if path.stem in shared]
     assert len(names) == len(set(names))
+
+
+def test_what_scripts_outside_the_project_import_is_where_it_was() -> None:
+    from daybreak_pipeline import database, settings
+    from daybreak_pipeline.checks.rules import examine
+    from daybreak_pipeline.definitions import build_defs, defs
+    from daybreak_pipeline.importer import catalog
+    from daybreak_pipeline.importer.run import import_table
+
+    assert all((database.connect, settings.home, examine, build_defs, defs, catalog.read, import_table))
