@@ -76,3 +76,19 @@ def test_a_file_rests_for_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, g
     monkeypatch.setenv("DAYBREAK_SETTLE_SECONDS", given)
     with pytest.raises(UsageError, match="DAYBREAK_SETTLE_SECONDS"):
         settings.settle_seconds()
+
+
+@pytest.mark.parametrize(
+    ("given", "environment"),
+    [
+        ({}, "development"),
+        ({"NODE_ENV": "production"}, "production"),
+        ({"DAYBREAK_ENV": "staging", "NODE_ENV": "production"}, "staging"),
+    ],
+)
+def test_our_own_variable_wins_over_the_one_of_the_plan(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], environment: str
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert settings.environment() == environment

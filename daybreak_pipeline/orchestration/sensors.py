@@ -34,6 +34,7 @@ _ACTIVE = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
+    dg.DagsterRunStatus.SUSPENDED,
 ]
 _IMPORTING_JOBS = {import_all.name, "__ASSET_JOB"}  # the latter is what Materialize in the UI runs
 

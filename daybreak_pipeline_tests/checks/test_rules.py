@@ -288,6 +288,21 @@ def test_json_that_was_corrected_is_no_fault_any_more(export: Export) -> None:
     assert examine(export, "clinicians")["valid_json"].passed
 
 
+def test_json_that_is_text_again_after_it_was_corrected_is_judged_again(export: Export) -> None:
+    for day, address in enumerate(("1 Any Street", "{}", "2 Any Street"), 1):
+        export.load("clinicians", record("clinicians", address=address, updated_at=f"2025-06-{day:02}"))
+    assert examine(export, "clinicians")["valid_json"].count == 1
+
+
+def test_the_rows_that_are_shown_are_the_first_of_the_file(export: Export) -> None:
+    words = sorted((f"row{n}" for n in range(SHOWN_ROWS + 5)), key=uuid, reverse=True)
+    old = {"started_at": "1970-01-01T00:00:00"}
+    export.load("questionnaires", *(record("questionnaires", word, **old) for word in words))
+    assert examine(export, "questionnaires")["timestamps"].rows == tuple(
+        uuid(word) for word in words[:SHOWN_ROWS]
+    )
+
+
 # --- Accounting ----------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from daybreak_pipeline.importer import headers, names
 from daybreak_pipeline.importer.formats import SUFFIXES
 from daybreak_pipeline.importer.run import ImportFailedError
-from daybreak_pipeline_tests.exports import NOON, Export, uuid
+from daybreak_pipeline_tests.exports import NOON, Export, record, uuid
 
 KNOWN = frozenset({"id", "label", "updated_at", "date_of_birth", "first_name"})
 ODD_NAMES = (
@@ -293,3 +293,11 @@ def test_the_longest_suffix_comes_first() -> None:
         for first in range(len(SUFFIXES))
         for later in range(first + 1, len(SUFFIXES))
     )
+
+
+@pytest.mark.parametrize("again", ["first_name (2)", "First Name (2)", "first_name2", "FIRST-NAME"])
+def test_a_personal_column_by_another_number_is_never_kept_plain(export: Export, again: str) -> None:
+    export.load("patients_and_guardians", record("patients_and_guardians") | {again: "Kanarie"})
+    (text,) = export.connection.execute("SELECT t::text FROM patients_and_guardians t").fetchone() or ("",)
+    assert text
+    assert "Kanarie" not in text

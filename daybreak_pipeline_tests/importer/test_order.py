@@ -356,3 +356,37 @@ def test_a_row_from_before_the_migration_goes_by_its_time_against_a_record_that_
         )
         write(export, "UPDATE documents SET _source_updated_at = '-infinity'")
         assert outcome(export, "documents", document("record", time)) == expected
+
+
+@pytest.mark.parametrize("commits", [(JUNE, MAY), (MAY, JUNE)])
+def test_of_equal_updates_the_commit_decides_before_the_synchronisation(
+    export: Export, commits: tuple[str, str]
+) -> None:
+    export.connection.execute("ALTER TABLE clinician_availabilities ADD COLUMN _fivetran_synced TIMESTAMPTZ")
+    export.connection.commit()
+    late = max(commits)
+    records = [
+        window(
+            MAY if commit == late else JULY,
+            tx_commit_time=commit,
+            _fivetran_synced=MAY if commit == late else JUNE,
+        )
+        for commit in commits
+    ]
+    assert export.load("clinician_availabilities", *records)["duplicate"] == 1
+    assert export.rows("clinician_availabilities", "range_start") == [(datetime(2025, 5, 1, tzinfo=UTC),)]
+
+
+def test_a_deletion_in_which_nothing_else_changed_is_seen(export: Export) -> None:
+    export.load("clinician_availabilities", window(MAY, op="I", tx_commit_time=JUNE))
+    assert export.load("clinician_availabilities", window(MAY, op="D", tx_commit_time=JUNE))["updated"] == 1
+    assert export.rows("clinician_availabilities", "deleted_at") == [(datetime(2025, 6, 1, tzinfo=UTC),)]
+
+
+def test_a_file_without_times_moves_the_time_of_a_row_that_it_changes(export: Export) -> None:
+    timeless = {name: value for name, value in document("old").items() if name != "updated_at"}
+    export.load("documents", timeless)
+    ((before,),) = export.rows("documents", "updated_at")
+    export.load("documents", timeless | {"label": "new"})
+    ((after,),) = export.rows("documents", "updated_at")
+    assert (labels(export), after > before) == (["new"], True)

@@ -421,3 +421,15 @@ def test_the_count_goes_over_parts_and_ways_of_reading(
     assert [number for (number,) in export.rows("documents", "_record_number")] == [
         n for n in range(1, 31) if n not in {8, 20}
     ]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("text", [rb"\.", rb"\.,x", rb"\.x"])
+def test_a_line_that_copy_takes_for_the_end_of_the_data_ends_nothing(end: bytes, text: bytes) -> None:
+    lines = end.join([b"a,b", text, b"c,d", b""])
+    segments = read(lines, b",", 2, 1000)
+    assert sum(segment.records for segment in segments) == 3
+    assert segments[0].numbered, "only a numbered row begins with something else"
+    assert (
+        obvious(lines, b",", 2) == understood(segments, as_copy(b"".join(s.data for s in segments), b","))[1]
+    )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from daybreak_pipeline.importer.run import replay_table
+from daybreak_pipeline.importer.run import ImportFailedError, replay_table
 from daybreak_pipeline_tests.exports import Export, record, told, uuid
 
 
@@ -219,3 +219,66 @@ def test_a_child_that_was_refused_while_its_parent_was_imported_heals(export: Ex
     export.connection.commit()
     export.load("memberships")
     assert export.rows("memberships", "organization_id") == [(UUID(uuid("late")),)]
+
+
+def test_references_to_the_own_table_are_restored_by_new_rows_of_the_same_file(export: Export) -> None:
+    child = record("organizations", "child", parent_organization_id="school")
+    export.load("organizations", child)
+    assert export.rows("organizations", "parent_organization_id") == [(None,)]
+    export.load("organizations", record("organizations", "school"))
+    assert {str(parent) for (parent,) in export.rows("organizations", "parent_organization_id")} == {
+        "None",
+        uuid("school"),
+    }
+    assert export.issues("organizations") == []
+
+
+def test_a_reference_that_the_source_has_taken_back_is_not_restored(export: Export) -> None:
+    export.load("clinicians", record("clinicians", supervisor_id="boss", updated_at="2025-06-01"))
+    export.load("clinicians", record("clinicians", supervisor_id=None, updated_at="2025-06-02"))
+    assert export.issues("clinicians") == []
+    export.load("clinicians", record("clinicians", "boss"))
+    assert {supervisor for (supervisor,) in export.rows("clinicians", "supervisor_id")} == {None}
+
+
+def test_a_failed_import_after_the_parents_arrival_does_not_end_the_waiting(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "waiting"))
+    export.add_parents()
+    good = (export.directory / "referral_members.csv").read_bytes()
+    export.write_bytes("referral_members", b"7,8\n")
+    with pytest.raises(ImportFailedError):
+        export.load("referral_members")
+    export.write_bytes("referral_members", good)
+    assert export.load("referral_members")["inserted"] == 1
+
+
+def test_what_an_import_refuses_is_not_tried_again_in_the_same_run(export: Export) -> None:
+    export.load("referral_members", record("referral_members", "waiting"))
+    export.add_parents()
+    bad = record("referral_members", "bad", role="many")
+    assert export.load("referral_members", bad) == {
+        "status": "imported",
+        "read": 2,
+        "inserted": 1,
+        "quarantined": 1,
+    }
+    ledger = export.connection.execute(
+        "SELECT source_uri LIKE 'quarantine:%', rows_read FROM ingest.imports "
+        "WHERE table_name = 'referral_members' ORDER BY id DESC LIMIT 2"
+    ).fetchall()
+    assert sorted(ledger) == [(False, 1), (True, 1)]
+
+
+def test_a_record_refused_again_after_it_had_loaded_opens_a_new_entry(export: Export) -> None:
+    def entries() -> list[bool]:
+        found = export.connection.execute(
+            "SELECT resolved_at IS NULL FROM ingest.quarantine ORDER BY id"
+        ).fetchall()
+        return [is_open for (is_open,) in found]
+
+    bad = record("documents", version="many", updated_at="2025-06-01")
+    export.load("documents", bad)
+    export.load("documents", record("documents", version="1", updated_at="2025-06-02"))
+    assert entries() == [False]
+    export.load("documents", bad | {"updated_at": "2025-06-03"})
+    assert entries() == [False, True]

@@ -173,6 +173,22 @@ def test_a_file_that_may_not_be_read_is_a_problem(directory: Path, monkeypatch: 
     assert look(state).problems == {"kinships": "cannot read kinships.csv: Permission denied"}
 
 
+def test_a_moment_in_which_a_file_cannot_be_read_forgets_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = settled(directory).state
+    (directory / "kinships.csv").write_bytes(b"id,user_0_id\n")
+    read = look(known).state
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Path, "open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+        )
+        refused = look(read)
+    assert set(refused.problems) == {"kinships"}
+    assert set(refused.state.tables) == {"kinships"}
+    assert set(look(look(refused.state).state).state.tables) == {"kinships"}
+
+
 def test_reading_ends_in_time_and_goes_on_at_the_next_look(directory: Path) -> None:
     (directory / "documents.csv").write_bytes(b"id,label\n")
     state = look(directory).state

@@ -15,6 +15,7 @@ import pytest
 
 from daybreak_pipeline.definitions import defs
 from daybreak_pipeline.operations import notifications
+from daybreak_pipeline.orchestration import alerts as alerts_module
 from daybreak_pipeline.settings import DatabaseSettings, NotifierSettings
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.orchestration.test_runs import Runs, in_memory
@@ -113,6 +114,20 @@ def test_a_failed_run_is_told_once_with_its_tables_and_a_link(
     assert set(Receiver.posted[0]["body"]) == {"text"}
     assert "Daybreak: run" in caplog.text
     assert "SECRET" not in caplog.text
+
+
+def test_all_events_of_a_run_are_looked_at_however_many_there_are(
+    runs: Runs, alerts: Alerts, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts_module, "_PAGE", 1)
+    for table in ("organizations", "documents"):
+        export.write_bytes(table, b"id,id\n")
+    runs.load(export.directory, only=["organizations", "documents"])
+    alerts.tick()
+    (text,) = texts()
+    assert (
+        "not imported: organizations, documents" in text or "not imported: documents, organizations" in text
+    )
 
 
 def test_failed_checks_of_a_run_that_succeeds_are_one_message(

@@ -19,7 +19,7 @@ from daybreak_pipeline.definitions import defs
 from daybreak_pipeline.importer import ledger
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.run import ImportFailedError
-from daybreak_pipeline.orchestration import process_locks, runs
+from daybreak_pipeline.orchestration import process_locks, runs, sensors
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.conftest import KEY
@@ -277,6 +277,14 @@ def test_no_second_run_piles_up_on_one_of_the_same_tables(
     assert reason == f"organizations changed; waits for the end of run {run_id[:8]}"
     ticks.dagster.delete_run(run_id)
     assert len(ticks.once()[0]) == 1
+
+
+def test_every_run_that_has_not_ended_is_waited_for() -> None:
+    """A queued one, too: Dagster makes none in a test without a process that has its code."""
+    ended = {"SUCCESS", "FAILURE", "CANCELED", "MANAGED"}
+    assert {status.name for status in sensors._ACTIVE} == {
+        status.name for status in dg.DagsterRunStatus
+    } - ended
 
 
 def test_a_run_of_other_tables_or_of_checks_holds_nothing_back(ticks: Ticks, export: Export) -> None:

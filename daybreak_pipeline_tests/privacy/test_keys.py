@@ -65,6 +65,7 @@ def test_the_two_base64_forms_differ() -> None:
 WEAK = [
     pytest.param("00" * 32, id="all zero"),
     pytest.param("ab" * 32, id="one byte repeated"),
+    pytest.param("00ff17ab" * 8, id="four different bytes"),
     pytest.param("password", id="a password"),
     pytest.param("correct horse battery staple!!!!", id="32 characters of text"),
     pytest.param("A" * 32, id="32 letters"),

@@ -107,6 +107,20 @@ def test_a_check_of_the_whole_database_can_say_no() -> None:
     assert verdict_of(FINE, replace(whole, rows=None, last=None, good_at=None))[0] == "no"
 
 
+def test_a_table_is_unchecked_when_any_of_its_checks_is_from_before_its_import() -> None:
+    old = replace(PASSED, name="duplicates", outdated=True)
+    assert verdict_of(replace(FINE, checks=(PASSED, old)))[0] == "yes, but"
+
+
+def test_the_worst_problem_stands_first() -> None:
+    few, many = failing("WARN", "a"), failing("WARN", "b")
+    many = replace(many, checks=(replace(many.checks[0], failed=9),))
+    problems = judge(
+        Facts(NOW, "db", "development", (few, many, failing("ERROR", "c")), ("orphans",))
+    ).problems
+    assert [problem.table for problem in problems] == ["c", "b", "a"]
+
+
 # --- Since when -------------------------------------------------------------------------------------------
 
 
