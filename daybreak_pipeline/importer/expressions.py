@@ -132,12 +132,13 @@ class Expressions:
         if column.type == "timestamp with time zone" and column.name not in self.stage.times:
             return compose(
                 """
-                CASE WHEN {text} LIKE '2___-__-__T__:__:__.______' AND {text} !~ '[^-0-9T:.]' AND {text} NOT LIKE '%T%T%'
+                CASE WHEN {text} LIKE '2___-__-__T__:__:__.______' AND {text} NOT LIKE '%-%-%-%' AND {text} NOT LIKE '%T%T%'
+                          AND {text} NOT LIKE '%:%:%:%' AND {text} NOT LIKE '%.%.%' AND {text} !~ '[^-0-9T:.]'
                      THEN {text}::timestamptz
                      WHEN ({text} LIKE '____-__-_____:__:__.%' OR {text} LIKE '____-__-_____:__:__'
                            OR {text} LIKE '____-__-_____:__:__Z' OR {text} LIKE '____-__-_____:__:__ UTC')
                           AND {text} COLLATE "C" BETWEEN '0002' AND '9999'
-                          AND {text} ~ '^[-0-9]+[T ][0-9:]+([.][0-9]+)?( ?UTC|Z)?$'
+                          AND {text} ~ '^[0-9]+-[0-9]+-[0-9]{{2}}[T ][0-9]+:[0-9]+:[0-9]+([.][0-9]+)?( ?UTC|Z)?$'
                      THEN {text}::timestamptz
                      ELSE ingest.strict_time({text}) END
                 """,
@@ -145,7 +146,8 @@ class Expressions:
             )
         if column.type == "date":
             return compose(
-                "CASE WHEN {text} LIKE '____-__-__' AND {text} COLLATE \"C\" BETWEEN '0002' AND '9999' AND {text} !~ '[^-0-9]' "
+                "CASE WHEN {text} LIKE '____-__-__' AND {text} NOT LIKE '%-%-%-%' AND {text} !~ '[^-0-9]' "
+                "AND {text} COLLATE \"C\" BETWEEN '0002' AND '9999' "
                 "THEN {text}::date ELSE ingest.strict_date({text}) END",
                 text=text,
             )

@@ -294,6 +294,12 @@ def near_misses(draw: st.DrawFn) -> str:
 @given(text=near_misses(), kind=st.sampled_from(["timestamp with time zone", "date"]))
 @example(text="2025-06-25T15:23:38.123IST", kind="timestamp with time zone")
 @example(text="2025-06-25T15:23:38.12-05", kind="timestamp with time zone")
+@example(text="2025-06--5", kind="date")
+@example(text="2025-06--5T15:23:38.564555", kind="timestamp with time zone")
+@example(text="2025-06--5 15:23:38", kind="timestamp with time zone")
+@example(text="2025-06-5T015:23:38", kind="timestamp with time zone")
+@example(text="2025-06-25T15:-3:38.564555", kind="timestamp with time zone")
+@example(text="2025-06-25T15:23:.8.564555", kind="timestamp with time zone")
 def test_the_fast_cast_reads_what_the_careful_one_does(utc: Connection, text: str, kind: str) -> None:
     assert in_place(utc, text, kind) == strict(utc, text, kind)
 
