@@ -85,8 +85,25 @@ def test_every_command_that_is_recommended_exists() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(command for command in COMMANDS if " " not in command))
-def test_every_command_is_in_the_readme(command: str) -> None:
-    assert f"`daybreak {command}" in (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/commands.md"])
+def test_every_command_is_in_the_readme_and_on_its_page(command: str, page: str) -> None:
+    assert f"`daybreak {command}" in (PROJECT_ROOT / page).read_text(encoding="utf-8")
+
+
+def test_every_variable_that_is_read_is_on_the_page_of_settings() -> None:
+    """A family of variables is there by its first or by its prefix."""
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    read = set(
+        re.findall(
+            r'"((?:DAYBREAK|DB|ENCRYPTION|NEW_ENCRYPTION)_[A-Z_]+[A-Z])"',
+            "".join(
+                path.read_text(encoding="utf-8") for path in SOURCES if "daybreak_pipeline/" in name(path)
+            ),
+        )
+    )
+    assert "DAYBREAK_HOME" in read
+    read.remove("DAYBREAK_DAGSTER_URL")  # the command sets it for Dagster; nobody else does
+    assert {variable for variable in read if variable not in page} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
