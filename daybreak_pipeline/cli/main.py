@@ -129,7 +129,7 @@ def _port(wanted: int | None) -> int:
     is_flag=True,
     help="The export has some of the files only: absent ones are no problem (code 0).",
 )
-@click.option("--dry-run", is_flag=True, help="Do all of it, show the scorecard, and take everything back.")
+@click.option("--dry-run", is_flag=True, help="Do all of it, show the scorecard, and roll everything back.")
 @json_option
 def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
     data_dir: Path | None,

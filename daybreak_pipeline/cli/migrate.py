@@ -15,7 +15,7 @@ _NAMED = 3
 
 @click.group(cls=Group)
 def migrate() -> None:
-    """Apply or take back the schema's migrations."""
+    """Apply or roll back the schema's migrations."""
 
 
 @migrate.command("up")
@@ -59,7 +59,7 @@ def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flag
             current = runner.current_revision(connection)
             filled = runner.tables_with_rows(connection)
         if current is None:
-            say("nothing to take back")
+            say("nothing to roll back")
             return
         if filled and not yes:
             _ask_before_loss(filled)

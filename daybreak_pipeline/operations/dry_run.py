@@ -56,7 +56,7 @@ def dry_run(
     full: bool,
     listener: Callable[[str], Progress],
 ) -> DryRun:
-    """Import tables, parents first, check them, and take everything back.
+    """Import tables, parents first, check them, and roll everything back.
 
     Args:
         connection: with the key, and no transaction open.

@@ -203,7 +203,7 @@ def upgrade(
 def downgrade(
     settings: DatabaseSettings, to: str, *, directory: Path = MIGRATIONS, key: str | None = None
 ) -> list[Migration]:
-    """Take back every migration after ``to``; ``"0"`` takes back all. ``key`` as in ``upgrade``.
+    """Roll back every migration after ``to``; ``"0"`` rolls back all. ``key`` as in ``upgrade``.
 
     Returns:
         The migrations that were rolled back, newest first.

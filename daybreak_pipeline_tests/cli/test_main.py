@@ -438,7 +438,7 @@ def test_migrations_go_up_down_and_up_to_the_same_schema(bare: Environment, empt
         [f"took back {name}" for name in reversed(names)],
     )
     assert "CREATE TABLE public." not in dump(empty)
-    assert daybreak(bare, "migrate", "down").stdout == "nothing to take back\n"
+    assert daybreak(bare, "migrate", "down").stdout == "nothing to roll back\n"
     assert daybreak(bare, "migrate", "up").returncode == 0
     assert dump(empty) == first
 
