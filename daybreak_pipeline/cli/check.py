@@ -71,7 +71,7 @@ def _show(found: list[TableStatus]) -> None:
         table.add_row(
             one.table,
             f"{one.imported_at:%Y-%m-%d %H:%M}" if one.imported_at else "never",
-            styled(one.status or "not tried", color),
+            styled(one.status or "never imported", color),
             "-" if one.records is None else f"{one.records:,}",
             f"{one.rows:,}",
             age(one.age_seconds),

@@ -47,7 +47,7 @@ def _show_tables(outcome: Outcome, console: Screen) -> None:
     for name, result in outcome.tables.items():
         color = "green" if result.loaded else "red" if result.status == "failed" else "yellow"
         values = asdict(result.accounting)
-        status = result.status.replace("_", " ")
+        status = "skipped (parent failed)" if result.status == "not_tried" else result.status
         table.add_row(
             name,
             styled(status, color),
@@ -64,8 +64,8 @@ def _show_tables(outcome: Outcome, console: Screen) -> None:
             )
     waiting = [name for name, result in outcome.tables.items() if result.status == "not_tried"]
     if waiting:
-        why = f" {', '.join(waiting)}: a table that they depend on failed"
-        console.print(line(styled("not tried", "yellow"), why), soft_wrap=True)
+        why = f" because a table they depend on failed: {', '.join(waiting)}"
+        console.print(line(styled("skipped", "yellow"), why), soft_wrap=True)
 
 
 def _show_files(outcome: Outcome, console: Screen) -> None:

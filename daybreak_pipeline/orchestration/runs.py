@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 
 TableStatus = Literal["imported", "skipped", "absent", "not_tried", "failed"]
 
-_NOT_TRIED = "not tried: a table that it depends on failed, or one of its blocking checks"
+_NOT_TRIED = "skipped because a table it depends on failed, or one of its blocking checks"
 
 
 @dataclass(frozen=True)
 class TableOutcome:
-    """What a run did with one table. ``reason`` says why it failed, was not tried, or has no file."""
+    """What a run did with one table. ``reason`` says why it failed, was skipped for another that failed, or has no file."""
 
     status: TableStatus
     accounting: Accounting
@@ -373,7 +373,7 @@ def _interruptible() -> Iterator[None]:
 def _tables(
     chosen: Sequence[str], loaded: dict[str, TableOutcome], reasons: dict[str, str]
 ) -> dict[str, TableOutcome]:
-    """Return what became of every chosen table: loaded, failed for a reason, or else not tried."""
+    """Return what became of every chosen table: loaded, failed for a reason, or else skipped for another that failed."""
 
     def outcome(name: str) -> TableOutcome:
         if name in loaded:
