@@ -104,6 +104,9 @@ def has_rows(connection: Connection, table: sql.Composable) -> bool:
 @contextmanager
 def local_settings(connection: Connection, **values: str | int | bool) -> Iterator[None]:
     """Have settings of the server for the statements of the block; afterwards they are as they were before it."""
+    if not values:
+        yield
+        return
     names = list(values)
     before = connection.execute(
         "SELECT current_setting(name) FROM unnest(%s::text[]) WITH ORDINALITY AS given (name, place) ORDER BY place",

@@ -53,7 +53,7 @@ def place(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def name(path: Path) -> str:
+def path_in_package(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
@@ -61,7 +61,7 @@ def test_every_folder_has_its_place_in_the_order() -> None:
     assert {place(path) for path in FILES} == {*FROM_THE_BOTTOM, "__init__"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@pytest.mark.parametrize("path", FILES, ids=path_in_package)
 def test_no_module_imports_one_above_it(path: Path) -> None:
     if place(path) == "__init__":
         return
@@ -70,7 +70,7 @@ def test_no_module_imports_one_above_it(path: Path) -> None:
     assert used - set(below) == set()
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@pytest.mark.parametrize("path", FILES, ids=path_in_package)
 def test_only_the_shell_knows_dagster(path: Path) -> None:
     if place(path) not in KNOW_DAGSTER:
         assert {module for module in imported(path) if module.split(".")[0].startswith("dagster")} == set()
@@ -80,7 +80,9 @@ def test_the_top_of_the_package_is_short() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= 8
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent for path in PACKAGE.rglob("__init__.py")), ids=name)
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in PACKAGE.rglob("__init__.py")), ids=path_in_package
+)
 def test_every_folder_says_what_belongs_in_it(folder: Path) -> None:
     said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
     assert said is not None

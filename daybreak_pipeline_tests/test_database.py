@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from psycopg.pq import TransactionStatus
+
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
 
@@ -31,3 +33,6 @@ def test_a_setting_that_the_block_was_given_in_another_unit_is_restored_too(conn
 def test_no_settings_are_no_work(connection: Connection) -> None:
     with database.local_settings(connection):
         pass
+    assert connection.info.transaction_status == TransactionStatus.IDLE, (
+        "a statement would have begun a transaction"
+    )

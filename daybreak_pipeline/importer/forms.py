@@ -85,10 +85,11 @@ def _are_times(codes: _Codes, begins: _Positions, sizes: _Positions) -> NDArray[
         texts = windows[begins[left], :size]
         for low, span in forms:
             within = texts - low <= span  # what is below wraps round, far above it
-            fits = slice(None) if within.all() else within.all(axis=1)
-            found[left[fits]] = True
-            if isinstance(fits, slice) or fits.all():
+            if within.all():
+                found[left] = True
                 break
+            fits = within.all(axis=1)
+            found[left[fits]] = True
             left, texts = left[~fits], texts[~fits]
     between = codes[begins + _BETWEEN]
     found &= (between == ord("T")) | (between == ord(" "))

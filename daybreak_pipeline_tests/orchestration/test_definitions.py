@@ -21,9 +21,9 @@ from daybreak_pipeline.definitions import build_defs, defs
 from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.test_architecture import FILES, imported, path_in_package
 from daybreak_pipeline_tests.test_tables import APPLICATION_LEVEL, ENFORCED
 
-PACKAGE = PROJECT_ROOT / "daybreak_pipeline"
 CHECKS = (
     *(
         "orphans",
@@ -257,22 +257,7 @@ print(json.dumps([seen, "daybreak_pipeline.embedded_postgres.server" in sys.modu
 # --- What of Dagster is used -------------------------------------------------------------------------------
 
 
-def modules(*patterns: str) -> list[Path]:
-    return sorted(path for pattern in patterns for path in PACKAGE.glob(pattern))
-
-
-def imported(path: Path) -> set[str]:
-    """Return every module that a file imports anywhere, also inside functions and for type checking."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-@pytest.mark.parametrize("path", modules("**/*.py"), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=path_in_package)
 def test_nothing_reaches_into_dagsters_internals(path: Path) -> None:
     assert {name for name in imported(path) if name.startswith("dagster._")} == set()
 
@@ -283,7 +268,7 @@ def test_nothing_reaches_into_dagsters_internals(path: Path) -> None:
 def test_superseded_parts_of_dagster_are_not_used(name: str) -> None:
     users = [
         path.name
-        for path in modules("**/*.py")
+        for path in FILES
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if (isinstance(node, ast.Attribute) and node.attr == name)
         or (isinstance(node, ast.Name) and node.id == name)
