@@ -20,6 +20,7 @@ from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.settings import DatabaseSettings
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 
 class InterruptibleConnection(psycopg.Connection[tuple[Any, ...]]):

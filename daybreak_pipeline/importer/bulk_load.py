@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from daybreak_pipeline import database
+from daybreak_pipeline.importer.statements import execute, from_file
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -25,43 +26,9 @@ FEWEST_RECORDS = 20_000
 
 _LOCK_TIMEOUT = "5s"
 _REFERENCES = 4
-"""The place in ``_PARTS`` of foreign keys."""
+"""The place of foreign keys among the parts (``sql/keys_and_indexes.sql``)."""
 _SORTED_FROM = 500_000
 """References to so many rows are checked by sorting both sides: a hash table of them is in no processor's cache."""
-
-# Foreign keys that point at the table can only be dropped, and its primary key with them, where the tables that
-# have them are empty too: otherwise all their rows would be validated again.
-_PARTS = """
-    WITH incoming AS (
-        SELECT c.oid, c.conrelid FROM pg_constraint c
-        WHERE c.contype = 'f' AND c.confrelid = %(table)s::regclass AND c.conrelid <> c.confrelid
-    ), own AS (
-        SELECT c.oid, c.contype, c.conindid FROM pg_constraint c
-        WHERE c.conrelid = %(table)s::regclass AND c.contype IN ('f', 'u', 'p')
-    )
-    SELECT 'constraint', conrelid::regclass::text, conname, pg_get_constraintdef(c.oid),
-           obj_description(c.oid, 'pg_constraint'), CASE c.contype WHEN 'p' THEN 1 WHEN 'u' THEN 2 ELSE 4 END AS place,
-           coalesce((SELECT p.reltuples FROM pg_class p WHERE p.oid = c.confrelid), 0) AS parent_rows
-    FROM pg_constraint c
-    WHERE c.oid IN (SELECT oid FROM own WHERE contype IN ('f', 'u') OR %(with_key)s)
-       OR (%(with_key)s AND c.oid IN (SELECT oid FROM incoming))
-    UNION ALL
-    SELECT 'index', i.indexrelid::regclass::text, x.relname, pg_get_indexdef(i.indexrelid),
-           obj_description(i.indexrelid, 'pg_class'), 3, 0
-    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
-    WHERE i.indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM own WHERE own.conindid = i.indexrelid)
-    UNION ALL
-    -- The audit trail's trigger would have every row copied for it, even while it is disabled; an import is recorded
-    -- as a whole.
-    SELECT 'trigger', t.tgrelid::regclass::text, t.tgname,
-           pg_get_triggerdef(t.oid) || CASE t.tgenabled WHEN 'A'
-               THEN format('; ALTER TABLE %%s ENABLE ALWAYS TRIGGER %%I', t.tgrelid::regclass, t.tgname) ELSE '' END,
-           obj_description(t.oid, 'pg_trigger'), 5, 0
-    FROM pg_trigger t
-    WHERE t.tgrelid = %(table)s::regclass AND t.tgenabled IN ('A', 'O') AND t.tgnewtable IS NOT NULL
-      AND t.tgoldtable IS NULL AND t.tgfoid = to_regproc('audit.record_change')
-    ORDER BY place, 3
-"""
 
 
 @dataclass(frozen=True)
@@ -130,20 +97,28 @@ def loaded(connection: Connection, table: sql.Identifier, *, records: int) -> It
     yield
     for part in sorted(parts, key=lambda part: (part.place, part.owner, part.name)):
         with database.local_settings(connection, **part.planned()):
-            connection.execute(part.build())
+            execute(connection, f"bulk load: build {part.kind}", "{build}", build=part.build())
         if part.comment:
-            connection.execute(part.describe())
+            execute(connection, f"bulk load: describe {part.kind}", "{describe}", describe=part.describe())
 
 
 def _strip(connection: Connection, table: sql.Identifier) -> list[_Part]:
     name = table.as_string(connection)
     try:
         with connection.transaction(), database.local_settings(connection, lock_timeout=_LOCK_TIMEOUT):
-            connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
+            execute(
+                connection, "bulk load: lock", "LOCK TABLE {target} IN ACCESS EXCLUSIVE MODE", target=table
+            )
             with_key = not _rows_point_at(connection, name)
-            parts = [_Part(*row) for row in connection.execute(_PARTS, {"table": name, "with_key": with_key})]
+            found = execute(
+                connection,
+                "bulk load: keys and indexes",
+                from_file("keys_and_indexes"),
+                {"table": name, "with_key": with_key},
+            )
+            parts = [_Part(*row) for row in found]
             for part in reversed(parts):
-                connection.execute(part.drop())
+                execute(connection, f"bulk load: drop {part.kind}", "{drop}", drop=part.drop())
             return parts
     except psycopg.errors.LockNotAvailable:
         return []
@@ -151,9 +126,11 @@ def _strip(connection: Connection, table: sql.Identifier) -> list[_Part]:
 
 def _rows_point_at(connection: Connection, name: str) -> bool:
     """Whether any table with a foreign key to this one has rows."""
-    children = connection.execute(
+    children = execute(
+        connection,
+        "bulk load: tables that refer to it",
         "SELECT DISTINCT conrelid::regclass::text FROM pg_constraint "
-        "WHERE contype = 'f' AND confrelid = %s::regclass AND conrelid <> confrelid",
-        [name],
+        "WHERE contype = 'f' AND confrelid = %(table)s::regclass AND conrelid <> confrelid",
+        {"table": name},
     ).fetchall()
     return any(database.has_rows(connection, sql.SQL(child)) for (child,) in children)

@@ -41,28 +41,36 @@ def find(work: Workspace, columns: list[Column]) -> None:
     for column in misfitting:
         if column.type not in PLAIN:
             _try_each(work, column)
-    work.analyze(work.cast_errors)
-    query = sql.SQL("SELECT DISTINCT column_name FROM {}").format(work.cast_errors)
-    lenient.update(name for (name,) in work.connection.execute(query))
+    work.statements.analyze(work.tables.cast_errors)
+    found = work.statements.query(
+        "cast errors: columns that have any", "SELECT DISTINCT column_name FROM {cast_errors}"
+    )
+    lenient.update(name for (name,) in found)
 
 
 def _fit(work: Workspace, column: Column) -> bool:
     """Whether all values of a column cast. Fails on the first that does not, and else costs one look at each."""
     typed = work.expressions.typed(column)
-    return work.attempt("SELECT count({typed}) FROM {stage} s", typed=typed) is not None
+    return (
+        work.statements.attempt(
+            "cast errors: try a column", "SELECT count({typed}) FROM {stage} stage", typed=typed
+        )
+        is not None
+    )
 
 
 def _try_unlike(work: Workspace, columns: list[Column]) -> None:
     """Try the values that are not like those that fit."""
     if not columns:
         return
-    work.run(
+    work.statements.run(
+        "cast errors: values unlike those that fit",
         """
-        CREATE UNLOGGED TABLE {unlike} AS SELECT s._record, v.name, v.value
-        FROM {stage} s CROSS JOIN LATERAL (VALUES {columns}) v(name, value, plain)
-        WHERE v.value COLLATE "C" !~ v.plain
+        CREATE UNLOGGED TABLE {unlike} AS SELECT stage._record, cell.name, cell.value
+        FROM {stage} stage CROSS JOIN LATERAL (VALUES {columns}) cell(name, value, plain)
+        WHERE cell.value COLLATE "C" !~ cell.plain
         """,
-        unlike=work.unlike,
+        unlike=work.tables.unlike,
         columns=sql.SQL(", ").join(
             compose(
                 "({}, {}, {})", sql.Literal(c.name), work.expressions.text(c.name), sql.Literal(PLAIN[c.type])
@@ -71,27 +79,29 @@ def _try_unlike(work: Workspace, columns: list[Column]) -> None:
         ),
     )
     for kind in sorted({column.type for column in columns}):
-        work.run(
+        work.statements.run(
+            "cast errors: try them one by one",
             """
-            INSERT INTO {cast_errors} SELECT x._record, x.name, x.fault
-            FROM (SELECT u._record, u.name, ingest.cast_fault(u.value, NULL::{kind}) AS fault FROM {unlike} u
-                  WHERE u.name = ANY ({names})) x
-            WHERE x.fault IS NOT NULL
+            INSERT INTO {cast_errors} SELECT tried._record, tried.name, tried.fault
+            FROM (SELECT _record, name, ingest.cast_fault(value, NULL::{kind}) AS fault FROM {unlike}
+                  WHERE name = ANY ({names})) tried
+            WHERE tried.fault IS NOT NULL
             """,
-            unlike=work.unlike,
+            unlike=work.tables.unlike,
             kind=sql.SQL(kind),
             names=sql.Literal([column.name for column in columns if column.type == kind]),
         )
-    work.run("DROP TABLE {unlike}", unlike=work.unlike)
+    work.statements.run("cast errors: end", "DROP TABLE {unlike}", unlike=work.tables.unlike)
 
 
 def _try_each(work: Workspace, column: Column) -> None:
     """Try every value."""
-    work.run(
+    work.statements.run(
+        "cast errors: try every value",
         """
-        INSERT INTO {cast_errors} SELECT x._record, {name}, x.fault
-        FROM (SELECT s._record, {fault} AS fault FROM {stage} s WHERE {text} IS NOT NULL) x
-        WHERE x.fault IS NOT NULL
+        INSERT INTO {cast_errors} SELECT tried._record, {name}, tried.fault
+        FROM (SELECT stage._record, {fault} AS fault FROM {stage} stage WHERE {text} IS NOT NULL) tried
+        WHERE tried.fault IS NOT NULL
         """,
         name=sql.Literal(column.name),
         text=work.expressions.text(column.name),

@@ -31,20 +31,23 @@ def classify(work: Workspace) -> None:
     columns = narrow_columns(work)
     if work.into_empty:
         _finish_rows(work, columns)
-        work.analyze(work.outcomes)
-        _mark_duplicates(work, work.outcomes)
+        work.statements.analyze(work.tables.outcomes)
+        _mark_duplicates(work, work.tables.outcomes)
         work.summarize()
         if "skipped_deleted" in work.summary:
             tombstones.bury(work)
     else:
         _compare(work)
-        work.analyze(work.key_matches)
-        _mark_duplicates(work, work.key_matches)
+        work.statements.analyze(work.tables.key_matches)
+        _mark_duplicates(work, work.tables.key_matches)
         _settle(work)
         _finish_rows(work, columns)
         # Rules and merge look up records, in case the planner takes many for one.
-        work.run("CREATE INDEX ON {prepared_rows} (_record); CREATE INDEX ON {outcomes} (id)")
-        work.analyze(work.outcomes)
+        work.statements.run(
+            "classify: index working tables",
+            "CREATE INDEX ON {prepared_rows} (_record); CREATE INDEX ON {outcomes} (id)",
+        )
+        work.statements.analyze(work.tables.outcomes)
         work.summarize()
     if not work.summary.keys().isdisjoint(BAD_KEYS):
         _note_bad_keys(work)
@@ -129,12 +132,14 @@ def _finish_rows(work: Workspace, columns: list[Column]) -> None:
     _attempt(
         work,
         work.expressions.in_file,
-        lambda: work.attempt(
+        lambda: work.statements.attempt(
+            "classify: prepare rows",
             """
             CREATE UNLOGGED TABLE {prepared_rows} AS
-            SELECT s._record, {found} AS _found, {lacks} AS _lacks, {long} AS _long, {values} FROM {records} s {unsettled}
+            SELECT stage._record, {found} AS _found, {lacks} AS _lacks, {long} AS _long, {values}
+            FROM {records} stage {unsettled}
             """,
-            found=_unkeyed(work) if work.into_empty else sql.SQL("c._outcome"),
+            found=_unkeyed(work) if work.into_empty else sql.SQL("key_match._outcome"),
             lacks=_lacks(work),
             long=_long(work),
             values=sql.SQL(", ").join(
@@ -155,22 +160,28 @@ def _finish_rows(work: Workspace, columns: list[Column]) -> None:
             unsettled=sql.SQL("") if work.into_empty else _unsettled(work),
         ),
     )
-    work.run(
+    work.statements.run(
+        "classify: outcomes by key",
         """
         CREATE UNLOGGED TABLE {outcomes} AS
-        SELECT f.*, {breaks} AS _breaks FROM (
-            SELECT s._record, s._lacks, s._long, {typed},
-                   CASE WHEN s._found IS NOT NULL THEN s._found WHEN s.id IS NULL THEN 'invalid_key'
+        SELECT outcome.*, {breaks} AS _breaks FROM (
+            SELECT prepared._record, prepared._lacks, prepared._long, {typed},
+                   CASE WHEN prepared._found IS NOT NULL THEN prepared._found
+                        WHEN prepared.id IS NULL THEN 'invalid_key'
                         WHEN {deleted} THEN 'skipped_deleted' ELSE 'insert' END AS _outcome
-            FROM {prepared_rows} s
-        ) f
+            FROM {prepared_rows} prepared
+        ) outcome
         """,
         breaks=_any([broken(check) for check in checks(work)]),
         typed=sql.SQL(", ").join(
-            compose("s.{} AS {name}", beside.get(c.name, sql.Identifier(c.name)), name=sql.Identifier(c.name))
+            compose(
+                "prepared.{} AS {name}",
+                beside.get(c.name, sql.Identifier(c.name)),
+                name=sql.Identifier(c.name),
+            )
             for c in columns
         ),
-        deleted=_deleted(columns, sql.SQL("s._fivetran_deleted")),
+        deleted=_deleted(columns, sql.SQL("prepared._fivetran_deleted")),
     )
 
 
@@ -188,19 +199,20 @@ def _compare(work: Workspace) -> None:
         record = order.staged(work)
         key = work.expressions.typed(by_name["id"])
         flag = by_name.get("_fivetran_deleted")
-        return work.attempt(
+        return work.statements.attempt(
+            "classify: compare with the table",
             """
             CREATE UNLOGGED TABLE {key_matches} AS
-            SELECT s._record, coalesce(t.id, {id}) AS id, CASE WHEN t.id IS NULL THEN {newer} END AS _newer,
+            SELECT stage._record, coalesce(target.id, {id}) AS id, CASE WHEN target.id IS NULL THEN {newer} END AS _newer,
                    CASE WHEN {unkeyed} IS NOT NULL THEN {unkeyed}
-                        WHEN t.id IS NULL THEN CASE WHEN {id} IS NULL THEN 'invalid_key'
-                                                    WHEN {deleted} THEN 'skipped_deleted'
-                                                    WHEN {newer} OR {unfit} THEN 'insert' ELSE 'stale' END
-                        WHEN {content} = t._source_hash
-                        THEN CASE WHEN t._edited_at IS NULL THEN 'unchanged' ELSE 'stale' END
+                        WHEN target.id IS NULL THEN CASE WHEN {id} IS NULL THEN 'invalid_key'
+                                                         WHEN {deleted} THEN 'skipped_deleted'
+                                                         WHEN {newer} OR {unfit} THEN 'insert' ELSE 'stale' END
+                        WHEN {content} = target._source_hash
+                        THEN CASE WHEN target._edited_at IS NULL THEN 'unchanged' ELSE 'stale' END
                         WHEN {unfit} OR {takes} THEN 'update' ELSE 'stale'
                    END AS _outcome
-            FROM {records} s LEFT JOIN {target} t ON t.id = {id} {with_tombstones}
+            FROM {records} stage LEFT JOIN {target} target ON target.id = {id} {with_tombstones}
             """,
             id=key,
             unkeyed=_unkeyed(work),
@@ -219,29 +231,30 @@ def _compare(work: Workspace) -> None:
 
 def _settle(work: Workspace) -> None:
     """Count the records that ``key_matches`` settles, remember deletions, and let them go from the stage if they are most."""
-    outcomes = work.connection.execute(
-        sql.SQL("SELECT _outcome, count(*) FROM {} GROUP BY 1").format(work.key_matches)
+    outcomes = work.statements.query(
+        "classify: count key matches", "SELECT _outcome, count(*) FROM {key_matches} GROUP BY 1"
     ).fetchall()
     work.settled = {outcome: number for outcome, number in outcomes if outcome not in UNSETTLED}
     if "skipped_deleted" in work.settled:
         tombstones.bury(work)
     if (work.stage.records - sum(work.settled.values())) * _THIN < work.stage.records:
-        work.run(
+        work.statements.run(
+            "classify: thin the stage",
             """
-            CREATE UNLOGGED TABLE {thinned} AS SELECT s.* FROM {stage} s {unsettled};
+            CREATE UNLOGGED TABLE {thinned} AS SELECT stage.* FROM {stage} stage {unsettled};
             DROP TABLE {stage}
             """,
-            thinned=work.thinned,
+            thinned=work.tables.thinned,
             unsettled=_unsettled(work),
         )
-        work.stage.table = work.thinned
+        work.stage.table = work.tables.thinned
 
 
 def _unsettled(work: Workspace) -> sql.Composable:
-    """Return what reduces the staged records ``s`` to those that ``key_matches``, then ``c``, leaves open."""
+    """Return what reduces the staged records ``stage`` to those that ``key_matches``, then ``key_match``, leaves open."""
     return compose(
-        "JOIN {} c ON c._record = s._record WHERE c._outcome = ANY ({})",
-        work.key_matches,
+        "JOIN {} key_match ON key_match._record = stage._record WHERE key_match._outcome = ANY ({})",
+        work.tables.key_matches,
         sql.Literal(list(UNSETTLED)),
     )
 
@@ -260,11 +273,11 @@ def _unkeyed(work: Workspace) -> sql.Composable:
     """Return what is wrong with a record that has no key, NULL where it has one."""
     return compose(
         """
-        CASE WHEN s._malformed IS NOT NULL THEN 'malformed'
+        CASE WHEN stage._malformed IS NOT NULL THEN 'malformed'
              WHEN {id} IS NULL THEN CASE WHEN ROW({columns}) IS NULL THEN 'blank' ELSE 'missing_key' END END
         """,
         id=work.expressions.text("id"),
-        columns=sql.SQL(", ").join(compose("s.{}", column) for column in work.stage.columns),
+        columns=sql.SQL(", ").join(compose("stage.{}", column) for column in work.stage.columns),
     )
 
 
@@ -287,19 +300,26 @@ def _deleted(columns: list[Column], flag: sql.Composable | None) -> sql.Composab
 
 def _mark_duplicates(work: Workspace, table: sql.Identifier) -> None:
     """Of the records with one id, keep the newest (contract, rule 3)."""
-    name = table.as_string(work.connection)
-    unique = work.connection.execute("SELECT ingest.is_unique(%s::text::regclass, 'id')", [name]).fetchone()
+    unique = work.statements.query(
+        "classify: are ids unique",
+        "SELECT ingest.is_unique({name}::text::regclass, 'id')",
+        name=sql.Literal(table.as_string(work.connection)),
+    ).fetchone()
     if unique == (True,):
         return
-    work.run_whole(
+    work.statements.run_whole(
+        "classify: duplicate",
         """
         WITH several AS MATERIALIZED (
             SELECT id FROM {table} WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1
         ), placed AS (
-            SELECT c._record, row_number() OVER (PARTITION BY c.id ORDER BY {place} DESC, c._record DESC) AS place
-            FROM {table} c JOIN {stage} s ON s._record = c._record WHERE c.id IN (SELECT id FROM several)
+            SELECT keyed._record,
+                   row_number() OVER (PARTITION BY keyed.id ORDER BY {place} DESC, keyed._record DESC) AS place
+            FROM {table} keyed JOIN {stage} stage ON stage._record = keyed._record
+            WHERE keyed.id IN (SELECT id FROM several)
         )
-        UPDATE {table} f SET _outcome = 'duplicate' FROM placed p WHERE p.place > 1 AND f._record = p._record
+        UPDATE {table} keyed SET _outcome = 'duplicate' FROM placed
+        WHERE placed.place > 1 AND keyed._record = placed._record
         """,
         table=table,
         place=order.tried(work).place,
@@ -308,18 +328,19 @@ def _mark_duplicates(work: Workspace, table: sql.Identifier) -> None:
 
 def _note_bad_keys(work: Workspace) -> None:
     """Give the records that have no usable key their reason, and quarantine them."""
-    work.run_whole(
+    work.statements.run_whole(
+        "classify: malformed_record, missing_key, invalid key",
         """
         INSERT INTO {rejections}
-        SELECT f._record,
-               CASE f._outcome WHEN 'malformed' THEN 'malformed_record'
-                               WHEN 'missing_key' THEN 'missing_key' ELSE 'invalid_value' END,
-               CASE WHEN f._outcome <> 'malformed' THEN 'id' END,
-               CASE f._outcome WHEN 'malformed' THEN s._malformed
-                               WHEN 'missing_key' THEN 'the id is empty'
-                               ELSE {fault} END
-        FROM {outcomes} f JOIN {stage} s ON s._record = f._record
-        WHERE f._outcome IN ('malformed', 'missing_key', 'invalid_key');
+        SELECT outcome._record,
+               CASE outcome._outcome WHEN 'malformed' THEN 'malformed_record'
+                                     WHEN 'missing_key' THEN 'missing_key' ELSE 'invalid_value' END,
+               CASE WHEN outcome._outcome <> 'malformed' THEN 'id' END,
+               CASE outcome._outcome WHEN 'malformed' THEN stage._malformed
+                                     WHEN 'missing_key' THEN 'the id is empty'
+                                     ELSE {fault} END
+        FROM {outcomes} outcome JOIN {stage} stage ON stage._record = outcome._record
+        WHERE outcome._outcome IN ('malformed', 'missing_key', 'invalid_key');
         UPDATE {outcomes} SET _outcome = 'quarantined' WHERE _outcome IN ('malformed', 'missing_key', 'invalid_key')
         """,
         fault=work.expressions.fault(work.catalog.by_name["id"]),

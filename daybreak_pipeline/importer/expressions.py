@@ -35,7 +35,7 @@ def compose(template: str, *arguments: sql.Composable, **named: sql.Composable) 
 
 @dataclass
 class Expressions:
-    """The expressions of one import. ``s`` is the alias of the staged records (``Workspace.records``) in every one of them."""
+    """The expressions of one import, in all of which ``stage`` is the alias of the staged records (``Workspace.records``)."""
 
     catalog: TableCatalog
     stage: Stage
@@ -96,7 +96,7 @@ class Expressions:
         column = self.stage.column(name)
         if column is None:
             return sql.SQL("NULL::text")
-        staged: sql.Composable = compose("s.{}", column)
+        staged: sql.Composable = compose("stage.{}", column)
         written = self.catalog.by_name.get(name)
         if written and written.type == "text[]":
             return compose("nullif(btrim({}), 'null')", staged)
@@ -114,7 +114,7 @@ class Expressions:
         if column.name not in self.lenient:
             return self._cast(column)
         return compose(
-            "CASE WHEN {} = ANY (s._cast_errors) THEN {} ELSE {} END",
+            "CASE WHEN {} = ANY (stage._cast_errors) THEN {} ELSE {} END",
             sql.Literal(column.name),
             compose("to_jsonb({})", self.text(column.name)) if column.type == "jsonb" else sql.NULL,
             self._cast(column),
@@ -205,7 +205,7 @@ class Expressions:
     def all_columns(self) -> sql.Composable:
         """Return a staged record whole, as one JSON object."""
         keys = sql.SQL(", ").join(sql.Literal(name) for name in self.stage.header)
-        values = sql.SQL(", ").join(compose("s.{}", column) for column in self.stage.columns)
+        values = sql.SQL(", ").join(compose("stage.{}", column) for column in self.stage.columns)
         return compose("jsonb_object(ARRAY[{}]::text[], ARRAY[{}]::text[])", keys, values)
 
     def content_hash(self) -> sql.Composable:
@@ -246,7 +246,7 @@ class Expressions:
         )
 
     def _staged(self, name: str) -> sql.Composable:
-        return compose("s.{}", self.stage.column(name) or sql.NULL)
+        return compose("stage.{}", self.stage.column(name) or sql.NULL)
 
     def _joined(self, values: list[sql.Composable]) -> sql.Composable:
         """Return texts with the separator between them."""

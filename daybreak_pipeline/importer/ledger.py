@@ -85,7 +85,7 @@ def count(work: Workspace) -> Accounting:
         skipped_deleted=outcomes.get("skipped_deleted", 0),
         blank=outcomes.get("blank", 0),
         quarantined=outcomes.get("quarantined", 0),
-        field_issues=work.count(work.issues),
+        field_issues=work.statements.count("end: count field issues", work.tables.issues),
     )
 
 

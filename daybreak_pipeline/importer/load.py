@@ -119,7 +119,7 @@ def _process(work: Workspace, progress: Progress) -> None:
     progress("quarantine", 0)
     quarantine.keep_records(work)
     # Nobody reads the stage after this: its room on the disk is given back before the table takes as much.
-    work.run("TRUNCATE {stage}")
+    work.statements.run("merge: empty the stage", "TRUNCATE {stage}")
     progress("merge", work.stage.records)
     merge.merge(work, dangling)
     quarantine.keep_issues(work)
@@ -146,7 +146,8 @@ def _refuse_contradictions(work: Workspace) -> None:
         compose("CASE WHEN {} THEN {} END", differ[again], sql.Literal(f"{first} and {again} differ"))
         for again, first in several.items()
     ]
-    work.run(
+    work.statements.run(
+        "stage: repeated columns that differ",
         "UPDATE {stage} SET {malformed} = concat_ws('; ', {reasons}) WHERE {malformed} IS NULL AND ({any})",
         malformed=staging.MALFORMED,
         reasons=sql.SQL(", ").join(reasons),
@@ -160,8 +161,10 @@ def _counted(work: Workspace, count: str, names: Sequence[str]) -> dict[str, int
     filled = [name for name in names if name not in work.stage.empty]
     if filled:
         counts = sql.SQL(", ").join(compose(count, work.stage.column(name) or sql.NULL) for name in filled)
-        query = sql.SQL("SELECT {} FROM {}").format(counts, work.stage.table)
-        counted |= zip(filled, work.connection.execute(query).fetchone() or (), strict=True)
+        found = work.statements.query(
+            "stage: count values", "SELECT {counts} FROM {stage} stage", counts=counts
+        ).fetchone()
+        counted |= zip(filled, found or (), strict=True)
     return counted
 
 
@@ -171,5 +174,7 @@ def _finish(work: Workspace) -> Accounting:
     if (accounting.inserted + accounting.updated) * _ENOUGH_TO_ANALYZE > accounting.read:
         stored = {value.name for value in rows.values(work)}
         names = [sql.Identifier(c.name) for c in classify.narrow_columns(work) if c.name in stored]
-        work.run("ANALYZE {target} ({columns})", columns=sql.SQL(", ").join(names))
+        work.statements.run(
+            "end: statistics", "ANALYZE {target} ({columns})", columns=sql.SQL(", ").join(names)
+        )
     return accounting

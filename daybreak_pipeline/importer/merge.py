@@ -2,7 +2,7 @@
 
 No Python sees a record. The rows are those that ``classify`` has made, completed here (``rows``). Into a table with
 rows they are merged in place: readers see the old rows or the new ones and are never locked out. An empty table is
-loaded bare (``bare``).
+loaded in bulk (``bulk_load``).
 """
 
 from __future__ import annotations
@@ -47,35 +47,40 @@ def _park(work: Workspace, columns: tuple[str, ...]) -> None:
     if place is None or not work.expressions.names_in_file.issuperset(columns):
         return
     # Not from a row that an application has just edited: it will not be updated, and would be left without.
-    work.run(
+    work.statements.run(
+        "merge: park natural keys",
         """
-        UPDATE {target} t SET {column} = {value} FROM {prepared_rows} s JOIN {outcomes} m ON m._record = s._record
-        WHERE m.id = t.id AND m._outcome = 'update' AND {takes} AND EXISTS (
-            SELECT FROM {outcomes} k WHERE k._outcome IN ('insert', 'update') AND k.id <> t.id AND {same})
+        UPDATE {target} target SET {column} = {value}
+        FROM {prepared_rows} prepared JOIN {outcomes} outcome ON outcome._record = prepared._record
+        WHERE outcome.id = target.id AND outcome._outcome = 'update' AND {takes} AND EXISTS (
+            SELECT FROM {outcomes} other
+            WHERE other._outcome IN ('insert', 'update') AND other.id <> target.id AND {same})
         """,
         column=sql.Identifier(place[0]),
         value=place[1],
-        takes=order.takes(work, order.prepared(work, "s")),
-        same=same_key("t", "k", columns),
+        takes=order.takes(work, order.prepared(work, "prepared")),
+        same=same_key("target", "other", columns),
     )
 
 
 def _update(work: Workspace, dangling: set[str]) -> None:
     """Update rows that still take their record, also when an application writes right now: its edit is newer."""
-    work.run(
+    work.statements.run(
+        "merge: update",
         """
         WITH changed AS (
-            UPDATE {target} t SET {assignments} FROM {prepared_rows} s JOIN {outcomes} f ON f._record = s._record
-            WHERE f._outcome = 'update' AND t.id = f.id AND {takes}
-            RETURNING t.id
+            UPDATE {target} target SET {assignments}
+            FROM {prepared_rows} prepared JOIN {outcomes} outcome ON outcome._record = prepared._record
+            WHERE outcome._outcome = 'update' AND target.id = outcome.id AND {takes}
+            RETURNING target.id
         )
-        UPDATE {outcomes} f SET _outcome = 'stale'
-        WHERE f._outcome = 'update' AND NOT EXISTS (SELECT FROM changed c WHERE c.id = f.id)
+        UPDATE {outcomes} outcome SET _outcome = 'stale'
+        WHERE outcome._outcome = 'update' AND NOT EXISTS (SELECT FROM changed WHERE changed.id = outcome.id)
         """,
         assignments=sql.SQL(", ").join(
             compose("{} = {}", sql.Identifier(name), value) for name, value in rows.updates(work, dangling)
         ),
-        takes=order.takes(work, order.prepared(work, "s")),
+        takes=order.takes(work, order.prepared(work, "prepared")),
     )
     work.summarize()
 
@@ -83,11 +88,12 @@ def _update(work: Workspace, dangling: set[str]) -> None:
 def _insert(work: Workspace, values: list[tuple[str, sql.Composable]]) -> None:
     """Insert the new rows. Where most are new, leaving out the others is cheaper than a join with those that are."""
     others = compose(
-        "WHERE NOT EXISTS (SELECT FROM {} f WHERE f._record = s._record AND f._outcome <> 'insert')",
-        work.outcomes,
+        "WHERE NOT EXISTS (SELECT FROM {} outcome WHERE outcome._record = prepared._record AND outcome._outcome <> 'insert')",
+        work.tables.outcomes,
     )
-    work.run_whole(
-        "INSERT INTO {target} ({columns}) SELECT {values} FROM {prepared_rows} s {without_others}",
+    work.statements.run_whole(
+        "merge: insert",
+        "INSERT INTO {target} ({columns}) SELECT {values} FROM {prepared_rows} prepared {without_others}",
         without_others=others if work.summary.keys() - {"insert"} else sql.SQL(""),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in values),
         values=sql.SQL(", ").join(value for _, value in values),

@@ -11,6 +11,7 @@ from daybreak_pipeline.importer.expressions import compose
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import TableCatalog
 
+_NONE_MISSING = ("end: no missing rows", "DELETE FROM ingest.missing_rows WHERE table_name = {table}")
 _MARKS = {"_fivetran_deleted": "{} IS NOT TRUE", "deleted_at": "{} IS NULL"}
 
 
@@ -28,7 +29,7 @@ def note(work: Workspace) -> None:
         return
     table = sql.Literal(work.catalog.table.name)
     if work.into_empty:
-        work.run("DELETE FROM ingest.missing_rows WHERE table_name = {table}", table=table)
+        work.statements.run(*_NONE_MISSING, table=table)
         return
     parts = {
         "live": live_rows(work.catalog),
@@ -37,22 +38,23 @@ def note(work: Workspace) -> None:
     }
     # To count them uses every core, which to write them does not; mostly there are none.
     gone = compose(
-        "(SELECT FROM {} t WHERE {} AND NOT EXISTS (SELECT FROM {} c WHERE c.id = t.id)) gone",
+        "(SELECT FROM {} target WHERE {} AND NOT EXISTS (SELECT FROM {} key_match WHERE key_match.id = target.id)) gone",
         work.target,
         parts["live"],
-        work.key_matches,
+        work.tables.key_matches,
     )
-    if not work.count(gone):
-        work.run("DELETE FROM ingest.missing_rows WHERE table_name = {table}", **parts)
+    if not work.statements.count("end: count missing rows", gone):
+        work.statements.run(*_NONE_MISSING, table=table)
         return
-    work.run_whole(
+    work.statements.run_whole(
+        "end: note missing rows",
         """
         WITH gone AS MATERIALIZED (
-            SELECT t.id::text AS row_id FROM {target} t
-            WHERE {live} AND NOT EXISTS (SELECT FROM {key_matches} c WHERE c.id = t.id)
+            SELECT target.id::text AS row_id FROM {target} target
+            WHERE {live} AND NOT EXISTS (SELECT FROM {key_matches} key_match WHERE key_match.id = target.id)
         ), back AS (
-            DELETE FROM ingest.missing_rows m WHERE m.table_name = {table}
-            AND NOT EXISTS (SELECT FROM gone g WHERE g.row_id = m.row_id)
+            DELETE FROM ingest.missing_rows noted WHERE noted.table_name = {table}
+            AND NOT EXISTS (SELECT FROM gone WHERE gone.row_id = noted.row_id)
         )
         INSERT INTO ingest.missing_rows (table_name, row_id, import_id) SELECT {table}, row_id, {import_id} FROM gone
         ON CONFLICT (table_name, row_id) DO NOTHING

@@ -59,18 +59,18 @@ def sane(time: sql.Composable) -> sql.Composable:
 
 
 def staged(work: Workspace) -> Record:
-    """Return a staged record, with the alias ``s``."""
+    """Return a staged record, with the alias ``stage``."""
     expressions, by_name = work.expressions, work.catalog.by_name
     computed = {
         name: expressions.computed(by_name[name])
         for name in (*TIMES, *DELETION)
         if name in expressions.names_in_file | expressions.derived
     }
-    return _record(work, sql.SQL("s._record"), computed)
+    return _record(work, sql.SQL("stage._record"), computed)
 
 
 def tried(work: Workspace) -> Record:
-    """Return a staged record with the alias ``s`` of which nobody has looked whether its times cast; it tells only these."""
+    """Return a staged record with the alias ``stage`` of which nobody has looked whether its times cast; it tells only these."""
     times: dict[str, sql.Composable] = {
         column.name: compose(
             "ingest.try_cast({}, NULL::{})", work.expressions.text(column.name), sql.SQL(column.type)
@@ -78,7 +78,7 @@ def tried(work: Workspace) -> Record:
         for column in work.expressions.in_file
         if column.name in TIMES
     }
-    return _record(work, sql.SQL("s._record"), times)
+    return _record(work, sql.SQL("stage._record"), times)
 
 
 def prepared(work: Workspace, alias: str) -> Record:
@@ -97,28 +97,28 @@ def unfit(work: Workspace) -> sql.Composable:
     lenient = sorted(work.expressions.lenient & {*TIMES, *DELETION})
     if not lenient:
         return sql.SQL("false")
-    return compose("coalesce(s._cast_errors && {}::text[], false)", sql.Literal(lenient))
+    return compose("coalesce(stage._cast_errors && {}::text[], false)", sql.Literal(lenient))
 
 
 def waiting(work: Workspace) -> Record:
-    """Return a record that waits in quarantine, with the alias ``q``."""
+    """Return a record that waits in quarantine, with the alias ``waiting``."""
     times: dict[str, sql.Composable] = {
-        name: sql.Identifier("q", PLACE_COLUMNS[name]) for name in TIMES if name in work.catalog.by_name
+        name: sql.Identifier("waiting", PLACE_COLUMNS[name]) for name in TIMES if name in work.catalog.by_name
     }
     return Record(sql.NULL, times, sql.SQL("false"))
 
 
 def newer(record: Record) -> sql.Composable:
-    """Return the condition that a record is newer than row ``t``."""
+    """Return the condition that a record is newer than row ``target``."""
     return compose(
         """
-        CASE WHEN t._edited_at IS NOT NULL
-             THEN coalesce({said} > greatest(t._edited_at, t._source_updated_at), false)
-             WHEN t._import_id IS NULL THEN coalesce({said} > coalesce({written}, {never}), false)
+        CASE WHEN target._edited_at IS NOT NULL
+             THEN coalesce({said} > greatest(target._edited_at, target._source_updated_at), false)
+             WHEN target._import_id IS NULL THEN coalesce({said} > coalesce({written}, {never}), false)
              ELSE {place} > {row_place} END
         """,
         said=record.said,
-        written=sane(sql.SQL("t.updated_at")),
+        written=sane(sql.SQL("target.updated_at")),
         never=_NEVER,
         place=record.place,
         row_place=_row_place(record),
@@ -126,18 +126,18 @@ def newer(record: Record) -> sql.Composable:
 
 
 def takes(work: Workspace, record: Record) -> sql.Composable:
-    """Return the condition that row ``t`` takes a record with other content than it was last loaded from.
+    """Return the condition that row ``target`` takes a record with other content than it was last loaded from.
 
     The merge asks again what ``classify`` has asked: an application may have written to the row since.
     """
     row_is_deleted = [
-        compose(test, sql.Identifier("t", name))
+        compose(test, sql.Identifier("target", name))
         for name, test in zip(DELETION, ("{} IS TRUE", "{} IS NOT NULL"), strict=True)
         if name in work.catalog.by_name
     ]
     return compose(
         """
-        CASE WHEN t._edited_at IS NULL AND t._import_id IS NOT NULL AND {place} = {row_place}
+        CASE WHEN target._edited_at IS NULL AND target._import_id IS NOT NULL AND {place} = {row_place}
              THEN {tie} AND ({deleted} OR NOT ({row_is_deleted}))
              ELSE {newer} END
         """,
@@ -169,18 +169,18 @@ def _record(work: Workspace, number: sql.Composable, columns: dict[str, sql.Comp
 
 
 def _row_place(record: Record) -> sql.Composable:
-    """Return the place of row ``t``: of the record that it was last loaded from.
+    """Return the place of row ``target``: of the record that it was last loaded from.
 
     A row from before migration 019 does not tell what a source said and what was filled in: its ``updated_at`` counts
     against a record that has one.
     """
     said = compose(
-        "CASE WHEN t._source_updated_at > '-infinity' THEN t._source_updated_at "
-        "WHEN t._source_updated_at = '-infinity' AND {said} IS NOT NULL THEN {written} END",
+        "CASE WHEN target._source_updated_at > '-infinity' THEN target._source_updated_at "
+        "WHEN target._source_updated_at = '-infinity' AND {said} IS NOT NULL THEN {written} END",
         said=record.said,
-        written=sane(sql.SQL("t.updated_at")),
+        written=sane(sql.SQL("target.updated_at")),
     )
-    return place([said, *(sql.Identifier("t", name) for name in record.times if name != "updated_at")])
+    return place([said, *(sql.Identifier("target", name) for name in record.times if name != "updated_at")])
 
 
 def place(times: list[sql.Composable]) -> sql.Composable:
@@ -189,14 +189,14 @@ def place(times: list[sql.Composable]) -> sql.Composable:
 
 
 def _tie(work: Workspace, record: Record) -> sql.Composable:
-    """Return the condition that a record of row ``t``'s place is taken, although neither is newer.
+    """Return the condition that a record of row ``target``'s place is taken, although neither is newer.
 
     That of a file that was never imported before is: a correction that forgot its times. A record that waited in
     quarantine was one when its file came, and still is unless the row has been loaded since.
     """
     if work.again:
         return compose(
-            "EXISTS (SELECT FROM ingest.quarantine q WHERE q.id = {} AND q.import_id > t._import_id)",
+            "EXISTS (SELECT FROM ingest.quarantine waiting WHERE waiting.id = {} AND waiting.import_id > target._import_id)",
             record.number,
         )
     earlier = work.earlier_imports()
@@ -205,8 +205,8 @@ def _tie(work: Workspace, record: Record) -> sql.Composable:
     if not _waits(work, earlier):
         return sql.SQL("false")
     return compose(
-        "EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = {} AND q.row_id = t.id::text "
-        "AND q.resolved_at IS NULL AND q.import_id > t._import_id AND q.import_id = ANY ({}))",
+        "EXISTS (SELECT FROM ingest.quarantine waiting WHERE waiting.table_name = {} AND waiting.row_id = target.id::text "
+        "AND waiting.resolved_at IS NULL AND waiting.import_id > target._import_id AND waiting.import_id = ANY ({}))",
         sql.Literal(work.catalog.table.name),
         sql.Literal(list(earlier)),
     )

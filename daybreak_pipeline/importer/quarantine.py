@@ -14,6 +14,8 @@ from daybreak_pipeline.importer import order, tombstones
 from daybreak_pipeline.importer.expressions import HASH_KEY, SEAL_KEY, compose
 from daybreak_pipeline.importer.order import PLACE_COLUMNS
 from daybreak_pipeline.importer.staging import MALFORMED, RECORD
+from daybreak_pipeline.importer.statements import execute, from_file
+from daybreak_pipeline.importer.working_tables import WorkingTables
 from daybreak_pipeline.importer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,18 +36,20 @@ def keep_records(work: Workspace) -> None:
     again keeps saying which file it came from. Empty cells are kept too: the record's hash, by which a later import
     sees that nothing changed, must come out the same.
     """
-    if not work.count(work.rejections):
+    if not work.statements.count("quarantine: count rejections", work.tables.rejections):
         return
-    record = order.prepared(work, "f")
+    record = order.prepared(work, "outcome")
     columns = [PLACE_COLUMNS[name] for name in record.times]
-    work.run_whole(
+    work.statements.run_whole(
+        "quarantine: keep records",
         """
         WITH refused AS (
-            SELECT s._record AS record, f.id::text AS row_id, {times},
-                   CASE WHEN s._raw IS NOT NULL THEN jsonb_build_object('_raw', s._raw)
-                        WHEN s._malformed IS NOT NULL THEN {record} || jsonb_build_object({why}, s._malformed)
+            SELECT stage._record AS record, outcome.id::text AS row_id, {times},
+                   CASE WHEN stage._raw IS NOT NULL THEN jsonb_build_object('_raw', stage._raw)
+                        WHEN stage._malformed IS NOT NULL THEN {record} || jsonb_build_object({why}, stage._malformed)
                         ELSE {record} END AS content
-            FROM {stage} s JOIN {outcomes} f ON f._record = s._record WHERE f._outcome = 'quarantined'
+            FROM {stage} stage JOIN {outcomes} outcome ON outcome._record = stage._record
+            WHERE outcome._outcome = 'quarantined'
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY row_id, content ORDER BY record) AS occurrence FROM refused
         ), reasons AS (
@@ -53,18 +57,18 @@ def keep_records(work: Workspace) -> None:
                                      ORDER BY column_name, code) AS reasons
             FROM {rejections} GROUP BY record
         )
-        INSERT INTO ingest.quarantine AS q
+        INSERT INTO ingest.quarantine AS kept
             (import_id, table_name, record_number, row_id, {columns}, reasons, record_encrypted, record_key)
-        SELECT %(import_id)s, %(table)s, n.record, n.row_id, {columns}, r.reasons, privacy.seal(n.content::text, {seal_key}),
-               encrypt(sha256(convert_to(coalesce('id ' || n.row_id, 'content ' || n.occurrence || ' ' || n.content),
+        SELECT %(import_id)s, %(table)s, numbered.record, row_id, {columns}, reasons, privacy.seal(content::text, {seal_key}),
+               encrypt(sha256(convert_to(coalesce('id ' || row_id, 'content ' || occurrence || ' ' || content),
                                          'UTF8')), {hash_key}, 'aes-ecb/pad:none')
-        FROM numbered n JOIN reasons r ON r.record = n.record
-        ORDER BY n.record -- when they are tried again, that is their order: the first of two with one key wins
+        FROM numbered JOIN reasons ON reasons.record = numbered.record
+        ORDER BY numbered.record -- when they are tried again, that is their order: the first of two with one key wins
         ON CONFLICT (table_name, record_key) WHERE resolved_at IS NULL DO UPDATE
-        SET import_id = CASE WHEN %(again)s THEN q.import_id ELSE excluded.import_id END,
-            record_number = CASE WHEN %(again)s THEN q.record_number ELSE excluded.record_number END,
+        SET import_id = CASE WHEN %(again)s THEN kept.import_id ELSE excluded.import_id END,
+            record_number = CASE WHEN %(again)s THEN kept.record_number ELSE excluded.record_number END,
             reasons = excluded.reasons, record_encrypted = excluded.record_encrypted, last_seen_at = now(), {places}
-        WHERE {excluded} >= {kept} -- one that is newer waits on
+        WHERE {excluded} >= {place} -- one that is newer waits on
         """,
         {"import_id": work.import_id, "table": work.catalog.table.name, "again": work.again},
         record=work.expressions.all_columns(),
@@ -77,7 +81,7 @@ def keep_records(work: Workspace) -> None:
             compose("{} = {}", sql.Identifier(name), sql.Identifier("excluded", name)) for name in columns
         ),
         excluded=order.place([sql.Identifier("excluded", name) for name in columns]),
-        kept=order.place([sql.Identifier("q", name) for name in columns]),
+        place=order.place([sql.Identifier("kept", name) for name in columns]),
         why=sql.Literal(_WHY_MALFORMED),
         seal_key=SEAL_KEY,
         hash_key=HASH_KEY,
@@ -86,19 +90,21 @@ def keep_records(work: Workspace) -> None:
 
 def keep_issues(work: Workspace) -> None:
     """Write the repaired values of the records that were loaded."""
-    if not work.count(work.issues):
+    if not work.statements.count("quarantine: count field issues", work.tables.issues):
         return
-    work.run_whole(
+    work.statements.run_whole(
+        "quarantine: no field issues of records that did not load",
         """
-        DELETE FROM {issues} i USING {outcomes} f
-        WHERE f._record = i.record AND f._outcome NOT IN ('insert', 'update')
-        """
+        DELETE FROM {issues} issue USING {outcomes} outcome
+        WHERE outcome._record = issue.record AND outcome._outcome NOT IN ('insert', 'update')
+        """,
     )
-    work.run_whole(
+    work.statements.run_whole(
+        "quarantine: keep field issues",
         """
         INSERT INTO ingest.field_issues (import_id, table_name, row_id, column_name, code, value_encrypted)
-        SELECT %(import_id)s, %(table)s, f.id::text, i.column_name, i.code, privacy.seal(i.value, {key})
-        FROM {issues} i JOIN {outcomes} f ON f._record = i.record
+        SELECT %(import_id)s, %(table)s, outcome.id::text, issue.column_name, issue.code, privacy.seal(issue.value, {key})
+        FROM {issues} issue JOIN {outcomes} outcome ON outcome._record = issue.record
         ON CONFLICT (table_name, row_id, column_name, code) WHERE resolved_at IS NULL DO UPDATE
         SET import_id = excluded.import_id, value_encrypted = excluded.value_encrypted
         """,
@@ -115,13 +121,8 @@ def resolve(work: Workspace, *, whole_file: bool) -> None:
         whole_file: it was a file, which would have had the records without an id again.
     """
     parameters = {"import_id": work.import_id, "table": work.catalog.table.name, "whole_file": whole_file}
-    row = work.connection.execute(
-        """
-        SELECT EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = %(table)s AND q.resolved_at IS NULL),
-               EXISTS (SELECT FROM ingest.field_issues i WHERE i.table_name = %(table)s AND i.resolved_at IS NULL
-                       AND i.import_id <> %(import_id)s)
-        """,
-        parameters,
+    row = execute(
+        work.connection, "quarantine: is anything open", from_file("open_quarantine"), parameters
     ).fetchone()
     records, issues = row or (True, True)
     if records:
@@ -132,42 +133,44 @@ def resolve(work: Workspace, *, whole_file: bool) -> None:
 
 def _resolve_records(work: Workspace, parameters: dict[str, object]) -> None:
     record = order.waiting(work)
-    work.run(
+    work.statements.run(
+        "quarantine: resolve records whose id came again",
         """
-        UPDATE ingest.quarantine q SET resolved_at = now(),
-               resolution = CASE f._outcome WHEN 'stale' THEN 'superseded' WHEN 'skipped_deleted' THEN 'absent'
-                                            ELSE 'loaded' END
-        FROM {every_fate} f LEFT JOIN {target} t ON t.id = f.id
-            LEFT JOIN ingest.tombstones d ON d.table_name = %(table)s AND d.row_id = f.id::text
-        WHERE q.table_name = %(table)s AND q.resolved_at IS NULL AND q.row_id = f.id::text
-          AND f._outcome IN ('insert', 'update', 'unchanged', 'stale', 'skipped_deleted')
+        UPDATE ingest.quarantine waiting SET resolved_at = now(),
+               resolution = CASE outcome._outcome WHEN 'stale' THEN 'superseded' WHEN 'skipped_deleted' THEN 'absent'
+                                                  ELSE 'loaded' END
+        FROM {every_outcome} outcome LEFT JOIN {target} target ON target.id = outcome.id
+            LEFT JOIN ingest.tombstones tombstone
+                ON tombstone.table_name = %(table)s AND tombstone.row_id = outcome.id::text
+        WHERE waiting.table_name = %(table)s AND waiting.resolved_at IS NULL AND waiting.row_id = outcome.id::text
+          AND outcome._outcome IN ('insert', 'update', 'unchanged', 'stale', 'skipped_deleted')
           -- One that is newer than what is here waits on, whatever older record came meanwhile.
-          AND NOT coalesce(CASE WHEN t.id IS NULL THEN {waiting} > {buried} ELSE {newer} END, false)
+          AND NOT coalesce(CASE WHEN target.id IS NULL THEN {waiting} > {buried} ELSE {newer} END, false)
         """,
         parameters,
-        every_fate=work.every_fate,
+        every_outcome=work.every_outcome,
         waiting=record.place,
         buried=tombstones.buried(record),
         newer=order.newer(record),
     )
-    work.run(
-        """
-        UPDATE ingest.quarantine q SET resolved_at = now(), resolution = 'absent'
-        WHERE q.table_name = %(table)s AND q.resolved_at IS NULL AND q.import_id <> %(import_id)s
-          AND q.row_id IS NULL AND %(whole_file)s
-        """,
+    execute(
+        work.connection,
+        "quarantine: resolve records without an id that are gone",
+        from_file("resolve_records_without_id"),
         parameters,
     )
 
 
 def _resolve_issues(work: Workspace, parameters: dict[str, object]) -> None:
     """Close the issues of rows that were written again without them, in columns that the file has."""
-    work.run(
+    work.statements.run(
+        "quarantine: resolve field issues",
         """
-        UPDATE ingest.field_issues i SET resolved_at = now()
-        FROM {outcomes} f
-        WHERE i.table_name = %(table)s AND i.resolved_at IS NULL AND i.import_id <> %(import_id)s
-          AND i.row_id = f.id::text AND f._outcome IN ('insert', 'update') AND i.column_name = ANY (%(columns)s)
+        UPDATE ingest.field_issues issue SET resolved_at = now()
+        FROM {outcomes} outcome
+        WHERE issue.table_name = %(table)s AND issue.resolved_at IS NULL AND issue.import_id <> %(import_id)s
+          AND issue.row_id = outcome.id::text AND outcome._outcome IN ('insert', 'update')
+          AND issue.column_name = ANY (%(columns)s)
         """,
         parameters | {"columns": sorted(work.expressions.names_in_file)},
     )
@@ -181,39 +184,40 @@ def unseal(connection: Connection, table: str, *, met_by: int | None) -> tuple[s
     Returns:
         The names of all columns that they have.
     """
-    parts = {"unsealed": _unsealed(table), "key": SEAL_KEY}
-    connection.execute(
-        sql.SQL(
-            """
-            CREATE UNLOGGED TABLE {unsealed} AS
-            SELECT id, privacy.unseal(record_encrypted, {key})::jsonb AS record FROM ingest.quarantine
-            WHERE table_name = {table} AND resolved_at IS NULL AND row_id IS NOT NULL
-              AND import_id IS DISTINCT FROM {met_by}
-            """
-        ).format(**parts, table=sql.Literal(table), met_by=sql.Literal(met_by))
+    unsealed = WorkingTables(table).unsealed
+    execute(
+        connection,
+        "replay: unseal",
+        """
+        CREATE UNLOGGED TABLE {unsealed} AS
+        SELECT id, privacy.unseal(record_encrypted, {key})::jsonb AS record FROM ingest.quarantine
+        WHERE table_name = {table} AND resolved_at IS NULL AND row_id IS NOT NULL
+          AND import_id IS DISTINCT FROM {met_by}
+        """,
+        unsealed=unsealed,
+        key=SEAL_KEY,
+        table=sql.Literal(table),
+        met_by=sql.Literal(met_by),
     )
-    names = connection.execute(
-        sql.SQL(
-            "SELECT DISTINCT name FROM {unsealed}, jsonb_object_keys(record) AS name WHERE name <> {why} ORDER BY name"
-        ).format(**parts, why=sql.Literal(_WHY_MALFORMED))
+    names = execute(
+        connection,
+        "replay: columns",
+        "SELECT DISTINCT name FROM {unsealed}, jsonb_object_keys(record) AS name WHERE name <> {why} ORDER BY name",
+        unsealed=unsealed,
+        why=sql.Literal(_WHY_MALFORMED),
     ).fetchall()
     return tuple({"id": None} | {name: None for (name,) in names})
 
 
 def stage_again(work: Workspace) -> None:
     """Stage the records that are written out."""
-    unsealed = _unsealed(work.catalog.table.name)
-    work.stage.records = work.run(
-        "INSERT INTO {stage} ({columns}) SELECT q.id, q.record ->> {why}, {values} FROM {unsealed} q",
+    unsealed = work.tables.unsealed
+    work.stage.records = work.statements.run(
+        "replay: stage",
+        "INSERT INTO {stage} ({columns}) SELECT id, record ->> {why}, {values} FROM {unsealed}",
         columns=sql.SQL(", ").join([RECORD, MALFORMED, *work.stage.columns]),
         why=sql.Literal(_WHY_MALFORMED),
-        values=sql.SQL(", ").join(
-            compose("q.record ->> {}", sql.Literal(name)) for name in work.stage.header
-        ),
+        values=sql.SQL(", ").join(compose("record ->> {}", sql.Literal(name)) for name in work.stage.header),
         unsealed=unsealed,
     )
-    work.run("DROP TABLE {unsealed}", unsealed=unsealed)
-
-
-def _unsealed(table: str) -> sql.Identifier:
-    return sql.Identifier("ingest", f"unsealed_{table}")
+    work.statements.run("replay: end", "DROP TABLE {unsealed}", unsealed=unsealed)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from daybreak_pipeline.importer.statements import execute, from_file
 from daybreak_pipeline.schema.catalog import ForeignKey, TableCatalog
 
 if TYPE_CHECKING:
@@ -27,25 +28,10 @@ class Repairable:
 
 def repairable(connection: Connection, catalog: TableCatalog, schema_version: str) -> Repairable:
     """Return what waits for a parent whose table has new rows since the last import, or for a migration."""
-    row = connection.execute(
-        """
-        WITH last AS (
-            SELECT id, started_at, schema_version FROM ingest.imports
-            WHERE table_name = %(table)s AND status = 'imported' ORDER BY id DESC LIMIT 1
-        ), changed AS (
-            SELECT EXISTS (SELECT FROM ingest.imports i, last
-                           WHERE i.table_name = ANY(%(parents)s) AND i.status = 'imported'
-                             AND i.rows_inserted > 0 AND (i.id > last.id OR i.finished_at > last.started_at)) AS parents,
-                   EXISTS (SELECT FROM last WHERE schema_version <> %(version)s) AS migrated
-        )
-        SELECT changed.parents AND EXISTS (
-                   SELECT FROM ingest.field_issues f WHERE f.table_name = %(table)s
-                   AND f.resolved_at IS NULL AND f.code = 'dangling_reference'),
-               EXISTS (SELECT FROM ingest.quarantine q WHERE q.table_name = %(table)s
-                       AND q.resolved_at IS NULL AND q.row_id IS NOT NULL
-                       AND (changed.migrated OR changed.parents AND q.reasons @> '[{"code": "missing_parent"}]'))
-        FROM changed
-        """,
+    row = execute(
+        connection,
+        "repair: is anything repairable",
+        from_file("repairable"),
         {
             "table": catalog.table.name,
             "parents": sorted({key.table for key in catalog.foreign_keys}),
@@ -78,23 +64,24 @@ def restore_references(
 
 
 def _restore(connection: Connection, catalog: TableCatalog, key: ForeignKey) -> int:
-    query = sql.SQL(
+    return execute(
+        connection,
+        "repair: restore references",
         """
         WITH waiting AS MATERIALIZED (
-            SELECT i.id, i.row_id,
-                   ingest.try_cast(privacy.unseal(i.value_encrypted, privacy.key('seal')), NULL::{kind}) AS parent_id
-            FROM ingest.field_issues i
-            WHERE i.table_name = {table_name} AND i.column_name = {column_name}
-              AND i.code = 'dangling_reference' AND i.resolved_at IS NULL
+            SELECT id, row_id,
+                   ingest.try_cast(privacy.unseal(value_encrypted, privacy.key('seal')), NULL::{kind}) AS parent_id
+            FROM ingest.field_issues
+            WHERE table_name = {table_name} AND column_name = {column_name}
+              AND code = 'dangling_reference' AND resolved_at IS NULL
         ), found AS (
-            SELECT w.* FROM waiting w JOIN {parent} p ON p.id = w.parent_id
+            SELECT waiting.* FROM waiting JOIN {parent} parent ON parent.id = waiting.parent_id
         ), restored AS (
-            UPDATE {target} t SET {column} = f.parent_id FROM found f
-            WHERE t.id = f.row_id::{id_kind} AND t.{column} IS NULL
+            UPDATE {target} target SET {column} = found.parent_id FROM found
+            WHERE target.id = found.row_id::{id_kind} AND target.{column} IS NULL
         )
-        UPDATE ingest.field_issues i SET resolved_at = now() FROM found f WHERE i.id = f.id
-        """
-    ).format(
+        UPDATE ingest.field_issues issue SET resolved_at = now() FROM found WHERE issue.id = found.id
+        """,
         kind=sql.SQL(catalog.by_name[key.column].type),
         id_kind=sql.SQL(catalog.id_type),
         table_name=sql.Literal(catalog.table.name),
@@ -102,5 +89,4 @@ def _restore(connection: Connection, catalog: TableCatalog, key: ForeignKey) -> 
         column=sql.Identifier(key.column),
         parent=sql.Identifier("public", key.table),
         target=sql.Identifier("public", catalog.table.name),
-    )
-    return connection.execute(query).rowcount
+    ).rowcount

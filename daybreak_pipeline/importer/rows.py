@@ -56,13 +56,17 @@ def values(work: Workspace) -> list[Value]:
         personal = expressions.record(expressions.personal_unknown)
         sealed = compose("privacy.seal(nullif({}, '{{}}')::text, {})", personal, SEAL_KEY)
         result.append(Value("_export_columns_encrypted", sealed))
-    said = order.sane(sql.SQL("s.updated_at")) if "updated_at" in in_file else sql.SQL("NULL::timestamptz")
+    said = (
+        order.sane(sql.SQL("prepared.updated_at"))
+        if "updated_at" in in_file
+        else sql.SQL("NULL::timestamptz")
+    )
     return [
         *result,
         Value("_source_updated_at", said, given=True),
         Value("_source_hash", _if_kept(work, expressions.content_hash())),
         Value("_import_id", compose("{}::bigint", sql.Literal(work.import_id)), given=True),
-        Value("_record_number", sql.SQL("s._record"), given=True),
+        Value("_record_number", sql.SQL("prepared._record"), given=True),
     ]
 
 
@@ -75,22 +79,22 @@ def _if_kept(work: Workspace, value: sql.Composable) -> sql.Composable:
 
 
 def stored(work: Workspace, value: Value, dangling: set[str]) -> sql.Composable:
-    """Return what is stored of a value, of a row of ``prepared_rows`` with the alias ``s``.
+    """Return what is stored of a value, of a row of ``prepared_rows`` with the alias ``prepared``.
 
     Args:
         work: the import, validated.
         value: the column.
         dangling: the references of which some lead nowhere.
     """
-    made = value.made if value.given else sql.Identifier("s", value.name)
+    made = value.made if value.given else sql.Identifier("prepared", value.name)
     column = value.column
     if column is None:
         return made
     if column.name in dangling:
         return compose(
-            "CASE WHEN s._record NOT IN (SELECT record FROM {issues} "
+            "CASE WHEN prepared._record NOT IN (SELECT record FROM {issues} "
             "WHERE (column_name, code) = ({name}, 'dangling_reference')) THEN {made} END",
-            issues=work.issues,
+            issues=work.tables.issues,
             name=sql.Literal(column.name),
             made=made,
         )
@@ -107,7 +111,7 @@ def helpers(work: Workspace) -> list[sql.Composable]:
 
 
 def updates(work: Workspace, dangling: set[str]) -> list[tuple[str, sql.Composable]]:
-    """Return what an update sets, of row ``t`` by a row of ``prepared_rows`` with the alias ``s``.
+    """Return what an update sets, of row ``target`` by a row of ``prepared_rows`` with the alias ``prepared``.
 
     What the file does not have stays, but for what belongs to the record as a whole: its times, which are all in one
     place of the order, and that an application had changed the row.
@@ -124,18 +128,18 @@ def updates(work: Workspace, dangling: set[str]) -> list[tuple[str, sql.Composab
 
 
 def _kept(work: Workspace, name: str, value: sql.Composable) -> sql.Composable:
-    """Return a value together with the parts of it that row ``t`` has and the file does not."""
+    """Return a value together with the parts of it that row ``target`` has and the file does not."""
     expressions = work.expressions
     if name == "profile_data":
         return _kept_profile(work)
     if name == "deleted_at" and _deletion_by_op(work):
-        return compose("CASE WHEN s._has_op THEN {} ELSE t.deleted_at END", value)
+        return compose("CASE WHEN prepared._has_op THEN {} ELSE target.deleted_at END", value)
     if name == "_export_columns_encrypted":
         return compose(
             """
-            CASE WHEN t._export_columns_encrypted IS NULL THEN {value}
+            CASE WHEN target._export_columns_encrypted IS NULL THEN {value}
                  ELSE privacy.seal(nullif(
-                     (coalesce(privacy.unseal(t._export_columns_encrypted, {key})::jsonb, '{{}}') - {names}::text[])
+                     (coalesce(privacy.unseal(target._export_columns_encrypted, {key})::jsonb, '{{}}') - {names}::text[])
                      || coalesce(privacy.unseal({value}, {key})::jsonb, '{{}}'), '{{}}')::text, {key}) END
             """,
             value=value,
@@ -153,7 +157,7 @@ def _kept(work: Workspace, name: str, value: sql.Composable) -> sql.Composable:
             "nullif(concat_ws(' ', {others}), ''), {search_key})) AS token ORDER BY token), '{{}}')",
             value=value,
             others=sql.SQL(", ").join(
-                compose("privacy.unseal({}, {})", sql.Identifier("t", f"{column}_encrypted"), SEAL_KEY)
+                compose("privacy.unseal({}, {})", sql.Identifier("target", f"{column}_encrypted"), SEAL_KEY)
                 for column in others
             ),
             search_key=SEARCH_KEY,
@@ -164,7 +168,7 @@ def _kept(work: Workspace, name: str, value: sql.Composable) -> sql.Composable:
 def _kept_profile(work: Workspace) -> sql.Composable:
     expressions, column = work.expressions, work.catalog.by_name["profile_data"]
     return compose(
-        "coalesce(ingest.updated_profile(t.profile_data, s.profile_data, {}::text[], {}), {})",
+        "coalesce(ingest.updated_profile(target.profile_data, prepared.profile_data, {}::text[], {}), {})",
         sql.Literal(expressions.plain_unknown),
         sql.Literal("profile_data" in expressions.names_in_file),
         sql.SQL(column.default or "NULL") if column.takes_default else sql.NULL,

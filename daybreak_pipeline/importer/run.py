@@ -25,6 +25,7 @@ from daybreak_pipeline.importer import absent, find, headers, ledger, load, name
 from daybreak_pipeline.importer.find import AbsentSourceError, Ignored, Source
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Look, Status
 from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.importer.statements import execute, from_file
 from daybreak_pipeline.privacy import audit, keys
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import runner
@@ -55,19 +56,6 @@ class Result:
     references_restored: int = 0
     ignored: tuple[Ignored, ...] = ()
     reason: str = ""
-
-
-# Whole tables are read and written: memory for one statement at a time, and every core for what can be shared. A time
-# without a zone is UTC, whatever the session or the server says.
-_LOCAL_SETTINGS = """
-    SET LOCAL work_mem = '256MB';
-    SET LOCAL maintenance_work_mem = '512MB';
-    SET LOCAL parallel_setup_cost = 0;
-    SET LOCAL parallel_tuple_cost = 0;
-    SET LOCAL jit = off;
-    SET LOCAL timezone = 'UTC';
-    SET LOCAL datestyle = 'ISO, MDY'
-"""
 
 
 class ImportFailedError(DaybreakError):
@@ -204,12 +192,13 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
     try:
         with connection.transaction():
             # Two imports of one table follow each other. The lock is the transaction's: nobody can leave it behind.
-            connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%s))", [begun.table]
+            execute(
+                connection,
+                "begin: alone on the table",
+                "SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%(table)s))",
+                {"table": begun.table},
             )
-            # Triggers that touch what clients write stand aside for this very transaction.
-            connection.execute("SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true)")
-            connection.execute(_LOCAL_SETTINGS)
+            execute(connection, "begin: settings", from_file("begin"))
             keys.hold(connection)
             return work()
     except SourceError as error:

@@ -29,55 +29,62 @@ def exist(connection: Connection, table: str) -> bool:
 
 
 def joined(work: Workspace, row_id: sql.Composable) -> sql.Composable:
-    """Return what joins records with their tombstones ``d``; nothing where the table has none."""
+    """Return what joins records with their tombstones ``tombstone``; nothing where the table has none."""
     if not work.has_tombstones:
         return sql.SQL("")
     return compose(
-        "LEFT JOIN ingest.tombstones d ON d.table_name = {} AND d.row_id = {}::text",
+        "LEFT JOIN ingest.tombstones tombstone ON tombstone.table_name = {} AND tombstone.row_id = {}::text",
         sql.Literal(work.catalog.table.name),
         row_id,
     )
 
 
 def newer(work: Workspace, record: order.Record) -> sql.Composable:
-    """Return the condition that a record is newer than its tombstone ``d``, or has none."""
+    """Return the condition that a record is newer than its tombstone ``tombstone``, or has none."""
     if not work.has_tombstones:
         return sql.SQL("true")
-    return compose("(d.row_id IS NULL OR {} > {})", record.place, buried(record))
+    return compose("(tombstone.row_id IS NULL OR {} > {})", record.place, buried(record))
 
 
 def buried(record: order.Record) -> sql.Composable:
-    """Return the place of a tombstone ``d``, in the times that a record of its table has."""
-    return order.place([sql.Identifier("d", order.PLACE_COLUMNS[name]) for name in record.times])
+    """Return the place of a tombstone ``tombstone``, in the times that a record of its table has."""
+    return order.place([sql.Identifier("tombstone", order.PLACE_COLUMNS[name]) for name in record.times])
 
 
 def bury(work: Workspace) -> None:
     """Remember the deletions among the records; an older one of the same row gives way."""
     if work.has_tombstones:
-        work.run_whole(
+        work.statements.run_whole(
+            "classify: forget older deletions",
             """
-            DELETE FROM ingest.tombstones d USING {key_matches} c
-            WHERE d.table_name = {table} AND d.row_id = c.id::text AND c._outcome = 'skipped_deleted' AND c._newer
+            DELETE FROM ingest.tombstones tombstone USING {key_matches} deletion
+            WHERE tombstone.table_name = {table} AND tombstone.row_id = deletion.id::text
+              AND deletion._outcome = 'skipped_deleted' AND deletion._newer
             """,
             table=sql.Literal(work.catalog.table.name),
         )
-    record = order.prepared(work, "c") if work.into_empty else order.tried(work)
-    written = work.run_whole(
+    record = order.prepared(work, "deletion") if work.into_empty else order.tried(work)
+    written = work.statements.run_whole(
+        "classify: remember deletions",
         """
         INSERT INTO ingest.tombstones (table_name, row_id, {columns}, import_id)
-        SELECT {table}, c.id::text, {times}, {import_id} FROM {source}
-        WHERE c._outcome = 'skipped_deleted' AND c._newer
+        SELECT {table}, deletion.id::text, {times}, {import_id} FROM {source}
+        WHERE deletion._outcome = 'skipped_deleted' AND deletion._newer
         """,
         columns=sql.SQL(", ").join(sql.Identifier(order.PLACE_COLUMNS[name]) for name in record.times),
         table=sql.Literal(work.catalog.table.name),
         times=sql.SQL(", ").join(record.times.values()),
         import_id=sql.Literal(work.import_id),
-        source=compose("(SELECT *, true AS _newer FROM {}) c", work.outcomes)
+        source=compose("(SELECT *, true AS _newer FROM {}) deletion", work.tables.outcomes)
         if work.into_empty
-        else compose("{} c JOIN {} s ON s._record = c._record", work.key_matches, work.stage.table),
+        else compose(
+            "{} deletion JOIN {} stage ON stage._record = deletion._record",
+            work.tables.key_matches,
+            work.stage.table,
+        ),
     )
     if written > _MANY:
-        work.analyze(_partition(work))
+        work.statements.analyze(_partition(work))
 
 
 def _partition(work: Workspace) -> sql.Identifier:
@@ -92,10 +99,11 @@ def _partition(work: Workspace) -> sql.Identifier:
 def lift(work: Workspace) -> None:
     """Forget the deletions of rows that are here now, by a newer record."""
     if work.has_tombstones:
-        work.run_whole(
+        work.statements.run_whole(
+            "merge: forget deletions of rows that are here",
             """
-            DELETE FROM ingest.tombstones d USING {outcomes} f
-            WHERE d.table_name = {table} AND d.row_id = f.id::text AND f._outcome = 'insert'
+            DELETE FROM ingest.tombstones tombstone USING {outcomes} outcome
+            WHERE tombstone.table_name = {table} AND tombstone.row_id = outcome.id::text AND outcome._outcome = 'insert'
             """,
             table=sql.Literal(work.catalog.table.name),
         )

@@ -51,8 +51,8 @@ def validate(work: Workspace) -> set[str]:
                     dangling.add(key.column)
                     break
                 _refuse(work)
-    if work.count(work.rejections):
-        work.analyze(work.outcomes)
+    if work.statements.count("validate: count rejections", work.tables.rejections):
+        work.statements.analyze(work.tables.outcomes)
         work.summarize()
     return dangling
 
@@ -63,17 +63,18 @@ def parents(work: Workspace, key: ForeignKey) -> sql.Composable:
     if not _self(work, key):
         return table
     return compose(
-        "(SELECT id FROM {} UNION SELECT id FROM {} WHERE _outcome = 'insert')", table, work.outcomes
+        "(SELECT id FROM {} UNION SELECT id FROM {} WHERE _outcome = 'insert')", table, work.tables.outcomes
     )
 
 
 def _refuse(work: Workspace) -> None:
     """Mark the records that have faults as quarantined."""
-    work.run(
+    work.statements.run(
+        "validate: quarantine what has rejections",
         """
-        UPDATE {outcomes} f SET _outcome = 'quarantined'
-        WHERE f._outcome IN ('insert', 'update') AND f._record IN (SELECT record FROM {rejections})
-        """
+        UPDATE {outcomes} SET _outcome = 'quarantined'
+        WHERE _outcome IN ('insert', 'update') AND _record IN (SELECT record FROM {rejections})
+        """,
     )
 
 
@@ -83,20 +84,23 @@ def _types(work: Workspace) -> None:
     if not lenient:
         return
     json = [column for column in lenient if column.type == "jsonb"]
-    work.run_whole(
+    work.statements.run_whole(
+        "validate: invalid_value",
         """
-        INSERT INTO {rejections} SELECT m.record, 'invalid_value', m.column_name, m.fault
-        FROM {cast_errors} m JOIN {outcomes} f ON f._record = m.record
-        WHERE f._outcome IN ('insert', 'update') AND m.column_name <> ALL ({json}::text[])
+        INSERT INTO {rejections} SELECT cast_error.record, 'invalid_value', cast_error.column_name, cast_error.fault
+        FROM {cast_errors} cast_error JOIN {outcomes} outcome ON outcome._record = cast_error.record
+        WHERE outcome._outcome IN ('insert', 'update') AND cast_error.column_name <> ALL ({json}::text[])
         """,
         json=sql.Literal([column.name for column in json]),
     )
     for column in json:
-        work.run_whole(
+        work.statements.run_whole(
+            "validate: invalid_json",
             """
-            INSERT INTO {issues} SELECT m.record, m.column_name, 'invalid_json', {text}
-            FROM {cast_errors} m JOIN {outcomes} f ON f._record = m.record JOIN {stage} s ON s._record = m.record
-            WHERE f._outcome IN ('insert', 'update') AND m.column_name = {name}
+            INSERT INTO {issues} SELECT cast_error.record, cast_error.column_name, 'invalid_json', {text}
+            FROM {cast_errors} cast_error JOIN {outcomes} outcome ON outcome._record = cast_error.record
+            JOIN {stage} stage ON stage._record = cast_error.record
+            WHERE outcome._outcome IN ('insert', 'update') AND cast_error.column_name = {name}
             """,
             name=sql.Literal(column.name),
             text=work.expressions.text(column.name),
@@ -108,6 +112,7 @@ def _lengths(work: Workspace) -> None:
     _note_each(
         work,
         limited_columns(work),
+        rule="invalid_value, too long for the column",
         flag="_long",
         code="invalid_value",
         bad=lambda column: too_long(work, column),
@@ -116,6 +121,7 @@ def _lengths(work: Workspace) -> None:
     _note_each(
         work,
         indexed_columns(work),
+        rule="invalid_value, too long for an index",
         flag="_long",
         code="invalid_value",
         bad=lambda column: _not_indexable(work, column),
@@ -131,8 +137,8 @@ def _not_indexable(work: Workspace, column: Column) -> sql.Composable:
     if column.type != "text[]":
         return condition
     return compose(
-        "({condition} AND EXISTS (SELECT FROM unnest(ingest.try_cast({text}, NULL::text[])) e "
-        "WHERE octet_length(e) > {limit}))",
+        "({condition} AND EXISTS (SELECT FROM unnest(ingest.try_cast({text}, NULL::text[])) element "
+        "WHERE octet_length(element) > {limit}))",
         condition=condition,
         text=work.expressions.text(column.name),
         limit=sql.Literal(work.catalog.index_limits[column.name]),
@@ -144,6 +150,7 @@ def _required(work: Workspace) -> None:
     _note_each(
         work,
         required_columns(work),
+        rule="missing_required",
         flag="_lacks",
         code="missing_required",
         bad=lambda column: compose("{} IS NULL", work.expressions.text(column.name)),
@@ -155,6 +162,7 @@ def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
     work: Workspace,
     columns: list[Column],
     *,
+    rule: str,
     flag: str,
     code: str,
     bad: Callable[[Column], sql.Composable],
@@ -163,11 +171,13 @@ def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
     """Note a fault for each column in which a condition holds, of the records that ``outcomes`` has flagged."""
     if not columns:
         return
-    work.run_whole(
+    work.statements.run_whole(
+        f"validate: {rule}",
         """
-        INSERT INTO {rejections} SELECT s._record, {code}, v.name, v.detail
-        FROM {outcomes} f JOIN {stage} s ON s._record = f._record CROSS JOIN LATERAL (VALUES {columns}) v(name, detail, bad)
-        WHERE f.{flag} AND f._outcome IN ('insert', 'update') AND v.bad
+        INSERT INTO {rejections} SELECT stage._record, {code}, cell.name, cell.detail
+        FROM {outcomes} outcome JOIN {stage} stage ON stage._record = outcome._record
+        CROSS JOIN LATERAL (VALUES {columns}) cell(name, detail, bad)
+        WHERE outcome.{flag} AND outcome._outcome IN ('insert', 'update') AND cell.bad
         """,
         flag=sql.Identifier(flag),
         code=sql.Literal(code),
@@ -180,7 +190,8 @@ def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
 def _checks(work: Workspace) -> None:
     """Rule 6: a CHECK that refuses the value. The expression is the database's own."""
     for check in checks(work):
-        work.run(
+        work.statements.run(
+            "validate: invalid_enum",
             """
             INSERT INTO {rejections} SELECT _record, 'invalid_enum', {name}, {detail} FROM {outcomes}
             WHERE _outcome IN ('insert', 'update') AND {broken}
@@ -208,19 +219,22 @@ def _missing(work: Workspace, keys: list[ForeignKey]) -> set[str]:
         return set()
     lost = [
         compose(
-            "(f.{} IS NOT NULL AND {}.id IS NULL)", sql.Identifier(key.column), sql.Identifier(f"p{position}")
+            "(outcome.{} IS NOT NULL AND {}.id IS NULL)",
+            sql.Identifier(key.column),
+            sql.Identifier(f"parent_{position}"),
         )
-        for position, key in enumerate(keys)
+        for position, key in enumerate(keys, 1)
     ]
-    found = work.run(
+    found = work.statements.run(
+        "validate: missing_parent and dangling_reference, find",
         """
-        CREATE UNLOGGED TABLE {missing} AS SELECT f._record, {values} FROM {outcomes} f {joins}
-        WHERE f._outcome IN ('insert', 'update') AND ({any})
+        CREATE UNLOGGED TABLE {missing} AS SELECT outcome._record, {values} FROM {outcomes} outcome {joins}
+        WHERE outcome._outcome IN ('insert', 'update') AND ({any})
         """,
-        missing=work.missing,
+        missing=work.tables.missing,
         values=sql.SQL(", ").join(
             compose(
-                "CASE WHEN {} THEN f.{column}::text END AS {column}",
+                "CASE WHEN {} THEN outcome.{column}::text END AS {column}",
                 condition,
                 column=sql.Identifier(key.column),
             )
@@ -228,29 +242,34 @@ def _missing(work: Workspace, keys: list[ForeignKey]) -> set[str]:
         ),
         joins=sql.SQL(" ").join(
             compose(
-                "LEFT JOIN {} {parent} ON {parent}.id = f.{}",
+                "LEFT JOIN {} {parent} ON {parent}.id = outcome.{}",
                 parents(work, key),
                 sql.Identifier(key.column),
-                parent=sql.Identifier(f"p{position}"),
+                parent=sql.Identifier(f"parent_{position}"),
             )
-            for position, key in enumerate(keys)
+            for position, key in enumerate(keys, 1)
         ),
         any=sql.SQL(" OR ").join(lost),
     )
     columns = {key.column for key in keys if _note_missing(work, key)} if found else set()
-    work.run("DROP TABLE {missing}", missing=work.missing)
+    work.statements.run(
+        "validate: missing_parent and dangling_reference, end",
+        "DROP TABLE {missing}",
+        missing=work.tables.missing,
+    )
     return columns
 
 
 def _note_missing(work: Workspace, key: ForeignKey) -> int:
     """Note the references of one column that lead nowhere. Returns how many."""
     required = work.catalog.by_name[key.column].required
-    return work.run(
+    return work.statements.run(
+        "validate: missing_parent" if required else "validate: dangling_reference",
         "INSERT INTO {rejections} SELECT _record, 'missing_parent', {name}, {detail} FROM {missing} WHERE {column} IS NOT NULL"
         if required
         else "INSERT INTO {issues} SELECT _record, {name}, 'dangling_reference', {column} FROM {missing} "
         "WHERE {column} IS NOT NULL",
-        missing=work.missing,
+        missing=work.tables.missing,
         name=sql.Literal(key.column),
         detail=sql.Literal(f"no such row in {key.table}"),
         column=sql.Identifier(key.column),
@@ -263,38 +282,41 @@ def _natural_key(work: Workspace, columns: tuple[str, ...]) -> None:
         return
     names = [sql.Identifier(name) for name in columns]
     parts = {
-        "keys": sql.SQL(", ").join(compose("k.{}", name) for name in names),
-        "present": sql.SQL(" AND ").join(compose("k.{} IS NOT NULL", name) for name in names),
+        "keys": sql.SQL(", ").join(compose("outcome.{}", name) for name in names),
+        "present": sql.SQL(" AND ").join(compose("outcome.{} IS NOT NULL", name) for name in names),
         "name": sql.Literal(", ".join(columns)),
     }
-    work.run(
+    work.statements.run(
+        "validate: duplicate_key in the file",
         """
         WITH several AS MATERIALIZED (
-            SELECT {keys} FROM {outcomes} k
-            WHERE k._outcome IN ('insert', 'update') AND {present} GROUP BY {keys} HAVING count(*) > 1
+            SELECT {keys} FROM {outcomes} outcome
+            WHERE outcome._outcome IN ('insert', 'update') AND {present} GROUP BY {keys} HAVING count(*) > 1
         ), placed AS (
-            SELECT k._record, row_number() OVER (PARTITION BY {keys} ORDER BY t.id IS NULL, k._record) AS place
-            FROM {outcomes} k LEFT JOIN {target} t ON t.id = k.id AND {same}
-            WHERE k._outcome IN ('insert', 'update') AND ({keys}) IN (SELECT * FROM several)
+            SELECT outcome._record,
+                   row_number() OVER (PARTITION BY {keys} ORDER BY target.id IS NULL, outcome._record) AS place
+            FROM {outcomes} outcome LEFT JOIN {target} target ON target.id = outcome.id AND {same}
+            WHERE outcome._outcome IN ('insert', 'update') AND ({keys}) IN (SELECT * FROM several)
         )
         INSERT INTO {rejections}
         SELECT _record, 'duplicate_key', {name}, 'another record of the file has this key' FROM placed WHERE place > 1
         """,
-        same=same_key("t", "k", columns),
+        same=same_key("target", "outcome", columns),
         **parts,
     )
     _refuse(work)
     # A row that gives its key away in this import makes place for another, unless its own record is refused.
-    while not work.into_empty and work.run(
+    while not work.into_empty and work.statements.run(
+        "validate: duplicate_key in the table",
         """
-        INSERT INTO {rejections} SELECT k._record, 'duplicate_key', {name}, 'a row of the table has this key'
-        FROM {outcomes} k JOIN {target} t ON {same} AND t.id <> k.id
-        LEFT JOIN {outcomes} m ON m.id = t.id AND m._outcome = 'update' AND NOT ({stays})
-        WHERE k._outcome IN ('insert', 'update') AND {present}
-          AND NOT (({parkable} OR k._outcome = 'insert') AND m.id IS NOT NULL)
+        INSERT INTO {rejections} SELECT outcome._record, 'duplicate_key', {name}, 'a row of the table has this key'
+        FROM {outcomes} outcome JOIN {target} target ON {same} AND target.id <> outcome.id
+        LEFT JOIN {outcomes} mover ON mover.id = target.id AND mover._outcome = 'update' AND NOT ({stays})
+        WHERE outcome._outcome IN ('insert', 'update') AND {present}
+          AND NOT (({parkable} OR outcome._outcome = 'insert') AND mover.id IS NOT NULL)
         """,
-        same=same_key("t", "k", columns),
-        stays=compose("coalesce({}, false)", same_key("m", "t", columns)),
+        same=same_key("target", "outcome", columns),
+        stays=compose("coalesce({}, false)", same_key("mover", "target", columns)),
         parkable=sql.Literal(parking(work, columns) is not None),
         **parts,
     ):

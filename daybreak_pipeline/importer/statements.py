@@ -1,0 +1,114 @@
+"""Runs the statements of an import, each under a name, so that they can be seen.
+
+A name says the step and the rule (``validate: missing_required``). It stands as a comment before the statement, on the
+server too (``pg_stat_activity``). Every statement goes to the logger ``daybreak.sql`` as it is composed, at level DEBUG. It
+holds names of tables and columns, and the importer's own numbers; what comes from a record is always a parameter, and
+parameters are not logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+
+from daybreak_pipeline import database
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection, Cursor
+
+LOGGER = logging.getLogger("daybreak.sql")
+
+Parameters = Mapping[str, Any]
+
+
+def from_file(name: str) -> str:
+    """Return a whole statement that needs no composing: file ``name.sql`` of the folder ``sql``."""
+    return resources.files(__package__).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def execute(
+    connection: Connection,
+    name: str,
+    template: str,
+    parameters: Parameters | None = None,
+    /,
+    **parts: sql.Composable,
+) -> Cursor:
+    """Run one statement under a name, and let it be seen.
+
+    Args:
+        connection: in the import's transaction.
+        name: the step and the rule.
+        template: SQL, a literal of this package.
+        parameters: the values of its placeholders, which nobody sees.
+        parts: what it is composed of.
+    """
+    if parameters is not None:
+        parts = {key: database.verbatim(connection, part) for key, part in parts.items()}
+    return connection.execute(composed(connection, name, template, **parts), parameters)
+
+
+def composed(
+    connection: Connection, name: str, template: str, /, **parts: sql.Composable
+) -> sql.SQL | sql.Composed:
+    """Return one statement with its name before it, once it has been let be seen."""
+    text = sql.SQL(f"-- {name}\n{textwrap.dedent(template).strip()}")
+    statement = text.format(**parts) if parts else text
+    if LOGGER.isEnabledFor(logging.DEBUG):
+        LOGGER.debug("%s", statement.as_string(connection))
+    return statement
+
+
+@dataclass
+class Statements:
+    """Runs the statements of one import; its working tables are at hand in them by ``names``."""
+
+    connection: Connection
+    names: Callable[[], Mapping[str, sql.Composable]]
+
+    def run(
+        self, name: str, template: str, parameters: Parameters | None = None, /, **parts: sql.Composable
+    ) -> int:
+        """Run one statement. Returns how many rows it touched."""
+        return self.query(name, template, parameters, **parts).rowcount
+
+    def query(
+        self, name: str, template: str, parameters: Parameters | None = None, /, **parts: sql.Composable
+    ) -> Cursor:
+        """Run one statement. Returns its cursor."""
+        return execute(self.connection, name, template, parameters, **{**self.names(), **parts})
+
+    def run_whole(
+        self, name: str, template: str, parameters: Parameters | None = None, /, **parts: sql.Composable
+    ) -> int:
+        """Run one statement that joins working tables, and join them whole.
+
+        Most have no index, and the planner's guess how few records are refused may be old: a nested loop would then
+        take records times records.
+        """
+        with database.local_settings(self.connection, enable_nestloop=False):
+            return self.run(name, template, parameters, **parts)
+
+    def attempt(self, name: str, template: str, **parts: sql.Composable) -> int | None:
+        """Run one statement of casts; None, and nothing done, where a value does not fit its type."""
+        text = composed(self.connection, name, template, **{**self.names(), **parts}).as_string(
+            self.connection
+        )
+        row = self.connection.execute("SELECT ingest.attempt(%s)", [text]).fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    def count(self, name: str, table: sql.Composable) -> int:
+        """Count the rows of a table."""
+        row = self.query(name, "SELECT count(*) FROM {table}", table=table).fetchone()
+        return int(row[0]) if row else 0
+
+    def analyze(self, table: sql.Composable) -> None:
+        """Let the planner know a working table: roughly, which takes a tenth of the time and is all that it needs."""
+        with database.local_settings(self.connection, default_statistics_target=10):
+            self.run("statistics", "ANALYZE {table}", table=table)

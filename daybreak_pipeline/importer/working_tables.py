@@ -1,0 +1,80 @@
+"""The names of the working tables of one import.
+
+All of them are unlogged, live in the import's transaction and are dropped at its end. What is done with them stands in
+the phases' modules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+SCHEMA = "ingest"
+
+
+@dataclass(frozen=True)
+class WorkingTables:
+    """What the working tables of an import into ``table_name`` are called."""
+
+    table_name: str
+
+    @property
+    def outcomes(self) -> sql.Identifier:
+        """One row for each record that is not settled: ``_record``, ``_outcome``, and typed columns that rules look at.
+
+        ``_outcome`` is insert or update for what is to be loaded, and else a name of the ledger's.
+        """
+        return self._named("outcomes")
+
+    @property
+    def key_matches(self) -> sql.Identifier:
+        """One row for each record, where the table has rows: ``_record``, ``id``, and ``_outcome`` as the key tells it.
+
+        ``_newer`` tells of a record without a row that it is newer than its tombstone, or has none. Most
+        records of an export that comes again are settled by that: unchanged, stale, duplicate.
+        """
+        return self._named("key_matches")
+
+    @property
+    def thinned(self) -> sql.Identifier:
+        """The stage without the records that are settled."""
+        return self._named("thinned")
+
+    @property
+    def rejections(self) -> sql.Identifier:
+        """(record, code, column_name, detail): why records are refused."""
+        return self._named("rejections")
+
+    @property
+    def issues(self) -> sql.Identifier:
+        """(record, column_name, code, value): values that were repaired."""
+        return self._named("issues")
+
+    @property
+    def missing(self) -> sql.Identifier:
+        """The records with references that lead nowhere, while these are noted: the value of each column that has one."""
+        return self._named("missing")
+
+    @property
+    def prepared_rows(self) -> sql.Identifier:
+        """The rows of the records that are not settled, before defaults, with what ``outcomes`` needs to know of them."""
+        return self._named("prepared_rows")
+
+    @property
+    def cast_errors(self) -> sql.Identifier:
+        """(record, column_name, fault): the values that do not cast, of the columns that are lenient."""
+        return self._named("cast_errors")
+
+    @property
+    def unlike(self) -> sql.Identifier:
+        """The values that are to be tried one by one, while cast errors are looked for: ``_record``, ``name``, ``value``."""
+        return self._named("unlike")
+
+    @property
+    def unsealed(self) -> sql.Identifier:
+        """The records of the quarantine that are tried again: ``id`` and ``record``, as one JSON object."""
+        return self._named("unsealed")
+
+    def _named(self, kind: str) -> sql.Identifier:
+        return sql.Identifier(SCHEMA, f"{kind}_{self.table_name}")
