@@ -156,3 +156,10 @@ def _administer(server: DatabaseSettings, statement: str, *names: str) -> None:
     with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as administrator:
         identifiers = [sql.Identifier(name) for name in names]
         administrator.execute(sql.SQL(statement).format(*identifiers))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--write-golden`` writes golden files again, to be read and committed."""
+    parser.addoption(
+        "--write-golden", action="store_true", help="write the golden files of the importer's SQL again"
+    )

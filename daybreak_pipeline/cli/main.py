@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -41,6 +42,7 @@ from daybreak_pipeline.cli.report import report as report_command
 from daybreak_pipeline.cli.roles import roles
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline.wording import shown_lines
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -130,6 +132,9 @@ def _port(wanted: int | None) -> int:
     help="The export has some of the files only: absent ones are no problem (code 0).",
 )
 @click.option("--dry-run", is_flag=True, help="Do all of it, show the scorecard, and roll everything back.")
+@click.option(
+    "--show-sql", is_flag=True, help="With --dry-run: print every statement of the import, under its name."
+)
 @json_option
 def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
     data_dir: Path | None,
@@ -137,18 +142,28 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
     full: bool,  # noqa: FBT001 - click passes flags so
     partial: bool,  # noqa: FBT001
     dry_run: bool,  # noqa: FBT001
+    show_sql: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Import the export: every file that has changed, parents first, and check every table.
 
     A table that was imported before and whose file is absent keeps its rows, and what depends on it is imported.
     """
+    from daybreak_pipeline.importer import statements
     from daybreak_pipeline.orchestration import runs
 
+    if show_sql and not dry_run:
+        msg = "--show-sql goes with --dry-run, which changes nothing"
+        raise UsageError(msg)
     export = export_directory(data_dir)
     with runs.ready(migrate=False) as (db, environment):
         if dry_run:
-            with progress_line() as tell:
+            seen = (
+                statements.written(lambda text: click.echo(shown_lines(text), err=as_json))
+                if show_sql
+                else nullcontext()
+            )
+            with progress_line() as tell, seen:
                 outcome = runs.dry_run_import(db, export, only=only, full=full, partial=partial, tell=tell)
         else:
             outcome = run_import(environment, export, only=only, full=full, partial=partial)

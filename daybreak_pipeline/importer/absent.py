@@ -8,21 +8,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from daybreak_pipeline.importer.statements import execute
+
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 
 def note(connection: Connection, table: str, run_id: str | None) -> None:
     """Note that a table's file was looked for and is not there."""
-    connection.execute(
+    execute(
+        connection,
+        "absent: note",
         """
-        INSERT INTO ingest.absent_files (table_name, run_id) VALUES (%s, %s)
+        INSERT INTO ingest.absent_files (table_name, run_id) VALUES (%(table)s, %(run_id)s)
         ON CONFLICT (table_name) DO UPDATE SET last_missed_at = excluded.last_missed_at, run_id = excluded.run_id
         """,
-        [table, run_id],
+        {"table": table, "run_id": run_id},
     )
 
 
 def forget(connection: Connection, table: str) -> None:
     """Note that a table's file is there."""
-    connection.execute("DELETE FROM ingest.absent_files WHERE table_name = %s", [table])
+    execute(
+        connection,
+        "absent: forget",
+        "DELETE FROM ingest.absent_files WHERE table_name = %(table)s",
+        {"table": table},
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.expressions import PLAIN_ARRAY, TEXT_TYPES, compose
+from daybreak_pipeline.importer.expressions import PLAIN_ARRAY, TEXT_TYPES, compose, listed
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import Column
 
@@ -71,7 +71,7 @@ def _try_unlike(work: Workspace, columns: list[Column]) -> None:
         WHERE cell.value COLLATE "C" !~ cell.plain
         """,
         unlike=work.tables.unlike,
-        columns=sql.SQL(", ").join(
+        columns=listed(
             compose(
                 "({}, {}, {})", sql.Literal(c.name), work.expressions.text(c.name), sql.Literal(PLAIN[c.type])
             )

@@ -14,7 +14,7 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import cast_errors, order, rows, tombstones
-from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.expressions import compose, listed
 from daybreak_pipeline.importer.workspace import BAD_KEYS, UNSETTLED, Workspace
 from daybreak_pipeline.schema.catalog import Check, Column
 
@@ -142,7 +142,7 @@ def _finish_rows(work: Workspace, columns: list[Column]) -> None:
             found=_unkeyed(work) if work.into_empty else sql.SQL("key_match._outcome"),
             lacks=_lacks(work),
             long=_long(work),
-            values=sql.SQL(", ").join(
+            values=listed(
                 [
                     *(
                         compose("{} AS {}", value.made, sql.Identifier(value.name))

@@ -7,6 +7,8 @@ found (``cast_errors``) becomes ``lenient``: its expression then gives NULL for 
 from __future__ import annotations
 
 import hashlib
+import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -21,6 +23,7 @@ TEXT_TYPES = frozenset({"text", "character varying"})
 PLAIN_ARRAY = r'^\["[^"\\]*"(, ?"[^"\\]*")*\]$'
 SEAL_KEY = sql.SQL("(SELECT privacy.required_key('seal'))")
 SEARCH_KEY = sql.SQL("(SELECT privacy.required_key('search'))")
+_SEPARATOR = sql.SQL(f"chr({ord(SEPARATOR)})")  # so that it can be seen
 _ARGUMENTS = 90
 """How many values one call of a function is given; PostgreSQL allows a hundred."""
 HASH_KEY = sql.SQL("(SELECT privacy.required_key('source_hash'))")
@@ -30,7 +33,12 @@ _TWO_NUMBERS = sql.Literal(r"^\s*([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})")
 
 def compose(template: str, *arguments: sql.Composable, **named: sql.Composable) -> sql.Composed:
     """Return a piece of SQL composed of others; the template is always a literal of this package."""
-    return sql.SQL(template).format(*arguments, **named)
+    return sql.SQL(textwrap.dedent(template).strip("\n ")).format(*arguments, **named)
+
+
+def listed(parts: Iterable[sql.Composable]) -> sql.Composed:
+    """Return pieces of SQL with commas between them, one a line."""
+    return sql.SQL(",\n       ").join(parts)
 
 
 @dataclass
@@ -239,7 +247,7 @@ class Expressions:
             "CASE WHEN octet_length({text}) - octet_length(replace({text}, {separator}, '')) = {expected} THEN {plain} "
             "ELSE record_send(ROW({values})) END",
             text=text,
-            separator=sql.Literal(SEPARATOR),
+            separator=_SEPARATOR,
             expected=sql.Literal(len(names)),
             plain=plain,
             values=sql.SQL(", ").join(values),
@@ -252,8 +260,7 @@ class Expressions:
         """Return texts with the separator between them."""
         groups = [values[start : start + _ARGUMENTS] for start in range(0, len(values), _ARGUMENTS)]
         joined: list[sql.Composable] = [
-            compose("concat_ws({}, {})", sql.Literal(SEPARATOR), sql.SQL(", ").join(group))
-            for group in groups
+            compose("concat_ws({}, {})", _SEPARATOR, sql.SQL(", ").join(group)) for group in groups
         ]
         return joined[0] if len(joined) == 1 else self._joined(joined)
 

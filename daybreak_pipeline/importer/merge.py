@@ -10,7 +10,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from daybreak_pipeline.importer import bulk_load, order, rows, tombstones
-from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.expressions import compose, listed
 from daybreak_pipeline.importer.validate import parking, same_key
 from daybreak_pipeline.importer.workspace import Workspace
 
@@ -77,7 +77,7 @@ def _update(work: Workspace, dangling: set[str]) -> None:
         UPDATE {outcomes} outcome SET _outcome = 'stale'
         WHERE outcome._outcome = 'update' AND NOT EXISTS (SELECT FROM changed WHERE changed.id = outcome.id)
         """,
-        assignments=sql.SQL(", ").join(
+        assignments=listed(
             compose("{} = {}", sql.Identifier(name), value) for name, value in rows.updates(work, dangling)
         ),
         takes=order.takes(work, order.prepared(work, "prepared")),
@@ -93,8 +93,12 @@ def _insert(work: Workspace, values: list[tuple[str, sql.Composable]]) -> None:
     )
     work.statements.run_whole(
         "merge: insert",
-        "INSERT INTO {target} ({columns}) SELECT {values} FROM {prepared_rows} prepared {without_others}",
+        """
+        INSERT INTO {target} ({columns})
+        SELECT {values}
+        FROM {prepared_rows} prepared {without_others}
+        """,
         without_others=others if work.summary.keys() - {"insert"} else sql.SQL(""),
         columns=sql.SQL(", ").join(sql.Identifier(name) for name, _ in values),
-        values=sql.SQL(", ").join(value for _, value in values),
+        values=listed(value for _, value in values),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.statements import execute
 from daybreak_pipeline.importer.workspace import Workspace
 
 TIMES = ("updated_at", "tx_commit_time", "_fivetran_synced")
@@ -214,9 +215,11 @@ def _tie(work: Workspace, record: Record) -> sql.Composable:
 
 def _waits(work: Workspace, imports: Sequence[int]) -> bool:
     """Whether any record of some imports is in quarantine."""
-    row = work.connection.execute(
-        "SELECT EXISTS (SELECT FROM ingest.quarantine WHERE table_name = %s AND row_id IS NOT NULL "
-        "AND resolved_at IS NULL AND import_id = ANY (%s))",
-        [work.catalog.table.name, list(imports)],
+    row = execute(
+        work.connection,
+        "classify: does a record of the same content wait",
+        "SELECT EXISTS (SELECT FROM ingest.quarantine WHERE table_name = %(table)s AND row_id IS NOT NULL "
+        "AND resolved_at IS NULL AND import_id = ANY (%(imports)s))",
+        {"table": work.catalog.table.name, "imports": list(imports)},
     ).fetchone()
     return row == (True,)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,29 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("daybreak.sql")
 
 Parameters = Mapping[str, Any]
+
+
+@contextmanager
+def written(write: Callable[[str], None]) -> Iterator[None]:
+    """Have every statement written as it is run, in the order in which the server gets them."""
+    handler = _Writer(write)
+    level = LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+        LOGGER.removeHandler(handler)
+
+
+class _Writer(logging.Handler):
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(f"{record.getMessage()};\n")
 
 
 def from_file(name: str) -> str:

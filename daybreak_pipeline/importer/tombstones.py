@@ -11,6 +11,7 @@ from psycopg import sql
 
 from daybreak_pipeline.importer import order
 from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.statements import execute
 from daybreak_pipeline.importer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ _MANY = 1000
 
 def exist(connection: Connection, table: str) -> bool:
     """Whether any deletion of a table's rows is remembered."""
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM ingest.tombstones WHERE table_name = %s)", [table]
+    row = execute(
+        connection,
+        "begin: are deletions remembered",
+        "SELECT EXISTS (SELECT FROM ingest.tombstones WHERE table_name = %(table)s)",
+        {"table": table},
     ).fetchone()
     return row == (True,)
 
@@ -89,9 +93,11 @@ def bury(work: Workspace) -> None:
 
 def _partition(work: Workspace) -> sql.Identifier:
     """Return the partition of the table: other imports write their own meanwhile."""
-    row = work.connection.execute(
-        "SELECT tableoid::regclass::text FROM ingest.tombstones WHERE table_name = %s LIMIT 1",
-        [work.catalog.table.name],
+    row = execute(
+        work.connection,
+        "classify: partition of the tombstones",
+        "SELECT tableoid::regclass::text FROM ingest.tombstones WHERE table_name = %(table)s LIMIT 1",
+        {"table": work.catalog.table.name},
     ).fetchone()
     return sql.Identifier(*str(row[0] if row else "ingest.tombstones_of_others").split("."))
 

@@ -20,7 +20,7 @@ from daybreak_pipeline.importer.classify import (
     too_long,
     too_long_to_index,
 )
-from daybreak_pipeline.importer.expressions import compose
+from daybreak_pipeline.importer.expressions import compose, listed
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import Column, ForeignKey
 
@@ -181,7 +181,7 @@ def _note_each(  # noqa: PLR0913 - two callers, each naming every argument
         """,
         flag=sql.Identifier(flag),
         code=sql.Literal(code),
-        columns=sql.SQL(", ").join(
+        columns=listed(
             compose("({}, {}, {})", sql.Literal(c.name), sql.Literal(detail(c)), bad(c)) for c in columns
         ),
     )
@@ -228,11 +228,15 @@ def _missing(work: Workspace, keys: list[ForeignKey]) -> set[str]:
     found = work.statements.run(
         "validate: missing_parent and dangling_reference, find",
         """
-        CREATE UNLOGGED TABLE {missing} AS SELECT outcome._record, {values} FROM {outcomes} outcome {joins}
+        CREATE UNLOGGED TABLE {missing} AS
+        SELECT outcome._record,
+               {values}
+        FROM {outcomes} outcome
+        {joins}
         WHERE outcome._outcome IN ('insert', 'update') AND ({any})
         """,
         missing=work.tables.missing,
-        values=sql.SQL(", ").join(
+        values=listed(
             compose(
                 "CASE WHEN {} THEN outcome.{column}::text END AS {column}",
                 condition,
@@ -240,7 +244,7 @@ def _missing(work: Workspace, keys: list[ForeignKey]) -> set[str]:
             )
             for condition, key in zip(lost, keys, strict=True)
         ),
-        joins=sql.SQL(" ").join(
+        joins=sql.SQL("\n").join(
             compose(
                 "LEFT JOIN {} {parent} ON {parent}.id = outcome.{}",
                 parents(work, key),
@@ -249,7 +253,7 @@ def _missing(work: Workspace, keys: list[ForeignKey]) -> set[str]:
             )
             for position, key in enumerate(keys, 1)
         ),
-        any=sql.SQL(" OR ").join(lost),
+        any=sql.SQL("\n    OR ").join(lost),
     )
     columns = {key.column for key in keys if _note_missing(work, key)} if found else set()
     work.statements.run(

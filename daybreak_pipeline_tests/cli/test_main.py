@@ -221,6 +221,32 @@ def test_import_names_every_file_that_it_does_not_read(given: Environment, expor
     assert rehearsed["unknown_files"] == answer["unknown_files"]
 
 
+def test_a_dry_run_shows_the_sql_of_a_table(
+    given: Environment, export_dir: Path, connection: database.Connection
+) -> None:
+    Export(export_dir, connection).write("referrals", record("referrals", care_provider_id="clinician"))
+    arguments = ("import", "--data-dir", export_dir, "--only", "referrals")
+    shown = daybreak(given, *arguments, "--dry-run", "--show-sql").stdout
+    assert "\n-- validate: missing_parent and dangling_reference, find\nCREATE UNLOGGED TABLE" in shown
+    assert 'LEFT JOIN "public"."clinicians"' in shown
+    assert (
+        shown.index("-- stage: copy")
+        < shown.index("-- merge: insert")
+        < shown.index("a dry run: nothing was changed")
+    )
+    as_json = daybreak(given, *arguments, "--dry-run", "--show-sql", "--json")
+    assert json.loads(as_json.stdout)["tables"]
+    assert "-- merge: insert" in as_json.stderr
+
+
+def test_sql_is_shown_of_a_dry_run_only(given: Environment, export_dir: Path) -> None:
+    done = daybreak(given, "import", "--data-dir", export_dir, "--show-sql")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "daybreak: --show-sql goes with --dry-run, which changes nothing\n",
+    )
+
+
 def test_check_prints_one_json_object(given: Environment, export_dir: Path) -> None:
     assert daybreak(given, "import", "--data-dir", export_dir, "--only", "documents").returncode == 0
     done = daybreak(given, "check", "--json")

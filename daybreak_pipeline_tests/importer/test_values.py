@@ -48,7 +48,9 @@ def in_place(connection: Connection, text: str, kind: str) -> str | None:
     """Return what the import's own expression makes of a staged text."""
     table, name = COLUMNS[kind]
     catalog = catalogs.read(connection, table)
-    typed = Expressions(catalog, Stage(sql.Identifier("stage"), (name,), frozenset({name}))).typed(catalog.by_name[name])
+    typed = Expressions(catalog, Stage(sql.Identifier("stage"), (name,), frozenset({name}))).typed(
+        catalog.by_name[name]
+    )
     query = sql.SQL("SELECT ({})::text FROM (SELECT {}::text AS {}) stage").format(
         typed, sql.Literal(text), sql.Identifier(name)
     )
