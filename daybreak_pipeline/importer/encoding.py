@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from daybreak_pipeline.importer.formats import BLOCK, opened
+from daybreak_pipeline.importer.formats import BLOCK, opened, unpacked
 
 UTF_8, WINDOWS_1252 = "UTF-8", "Windows-1252"
 _UTF_16 = {"UTF-16 (little-endian)": "utf-16-le", "UTF-16 (big-endian)": "utf-16-be"}
@@ -37,18 +37,22 @@ class Text:
         self._block = block
         self._settled = False
 
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the text as UTF-8, without marks at its beginning."""
+    def blocks(self, raw: IO[bytes] | None = None) -> Generator[bytes]:
+        """Yield the text as UTF-8, without marks at its beginning.
+
+        Args:
+            raw: the file, if it is open already.
+        """
         marked = True
-        for block in self._converted():
+        for block in self._converted(raw):
             while marked and block.startswith(codecs.BOM_UTF8):
                 block = block.removeprefix(codecs.BOM_UTF8)  # noqa: PLW2901 - some writers put two
             marked = False
             if block:
                 yield block
 
-    def _converted(self) -> Iterator[bytes]:
-        with opened(self._part) as file:
+    def _converted(self, raw: IO[bytes] | None) -> Iterator[bytes]:
+        with unpacked(self._part, raw) if raw else opened(self._part) as file:
             # A mark is never cut in two: the first block has the file's head, however small blocks are.
             block = file.read(max(self._block, _HEAD))
             kind = utf_16(block[:_HEAD])

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import IO
 
 from daybreak_pipeline.errors import SourceError, UsageError
-from daybreak_pipeline.importer import filenames, formats, headers
+from daybreak_pipeline.importer import filenames, formats
 from daybreak_pipeline.importer.filenames import FileName, shown
 from daybreak_pipeline.importer.formats import BLOCK, SUFFIXES, suffix_of
+from daybreak_pipeline.importer.parts import Part
 from daybreak_pipeline.tables import EXPECTATIONS_FILE, MARK_FILE, TABLES, Table
 
 _OURS = frozenset({EXPECTATIONS_FILE, MARK_FILE})
@@ -53,24 +54,29 @@ class Unknown:
 class Source:
     """The file, or directory of parts, that holds one table, and the names in its header.
 
-    ``ignored`` are the files beside it that might have been taken for the table's.
+    ``parts`` are the files to read, in a stable order. ``ignored`` are the files beside it that might have been taken for
+    the table's.
     """
 
     path: Path
     header: tuple[str, ...]
+    parts: tuple[Part, ...]
     ignored: tuple[Ignored, ...] = ()
+
+    @classmethod
+    def at(cls, path: Path) -> Source:
+        """Return the source at a path, of which nothing is read yet.
+
+        Raises:
+            OSError: a directory cannot be listed.
+        """
+        found = sorted(part for part in _files_below(path) if suffix_of(part)) if path.is_dir() else [path]
+        return cls(path, (), tuple(Part(file) for file in found))
 
     @property
     def uri(self) -> str:
         """Where the source is, for ledger and metadata."""
         return self.path.as_uri()
-
-    @property
-    def parts(self) -> list[Path]:
-        """The files to read, in a stable order."""
-        if not self.path.is_dir():
-            return [self.path]
-        return sorted(part for part in _files_below(self.path) if suffix_of(part))
 
     @property
     def others(self) -> list[Path]:
@@ -81,7 +87,7 @@ class Source:
 
     def size(self) -> int:
         """Return the source's size in bytes."""
-        return sum(part.stat().st_size for part in self.parts)
+        return sum(part.size for part in self.parts)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the content in hex; of a directory, of its parts' names and contents."""
@@ -89,6 +95,8 @@ class Source:
 
     def head_sha256(self) -> str:
         """Return what ``sha256`` would be if each part ended after its first block: a glance at the content."""
+        if not self.path.is_dir():
+            return self.parts[0].sniff().head_sha256
         return self._digest(lambda file: [file.read(BLOCK)])
 
     def content_sha256(self) -> str:
@@ -113,9 +121,9 @@ class Source:
         for part in self.parts:
             if self.path.is_dir():
                 digest.update(
-                    f"{part.relative_to(self.path)}\0{part.stat().st_size}\0".encode(errors="surrogateescape")
+                    f"{part.path.relative_to(self.path)}\0{part.size}\0".encode(errors="surrogateescape")
                 )
-            with part.open("rb") as file:
+            with part.path.open("rb") as file:
                 for block in blocks(file):
                     digest.update(block)
         return digest.hexdigest()
@@ -176,7 +184,9 @@ def _found(directory: Path, table: Table) -> Source:
         raise SourceError(msg)
     ignored = [Ignored(shown(source.path.name), f"it holds the same as {name}") for source in others]
     ignored += [Ignored(shown(path.name), f"{name} is newer") for path in choice.older]
-    ignored += [Ignored(shown(path.name), f"{name} is what holds the table") for path in choice.unsuited]
+    ignored += [
+        Ignored(shown(other.path.name), f"{name} is what holds the table") for other in choice.unsuited
+    ]
     ignored += [Ignored(shown(str(file.relative_to(directory))), _NO_PART) for file in chosen.others]
     return replace(chosen, ignored=tuple(ignored))
 
@@ -210,29 +220,29 @@ def hint(directory: Path, table: Table) -> str:
     return f" ({like[0]} resembles it)" if like else ""
 
 
-def read_header(path: Path) -> tuple[str, ...]:
-    """Return the column names of a source, trimmed, in lower case; of a directory, those of all its parts.
+def _with_header(source: Source) -> Source:
+    """Return a source with its column names, trimmed, in lower case; of a directory, those of all its parts.
 
     No name stands twice: the second column ``label`` is called ``label (2)``, as spreadsheets do.
 
     Raises:
         SourceError: the file cannot be read.
     """
-    source = Source(path, ())
+    path = source.path
     try:
-        parts = source.parts
-        if not parts:
+        if not source.parts:
             others = len(source.others)
             found = (
                 f"no part was recognised among its {_number(others)}" if others else "there is no part in it"
             )
             msg = f"{shown(path.name)} is a directory, and {found}: a part's name ends in one of {', '.join(SUFFIXES)}"
             raise SourceError(msg)
-        for part in parts:
-            _require_file(part)
+        for part in source.parts:
+            _require_file(part.path)
     except OSError as error:
         raise formats.unreadable(Path(error.filename or path), error) from None
-    return tuple(dict.fromkeys(name for part in parts for name in headers.read_header(part, _SIGNATURES)))
+    names = dict.fromkeys(name for part in source.parts for name in part.header(_SIGNATURES))
+    return replace(source, header=tuple(names))
 
 
 def _number(files: int) -> str:
@@ -286,36 +296,36 @@ class _Choice:
 
     contenders: list[Source]
     older: list[Path]
-    unsuited: list[Path]
+    unsuited: list[Source]
 
 
 def _choose(named: list[tuple[Path, FileName]], table: Table) -> _Choice:
     choice = _Choice([], [], [])
+    sources = [(Source.at(path), name) for path, name in named]
     if len(named) > 1:
         # A directory without parts, which a job leaves that had nothing to write, is no rival of a file.
-        choice.unsuited = [path for path, _ in named if not Source(path, ()).parts]
+        choice.unsuited = [source for source, _ in sources if not source.parts]
     newest = FileName("")
-    for path, name in [entry for entry in named if entry[0] not in choice.unsuited]:
+    for source, name in [entry for entry in sources if entry[0] not in choice.unsuited]:
         if _is_older(name, newest):
-            choice.older.append(path)
+            choice.older.append(source.path)
             continue
-        header = _header_to_compare(path, table)
-        if header is not None and set(table.signature) <= set(header):
-            choice.contenders.append(Source(path, header))
+        found = _to_compare(source, table)
+        if found and set(table.signature) <= set(found.header):
+            choice.contenders.append(found)
             newest = newest if newest.day else name
-        elif header is None or not _is_of_another(name, header, table):
-            choice.unsuited.append(path)
+        elif not found or not _is_of_another(name, found.header, table):
+            choice.unsuited.append(source)
     if not choice.contenders and choice.unsuited:
         # Better said what is wrong with it than that there is none.
-        path = choice.unsuited.pop(0)
-        choice.contenders.append(Source(path, read_header(path)))
+        choice.contenders.append(_with_header(choice.unsuited.pop(0)))
     return choice
 
 
-def _header_to_compare(path: Path, table: Table) -> tuple[str, ...] | None:
-    """Return a file's header, None for an unreadable file that may as well be another table's, going by its name."""
+def _to_compare(source: Source, table: Table) -> Source | None:
+    """Return a source with its header, None for an unreadable file that may as well be another table's, by its name."""
     try:
-        return read_header(path)
+        return _with_header(source)
     except SourceError:
         if not table.signature:
             raise

@@ -71,19 +71,29 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         SourceError: an archive does not hold exactly one file.
     """
+    with path.open("rb") as raw, unpacked(path, raw) as file:
+        yield file
+
+
+@contextmanager
+def unpacked(path: Path, raw: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Return the content of a CSV file that is open, decompressed as its name says.
+
+    Raises:
+        SourceError: an archive does not hold exactly one file.
+    """
     name = path.name.lower()
     if name.endswith(".gz"):
-        with gzip.open(path, "rb") as file:
+        with gzip.open(raw, "rb") as file:
             yield file  # type: ignore[misc]  # GzipFile is a readable IO[bytes] in all but name
     elif name.endswith(".zst"):
-        with zstd.open(path, "rb") as file:
+        with zstd.open(raw, "rb") as file:
             yield file  # type: ignore[misc]  # as GzipFile
     elif name.endswith(".zip"):
-        with zipfile.ZipFile(path) as archive, archive.open(_only_member(path, archive)) as file:
+        with zipfile.ZipFile(raw) as archive, archive.open(_only_member(path, archive)) as file:
             yield file
     else:
-        with path.open("rb") as file:
-            yield file
+        yield raw
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
@@ -106,13 +116,13 @@ def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     return members[0]
 
 
-def let_go(path: Path) -> None:
+def let_go(file: IO[bytes]) -> None:
     """Let a large file, which was read, go from the system's cache: a server on this machine needs the room.
 
     It writes four times as much, and every page of it would have to wait for one of the file to be given up.
     """
     if not hasattr(os, "posix_fadvise"):
         return
-    with suppress(OSError), path.open("rb") as file:  # a courtesy: what was to be read of the file was read
+    with suppress(OSError):  # a courtesy: what was to be read of the file was read
         if os.fstat(file.fileno()).st_size >= _LARGE:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import names, records
-from daybreak_pipeline.importer.encoding import Text
-from daybreak_pipeline.importer.formats import BLOCK, DAMAGE, PLAIN_TEXTS, other_format, suffix_of, unreadable
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.importer.parts import Part
 
 DELIMITERS = (b",", b";", b"\t", b"|")
 _BLANK = re.compile(rb"[\s,;|]*")
@@ -39,31 +40,8 @@ class Header:
         return names.of_columns(self.cells, known)
 
 
-def read(part: Path) -> Header:
-    """Return the header of a file; one without cells where there is no line that could be one.
-
-    Raises:
-        SourceError: the file cannot be read.
-    """
-    try:
-        if suffix_of(part) == ".parquet":
-            if not part.stat().st_size:
-                return Header()
-            from daybreak_pipeline.importer import parquet  # Arrow takes 100 MB, which CSV does not need
-
-            return Header(parquet.column_names(part))
-        return _of_text(_beginning(part))
-    except DAMAGE as error:
-        raise unreadable(part, error) from None
-
-
-def read_header(part: Path, known: Collection[str] = ()) -> tuple[str, ...]:
-    """Return what a file's columns are called (``names.of_columns``)."""
-    return read(part).named(known)
-
-
 def require(
-    table: str, parts: Sequence[Path], required: Iterable[str], known: Collection[str]
+    table: str, parts: Sequence[Part], required: Iterable[str], known: Collection[str]
 ) -> tuple[str, ...]:
     """Return the columns of all parts, once each part is known to have a header or to be empty.
 
@@ -73,9 +51,9 @@ def require(
     found: dict[str, None] = {}
     wanted = tuple(required)
     for part in parts:
-        header = read(part).named(known)
+        header = part.header(known)
         missing = [name for name in wanted if name not in header]
-        if missing and not _is_empty(part):
+        if missing and not part.is_empty():
             msg = f"{table}: {_no_header(part, wanted, missing)}"
             raise SourceError(msg)
         found |= dict.fromkeys(header)
@@ -90,13 +68,12 @@ def require(
     return tuple(found)
 
 
-def _no_header(part: Path, required: Sequence[str], missing: Sequence[str]) -> str:
-    if suffix_of(part) == ".parquet":
+def _no_header(part: Part, required: Sequence[str], missing: Sequence[str]) -> str:
+    if part.is_parquet:
         return f"{part.name} lacks the required columns {', '.join(missing)}"
-    with part.open("rb") as file:
-        other = other_format(file.read(BLOCK)) if suffix_of(part) in PLAIN_TEXTS else None
-    if other:
-        return f"{part.name} has no header: it is {other}, not CSV"
+    really = part.sniff().really
+    if really:
+        return f"{part.name} has no header: it is {really}, not CSV"
     lacking = "" if len(missing) == len(required) else f"; there is no {', '.join(missing)}"
     return (
         f"{part.name} has no header: its first line that is not blank must name the required columns "
@@ -104,23 +81,8 @@ def _no_header(part: Path, required: Sequence[str], missing: Sequence[str]) -> s
     )
 
 
-def _is_empty(part: Path) -> bool:
-    """Whether a file has no value at all."""
-    if suffix_of(part) == ".parquet":
-        return not part.stat().st_size
-    try:
-        return all(not block.strip() for block in Text(part).blocks())
-    except DAMAGE as error:
-        raise unreadable(part, error) from None
-
-
-def _beginning(part: Path) -> bytes:
-    """Return the first bytes of a file's text: with its header, unless nobody could mean that as one."""
-    return next(Text(part).blocks(), b"")
-
-
-def _of_text(text: bytes) -> Header:
-    """Find the header in the beginning of a text."""
+def of_text(text: bytes) -> Header:
+    """Return the header that the beginning of a text has; one without cells where no line could be one."""
     start, delimiter = 0, None
     for line in text.splitlines(keepends=True):
         separator = _SEPARATOR.fullmatch(line)

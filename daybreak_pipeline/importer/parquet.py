@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,13 +34,17 @@ _SMALLEST = 12
 _T = TypeVar("_T")
 
 
-def column_names(part: Path) -> tuple[str, ...]:
+def column_names(part: Path, raw: IO[bytes]) -> tuple[str, ...]:
     """Return the names of a file's columns as they are in it: data, never to be shown.
+
+    Args:
+        part: where it is.
+        raw: the file, open.
 
     Raises:
         SourceError: the file cannot be read.
     """
-    with _opened(part) as file:
+    with _file(part, raw) as file:
         return tuple(file.schema_arrow.names)
 
 
@@ -55,9 +59,9 @@ def csv_blocks(part: Path) -> Iterator[tuple[bytes, int]]:
     """
     options = pa.csv.WriteOptions(include_header=False)
     records = 0
-    with _opened(part) as file:
+    with _attempt(part, partial(pa.OSFile, str(part))) as raw, _file(part, raw) as file:
         called = names.of_columns(file.schema_arrow.names, ())
-        for columns in _columns(part, file) if called else ():
+        for columns in _columns(part, raw, file) if called else ():
             malformed = _malformed(called, columns)
             cells = [malformed, *(column.cells for column in columns)]
             table = pa.table(cells, names=[str(i) for i in range(len(cells))])
@@ -69,14 +73,14 @@ def csv_blocks(part: Path) -> Iterator[tuple[bytes, int]]:
             raise _unreadable(part, "it is damaged: it does not have as many records as it says")
 
 
-def _columns(part: Path, file: Any) -> Iterator[list[Text]]:
+def _columns(part: Path, raw: Any, file: Any) -> Iterator[list[Text]]:
     """Yield a file's records, a number of them at a time, as columns of text."""
     if not _int96(file):
         for batch in _batches(part, file):
             yield [arrow_text.text(column) for column in batch.columns]
         return
     # In seconds no 96-bit time is wrapped: that is how one is known that is wrapped in microseconds.
-    with _opened(part, int96_unit="s") as in_seconds:
+    with _file(part, raw, int96_unit="s") as in_seconds:
         for batch, coarse in zip(_batches(part, file), _batches(part, in_seconds), strict=True):
             yield [
                 _unwrapped(part, position, *pair)
@@ -159,18 +163,18 @@ def _read(part: Path, file: Any) -> Iterator[Any]:
             yield batch
 
 
-def _opened(part: Path, int96_unit: str = "us") -> Any:
-    """Open a parquet file.
+def _file(part: Path, raw: Any, int96_unit: str = "us") -> Any:
+    """Return an open file as parquet.
 
     Raises:
         SourceError: it is none, it is not whole, or it has a type that is not supported.
     """
-    _look_at_ends(part)
+    _look_at_ends(part, raw)
     file = _attempt(
         part,
         partial(
             pq.ParquetFile,
-            part,
+            raw,
             pre_buffer=False,
             coerce_int96_timestamp_unit=int96_unit,
             page_checksum_verification=True,
@@ -200,14 +204,14 @@ def _columns_of_leaves(schema: Any) -> list[int]:
     return [position for position, kind in enumerate(schema.types, 1) for _ in range(leaves(kind))]
 
 
-def _look_at_ends(part: Path) -> None:
+def _look_at_ends(part: Path, raw: IO[bytes]) -> None:
     """Refuse what its first and last bytes tell to be no whole parquet file."""
     try:
-        with part.open("rb") as file:
-            begin = file.read(4)
-            size = file.seek(0, io.SEEK_END)
-            file.seek(-min(size, 8), io.SEEK_END)
-            end = file.read()
+        raw.seek(0)
+        begin = raw.read(4)
+        size = raw.seek(0, io.SEEK_END)
+        raw.seek(max(0, size - 8))
+        end = raw.read()
     except OSError as error:
         raise unreadable(part, error) from None
     if not size:

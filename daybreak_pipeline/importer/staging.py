@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import compress, groupby
-from pathlib import Path
 from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import headers
-from daybreak_pipeline.importer.encoding import Text
 from daybreak_pipeline.importer.find import Source
-from daybreak_pipeline.importer.formats import DAMAGE, let_go, suffix_of, unreadable
+from daybreak_pipeline.importer.formats import DAMAGE, let_go, unreadable
+from daybreak_pipeline.importer.parts import Part
 from daybreak_pipeline.importer.reader import Reader, Segment
 from daybreak_pipeline.importer.statements import composed, execute
 
@@ -111,36 +109,38 @@ def fill(connection: Connection, stage: Stage, source: Source, progress: Progres
                 staged += size
                 progress("stage", staged)
         except DAMAGE as error:
-            raise unreadable(part, error) from None
+            raise unreadable(part.path, error) from None
         if stage.read != stage.records:
             msg = (
                 f"{part.name}: {stage.read:,} records were read so far and {stage.records:,} staged; nothing was changed. "
                 "This is a fault of the pipeline: please report it"
             )
             raise SourceError(msg)
-        let_go(part)
 
 
-def _fill_part(connection: Connection, stage: Stage, part: Path) -> Iterator[int]:
-    header = headers.read(part)
+def _fill_part(connection: Connection, stage: Stage, part: Part) -> Iterator[int]:
+    header = part.sniff().header
     names = header.named(stage.known)
     columns = [stage.column(name) or RECORD for name in names]
     if not columns:
         return
-    if suffix_of(part) == ".parquet":
+    if part.is_parquet:
         from daybreak_pipeline.importer import parquet  # Arrow takes 100 MB, which CSV does not need
 
         stage.times = stage.empty = frozenset()
-        blocks = (Segment(data, number, numbered=False) for data, number in parquet.csv_blocks(part))
+        blocks = (Segment(data, number, numbered=False) for data, number in parquet.csv_blocks(part.path))
         with _read_ahead(blocks) as segments:
             yield from _copy(connection, stage, [MALFORMED, *columns], segments)
         return
-    text = Text(part)
-    reader = Reader(part.name, header.delimiter, len(columns), stage.records + 1, header.lines + 1, text)
-    with _read_ahead(reader.segments(_behind(text.blocks(), header.size))) as segments:
+    reader = Reader(part.name, header.delimiter, len(columns), stage.records + 1, header.lines + 1, part.text)
+    with (
+        part.path.open("rb") as file,
+        _read_ahead(reader.segments(_behind(part.text.blocks(file), header.size))) as segments,
+    ):
         for numbered, group in groupby(segments, lambda segment: segment.numbered):
             listed = [RECORD, MALFORMED, RAW, *columns] if numbered else columns
             yield from _copy(connection, stage, listed, group, header.delimiter)
+        let_go(file)
     stage.times -= {*compress(names, ~reader.columns.times)}
     stage.empty -= {*compress(names, ~reader.columns.empty)}
 

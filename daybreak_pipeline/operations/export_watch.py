@@ -161,14 +161,14 @@ def _glance(directory: Path, table: Table, last: Seen | None) -> tuple[Seen | No
     """
     digest = hashlib.sha256()
     size, modified, written = 0, 0, 0
-    parts = [part for path in find.candidates(directory, table) for part in Source(path, ()).parts]
+    parts = [part for path in find.candidates(directory, table) for part in Source.at(path).parts]
     for part in parts:
-        status = part.stat()
+        status = part.path.stat()
         size += status.st_size
         modified = max(modified, status.st_mtime_ns)
         written = max(written, status.st_mtime_ns, status.st_ctime_ns)
         facts = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        digest.update(f"{part.relative_to(directory)}\0{facts}\0".encode(errors="surrogateescape"))
+        digest.update(f"{part.path.relative_to(directory)}\0{facts}\0".encode(errors="surrogateescape"))
     if not parts:
         return None, 0.0
     stamp = digest.hexdigest()[:16]

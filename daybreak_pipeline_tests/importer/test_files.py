@@ -6,8 +6,12 @@ import gzip
 import json
 import os
 import re
+import zipfile
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from backports import zstd
 from psycopg import sql
@@ -49,6 +53,39 @@ def test_every_form_of_a_file_holds_the_same_record(export: Export, content: byt
     export.write_bytes("documents", content)
     assert export.load("documents") == {"status": "imported", "read": 1, "inserted": 1}
     assert export.rows("documents", "label") == [("Zoë’s “form”",)]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zip", ".parquet"])
+def test_a_file_is_opened_three_times_at_most(
+    export: Export, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beginning is sniffed once; then it is hashed and read."""
+    path = export.write_bytes("documents", b"", suffix)
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"id": [ID], "label": ["form"], "updated_at": [NOON]}), path)
+    elif suffix == ".csv.zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("documents.csv", PLAIN)
+    else:
+        path.write_bytes(gzip.compress(PLAIN.encode()) if suffix == ".csv.gz" else PLAIN.encode())
+    opened: list[str] = []
+    by_path, by_arrow = Path.open, pa.OSFile
+
+    def open_path(self: Path, *arguments: Any, **options: Any) -> Any:
+        opened.append(self.name)
+        return by_path(self, *arguments, **options)
+
+    def open_by_arrow(name: str) -> Any:
+        opened.append(Path(name).name)
+        return by_arrow(name)
+
+    monkeypatch.setattr(Path, "open", open_path)
+    monkeypatch.setattr(pa, "OSFile", open_by_arrow)
+    assert export.load("documents")["inserted"] == 1
+    assert opened.count(path.name) == 3
+    opened.clear()
+    assert export.load("documents")["status"] == "skipped"
+    assert opened.count(path.name) == 2
 
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".csv.zst"])

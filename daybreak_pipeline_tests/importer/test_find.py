@@ -177,7 +177,7 @@ def test_a_file_that_two_tables_go_by_fails_only_the_one_that_has_no_other(tmp_p
 
 def parts(directory: Path) -> list[str]:
     source = find.find(directory, TABLES["documents"])
-    return [str(part.relative_to(source.path)) for part in source.parts]
+    return [str(part.path.relative_to(source.path)) for part in source.parts]
 
 
 def test_what_tools_leave_in_a_directory_is_no_part(tmp_path: Path) -> None:

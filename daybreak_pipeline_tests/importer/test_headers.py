@@ -12,8 +12,9 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daybreak_pipeline.importer import headers, names
+from daybreak_pipeline.importer import names
 from daybreak_pipeline.importer.formats import SUFFIXES
+from daybreak_pipeline.importer.parts import Part
 from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline_tests.exports import NOON, Export, record, uuid
 
@@ -85,7 +86,7 @@ def test_the_header_is_the_first_line_that_is_not_blank(
 ) -> None:
     part = tmp_path / "file.csv"
     part.write_bytes(text)
-    header = headers.read(part)
+    header = Part(part).sniff().header
     assert (header.cells, header.delimiter, text[header.size :]) == (cells, delimiter, behind)
 
 
@@ -94,7 +95,7 @@ def test_a_header_has_the_encoding_of_its_file(tmp_path: Path) -> None:
     for text in ("id,prénom\n", "id,prénom\nx,Zoë\n"):
         for codec in ("utf-8", "cp1252", "utf-16", "utf-16-le", "utf-16-be"):
             part.write_bytes(text.encode(codec))
-            assert headers.read_header(part) == ("id", "prénom")
+            assert Part(part).header() == ("id", "prénom")
 
 
 def refused(export: Export, table: str = "documents") -> str:
@@ -261,7 +262,7 @@ def test_a_flipped_byte_in_an_archive_is_damage(export: Export) -> None:
 def test_a_zip_of_one_file_is_read(export: Export) -> None:
     path = export.directory / "documents.zip"
     zipped(path, data__dot__csv=WHOLE, __MACOSX__slash___data__dot__csv=b"x", __dot__hidden=b"y")
-    assert headers.read_header(path) == ("id", "label", "updated_at")
+    assert Part(path).header() == ("id", "label", "updated_at")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_any_other_zip_is_refused(tmp_path: Path, members: dict[str, bytes], tol
     path = tmp_path / "documents.zip"
     zipped(path, **members)
     with pytest.raises(Exception, match=told):
-        headers.read_header(path)
+        Part(path).header()
 
 
 def test_a_cut_zip_is_refused(tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_a_cut_zip_is_refused(tmp_path: Path) -> None:
     zipped(path, data__dot__csv=WHOLE)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(Exception, match=r"cannot read documents\.zip: it is damaged"):
-        headers.read_header(path)
+        Part(path).header()
 
 
 def test_the_longest_suffix_comes_first() -> None:

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import encoding, reader, staging
+from daybreak_pipeline.importer import encoding, parts, reader
 from daybreak_pipeline.importer.encoding import Text
 from daybreak_pipeline.importer.reader import Reader, Segment
 from daybreak_pipeline.importer.run import ImportFailedError
@@ -409,7 +409,7 @@ def test_a_table_fails_when_another_number_is_staged_than_was_read(
 def test_the_count_goes_over_parts_and_ways_of_reading(
     export: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "Text", partial(Text, block=64))
+    monkeypatch.setattr(parts, "Text", partial(Text, block=64))
     directory = export.directory / "documents"
     directory.mkdir()
     lines = [f"{uuid(f'{n}')},x,{NOON}\n" for n in range(30)]

@@ -15,6 +15,7 @@ import pytest
 
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import arrow_text, parquet
+from daybreak_pipeline.importer.parts import Part
 from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline_tests.exports import NOON, Export, uuid
 
@@ -76,7 +77,9 @@ def test_the_message_says_what_is_wrong(export: Export, found: bytes, reason: st
 
 def test_a_file_that_is_not_there_any_more_is_not_damaged(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"cannot read gone\.parquet: No such file or directory"):
-        parquet.column_names(tmp_path / "gone.parquet")
+        Part(tmp_path / "gone.parquet").header()
+    with pytest.raises(SourceError, match=r"cannot read gone\.parquet: .*No such file or directory"):
+        next(parquet.csv_blocks(tmp_path / "gone.parquet"))
 
 
 class Vault(pe.KmsClient):  # type: ignore[misc] # pyarrow ships no types

@@ -126,7 +126,7 @@ def test_a_changed_file_is_asked_for_with_what_depends_on_it(ticks: Ticks, expor
     }  # no files of these
     assert request.tags["daybreak/started_by"] == "sensor"
     assert request.tags["daybreak/export"] == export.directory.as_uri()
-    content = Source(export.directory / "orgs.csv", ()).sha256()
+    content = Source.at(export.directory / "orgs.csv").sha256()
     assert {key: value for key, value in request.tags.items() if "sha256" in key} == {
         "daybreak/sha256.organizations": content[:12]
     }
@@ -365,7 +365,7 @@ def test_the_cursor_is_compact_json_of_table_hash_size_and_time(ticks: Ticks, ex
     all_known(ticks, export)
     kept = json.loads(ticks.cursor or "")["tables"]["documents"]
     file = export.directory / "documents.csv"
-    assert kept["sha256"] == kept["asked"] == Source(file, ()).sha256()
+    assert kept["sha256"] == kept["asked"] == Source.at(file).sha256()
     assert (kept["size"], kept["mtime"]) == (file.stat().st_size, int(file.stat().st_mtime))
 
 
