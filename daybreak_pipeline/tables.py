@@ -380,8 +380,19 @@ _DECLARED = (
 TABLES: dict[str, Table] = {table.name: table for table in _DECLARED}
 """Every table by name, in the plan's order of creation."""
 
-TRANSPORT_COLUMNS = frozenset({"_file", "_line", "_modified", "op"})
-"""Columns that describe the transport of a record, not its content: known and not stored."""
+DELETED_FLAG = "_fivetran_deleted"
+"""True in the record of a row that its source has deleted."""
+SYNCED_AT = "_fivetran_synced"
+"""When the transport read the record."""
+COMMITTED_AT = "tx_commit_time"
+"""When the source's transaction ended that wrote the record, in change data."""
+OPERATION = "op"
+"""What the source's transaction did, in change data; ``D`` deleted the row."""
+
+TRANSPORT_COLUMNS = frozenset({"_file", "_line", "_modified", OPERATION})
+"""Columns that describe the transport of a record, not its content: known and not stored. The times and the flag above are
+stored, where a table has them: they decide which record is newer.
+"""
 
 
 def import_order() -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import daybreak_pipeline
+from daybreak_pipeline.tables import DELETED_FLAG, OPERATION, SYNCED_AT, TRANSPORT_COLUMNS
 
 PACKAGE = Path(daybreak_pipeline.__file__).parent
 FROM_THE_BOTTOM = (
@@ -100,6 +101,20 @@ def test_a_name_of_a_module_means_one_thing() -> None:
     shared = {"tables", "sources", "definitions", "catalog"}
     names = [path.stem for path in FILES if path.stem in shared]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", FILES, ids=path_in_package)
+def test_columns_of_the_transport_are_named_in_one_place(path: Path) -> None:
+    if place(path) in {"tables", "generator"}:  # the one place, and who writes exports as the transport does
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    texts = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    named = {SYNCED_AT, DELETED_FLAG, OPERATION, *TRANSPORT_COLUMNS}
+    assert texts & named == set()
 
 
 def test_what_scripts_outside_the_project_import_is_where_it_was() -> None:

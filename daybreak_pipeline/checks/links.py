@@ -9,7 +9,7 @@ from psycopg import sql
 
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import SHOWN_ROWS, Finding, Tally, Wording, conclude
-from daybreak_pipeline.tables import Reference
+from daybreak_pipeline.tables import DELETED_FLAG, Reference
 
 _FIRST_AND_NUMBER = """
     SELECT f.id::text, count(*) OVER () FROM ({query}) f ORDER BY f._record_number, f.id::text LIMIT {shown}
@@ -82,7 +82,7 @@ def _likely_same(evidence: Evidence) -> list[Tally]:
     if not table.likely_same:
         return []
     keys = [sql.SQL(key) for key in table.likely_same]
-    deleted = "_fivetran_deleted IS NOT TRUE" if "_fivetran_deleted" in evidence.catalog.by_name else None
+    deleted = f"{DELETED_FLAG} IS NOT TRUE" if DELETED_FLAG in evidence.catalog.by_name else None
     deleted = deleted or ("deleted_at IS NULL" if "deleted_at" in evidence.catalog.by_name else "true")
     present = sql.SQL(" AND ").join(
         [sql.SQL(deleted), *(sql.SQL("{} IS NOT NULL").format(key) for key in keys)]

@@ -12,11 +12,11 @@ from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally, Wording, conclude
 from daybreak_pipeline.checks.scan import Fault
 from daybreak_pipeline.importer.expressions import TEXT_TYPES
-from daybreak_pipeline.tables import JsonShape
+from daybreak_pipeline.tables import COMMITTED_AT, SYNCED_AT, JsonShape
 
 _TIME = "timestamp with time zone"
 # Times that say when something was done; others, such as those of appointments, may well lie ahead.
-_DONE = ("created_at", "updated_at", "completed_at", "_fivetran_synced", "tx_commit_time")
+_DONE = ("created_at", "updated_at", "completed_at", SYNCED_AT, COMMITTED_AT)
 
 
 def unlisted_codes(evidence: Evidence) -> list[Fault]:

@@ -17,6 +17,7 @@ from daybreak_pipeline.importer import cast_errors, order, rows, tombstones
 from daybreak_pipeline.importer.expressions import compose, listed
 from daybreak_pipeline.importer.workspace import BAD_KEYS, UNSETTLED, Workspace
 from daybreak_pipeline.schema.catalog import Check, Column
+from daybreak_pipeline.tables import DELETED_FLAG
 
 _THIN = 4
 """The stage is reduced to the records that are not settled when these are fewer than one in so many."""
@@ -56,7 +57,7 @@ def classify(work: Workspace) -> None:
 def narrow_columns(work: Workspace) -> list[Column]:
     """Return the columns that keys, order, references, CHECKs and natural keys are made of."""
     catalog = work.catalog
-    names = {"id", "_fivetran_deleted", *order.TIMES}
+    names = {"id", DELETED_FLAG, *order.TIMES}
     names |= {key.column for key in catalog.foreign_keys}
     names |= {name for check in catalog.checks for name in check.columns}
     names |= {name for key in catalog.unique_keys for name in key}
@@ -181,7 +182,7 @@ def _finish_rows(work: Workspace, columns: list[Column]) -> None:
             )
             for c in columns
         ),
-        deleted=_deleted(columns, sql.SQL("prepared._fivetran_deleted")),
+        deleted=_deleted(columns, sql.Identifier("prepared", DELETED_FLAG)),
     )
 
 
@@ -198,7 +199,7 @@ def _compare(work: Workspace) -> None:
     def create() -> int | None:
         record = order.staged(work)
         key = work.expressions.typed(by_name["id"])
-        flag = by_name.get("_fivetran_deleted")
+        flag = by_name.get(DELETED_FLAG)
         return work.statements.attempt(
             "classify: compare with the table",
             """
@@ -293,7 +294,7 @@ def _long(work: Workspace) -> sql.Composable:
 
 
 def _deleted(columns: list[Column], flag: sql.Composable | None) -> sql.Composable:
-    if flag is None or "_fivetran_deleted" not in {column.name for column in columns}:
+    if flag is None or DELETED_FLAG not in {column.name for column in columns}:
         return sql.SQL("false")
     return compose("coalesce({}, false)", flag)
 

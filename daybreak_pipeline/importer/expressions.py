@@ -17,6 +17,7 @@ from psycopg import sql
 from daybreak_pipeline.importer.names import bare, is_position, unknown
 from daybreak_pipeline.importer.staging import SEPARATOR, Stage
 from daybreak_pipeline.schema.catalog import Column, TableCatalog
+from daybreak_pipeline.tables import COMMITTED_AT, OPERATION
 
 TEXT_TYPES = frozenset({"text", "character varying"})
 # JSON arrays of strings without escapes, which are nearly all: the same text in braces is an array literal.
@@ -95,7 +96,9 @@ class Expressions:
         """Columns that get a value from other columns of the file, whether it has themselves or not."""
         profile = {"profile_data"} if self.keeps_unknown and self.plain_unknown else set()
         deletion = (
-            {"deleted_at"} if "deleted_at" in self.catalog.by_name and "op" in self.stage.header else set()
+            {"deleted_at"}
+            if "deleted_at" in self.catalog.by_name and OPERATION in self.stage.header
+            else set()
         )
         return profile | deletion
 
@@ -192,8 +195,8 @@ class Expressions:
             value = compose(
                 "coalesce({}, CASE WHEN {} = 'D' THEN coalesce({}, {}, now()) END)",
                 value,
-                self.text("op"),
-                self._if_present("tx_commit_time"),
+                self.text(OPERATION),
+                self._if_present(COMMITTED_AT),
                 self._if_present("updated_at"),
             )
         return value
@@ -222,7 +225,7 @@ class Expressions:
         Columns are taken in the order of their names, so that a file with its columns rearranged holds the same
         records. Unlike an HMAC the hash can be carried over to another key without the record (ADR 0007).
         """
-        kept = self.names_in_file | {"op"}
+        kept = self.names_in_file | {OPERATION}
         if self.keeps_unknown:
             kept |= set(self.unknown)
         content = self._content(sorted(kept & set(self.stage.header)))

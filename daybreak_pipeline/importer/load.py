@@ -30,6 +30,7 @@ from daybreak_pipeline.importer.ledger import Accounting
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import TableCatalog
+from daybreak_pipeline.tables import OPERATION
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -130,7 +131,9 @@ def _refuse_contradictions(work: Workspace) -> None:
 
     Such a record is malformed: nobody knows which of its values is meant. An empty repeat contradicts nothing.
     """
-    read = work.expressions.names_in_file | ({"op"} if "deleted_at" in work.expressions.derived else set())
+    read = work.expressions.names_in_file | (
+        {OPERATION} if "deleted_at" in work.expressions.derived else set()
+    )
     several = {again: first for again, first in names.repeats(work.stage.header).items() if first in read}
     if not several:
         return

@@ -10,9 +10,10 @@ from psycopg import sql
 from daybreak_pipeline.importer.expressions import compose
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import TableCatalog
+from daybreak_pipeline.tables import DELETED_FLAG
 
 _NONE_MISSING = ("end: no missing rows", "DELETE FROM ingest.missing_rows WHERE table_name = {table}")
-_MARKS = {"_fivetran_deleted": "{} IS NOT TRUE", "deleted_at": "{} IS NULL"}
+_MARKS = {DELETED_FLAG: "{} IS NOT TRUE", "deleted_at": "{} IS NULL"}
 
 
 def live_rows(catalog: TableCatalog) -> sql.Composable:

@@ -15,15 +15,16 @@ from psycopg import sql
 from daybreak_pipeline.importer.expressions import compose
 from daybreak_pipeline.importer.statements import execute
 from daybreak_pipeline.importer.workspace import Workspace
+from daybreak_pipeline.tables import COMMITTED_AT, DELETED_FLAG, SYNCED_AT
 
-TIMES = ("updated_at", "tx_commit_time", "_fivetran_synced")
+TIMES = ("updated_at", COMMITTED_AT, SYNCED_AT)
 PLACE_COLUMNS = {
     "updated_at": "source_updated_at",
-    "tx_commit_time": "tx_commit_time",
-    "_fivetran_synced": "fivetran_synced",
+    COMMITTED_AT: "tx_commit_time",
+    SYNCED_AT: "fivetran_synced",
 }
 """The columns of quarantine and tombstones with the times by which records are ordered here."""
-DELETION = ("_fivetran_deleted", "deleted_at")
+DELETION = (DELETED_FLAG, "deleted_at")
 _NEVER = sql.SQL("'-infinity'::timestamptz")
 
 

@@ -15,6 +15,7 @@ from daybreak_pipeline.importer import order
 from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, compose
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import Column
+from daybreak_pipeline.tables import DELETED_FLAG, OPERATION
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def values(work: Workspace) -> list[Value]:
 
 def _if_kept(work: Workspace, value: sql.Composable) -> sql.Composable:
     """Return a value that costs time to make, NULL where it is known that the record will not be loaded."""
-    flag = work.catalog.by_name.get("_fivetran_deleted")
+    flag = work.catalog.by_name.get(DELETED_FLAG)
     if not work.into_empty or flag not in work.expressions.in_file:
         return value
     return compose("CASE WHEN {} THEN NULL ELSE {} END", work.expressions.typed(flag), value)
@@ -107,7 +108,7 @@ def helpers(work: Workspace) -> list[sql.Composable]:
     """Return what ``prepared_rows`` keeps of a record only for ``updated``."""
     if not _deletion_by_op(work):
         return []
-    return [compose("{} IS NOT NULL AS _has_op", work.expressions.text("op"))]
+    return [compose("{} IS NOT NULL AS _has_op", work.expressions.text(OPERATION))]
 
 
 def updates(work: Workspace, dangling: set[str]) -> list[tuple[str, sql.Composable]]:

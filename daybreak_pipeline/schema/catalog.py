@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.tables import TABLES, TRANSPORT_COLUMNS, Table
+from daybreak_pipeline.tables import DELETED_FLAG, TABLES, TRANSPORT_COLUMNS, Table
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -90,7 +90,7 @@ class Column:
     def takes_default(self) -> bool:
         """Whether an empty cell takes the column's default (contract, rule 5)."""
         return self.default is not None and (
-            self.required or self.type == "jsonb" or self.name == "_fivetran_deleted"
+            self.required or self.type == "jsonb" or self.name == DELETED_FLAG
         )
 
 
