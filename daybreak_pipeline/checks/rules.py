@@ -91,6 +91,12 @@ RULES = (
         values.constants,
         values.other_constants,
     ),
+    Rule(
+        "plain_values",
+        "No personal value is stored in plain.",
+        values.plain_values,
+        values.plain_personal_values,
+    ),
     Rule("timestamps", "Times are possible and in order.", values.timestamps, values.odd_times),
     Rule(
         "database_matches_migrations",

@@ -118,6 +118,31 @@ def placeholder_values(evidence: Evidence, tallies: list[Tally]) -> Finding:
     )
 
 
+def plain_personal_values(evidence: Evidence) -> list[Fault]:
+    """Return the condition that a personal column has a value in plain, for each; the table's own CHECK refuses such rows."""
+    table = evidence.catalog.table
+    return [
+        Fault(column, sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)))
+        for column in sorted(evidence.catalog.sealed)
+        if column not in table.kept_plain
+    ]
+
+
+def plain_values(evidence: Evidence, tallies: list[Tally]) -> Finding:
+    """Judge personal values that are stored in plain."""
+    return conclude(
+        Wording(
+            "personal value stored in plain",
+            "personal values stored in plain",
+            "no personal value is stored in plain",
+            of="rows",
+        ),
+        evidence.threshold("plain_values"),
+        tallies,
+        evidence.rows,
+    )
+
+
 def other_constants(evidence: Evidence) -> list[Fault]:
     """Return the condition that a column does not have the value that all rows have."""
     return [

@@ -11,7 +11,7 @@ from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.orchestration import webserver
-from daybreak_pipeline.privacy import audit, keys, roles
+from daybreak_pipeline.privacy import audit, keys, plain_values, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
@@ -71,6 +71,7 @@ def _server() -> list[Finding]:
                 findings.append(_tried("key fits the database", lambda: _key_fits(db)))
             if applied == newest:
                 findings.append(_tried("audit trail", lambda: _recorded(db)))
+                findings.append(_tried("personal values", lambda: _sealed(db)))
             return findings
     except DaybreakError as error:
         return [Finding("server", good=False, text=str(error))]
@@ -109,6 +110,12 @@ def _recorded(db: settings.DatabaseSettings) -> str:
     with database.connect(db) as connection:
         audit.require_whole(connection)
     return "changes of every table are recorded"
+
+
+def _sealed(db: settings.DatabaseSettings) -> str:
+    with database.connect(db) as connection:
+        plain_values.require_none(connection)
+    return "none is stored in plain, and every table refuses one"
 
 
 def _export(export: Path) -> Finding:

@@ -38,6 +38,9 @@ _CONSTRAINTS = """
     ORDER BY c.conname
 """
 
+SEALED_CONSTRAINT = "personal_columns_are_sealed"
+"""The CHECK that keeps personal columns NULL. No value of an export can break it: what is stored is sealed."""
+
 # What an index holds of a text has a limit, in bytes, where a column of text has none. PostgreSQL compresses long
 # texts, so that some longer ones would fit; what would not must never reach the index, which fails the whole import.
 GIN_ELEMENT_BYTES = 2696
@@ -181,7 +184,7 @@ def read(connection: Connection, name: str) -> TableCatalog:
     for constraint, kind, columns, expression, foreign in connection.execute(
         _CONSTRAINTS, [f"public.{name}"]
     ):
-        if kind == "c":
+        if kind == "c" and constraint != SEALED_CONSTRAINT:
             checks.append(Check(constraint, tuple(columns), expression))
         elif kind == "u":
             unique_keys.append(tuple(columns))
