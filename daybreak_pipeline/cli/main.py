@@ -7,7 +7,6 @@ Nothing is decided here that a test or the UI could not reach without it.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -47,7 +46,6 @@ from daybreak_pipeline.tables import TABLES
 @click.version_option(package_name="daybreak-pipeline")
 def main() -> None:
     """Bring Daybreak's exports into PostgreSQL, and show what became of every record."""
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell lets its background jobs ignore it
         signal.signal(number, _interrupt)
 
@@ -77,7 +75,12 @@ def up(data_dir: Path | None, port: int | None) -> None:
     from daybreak_pipeline.orchestration import process_locks, runs, webserver
 
     export = export_directory(data_dir)
-    for setting in (settings.notifier, settings.settle_seconds):
+    for setting in (
+        settings.notifier,
+        settings.settle_seconds,
+        settings.executor,
+        settings.sensor_seconds,
+    ):
         setting()  # what is needed at night is right from the start
     _port(port)  # before anything is written
     with runs.ready() as (db, environment):
@@ -86,9 +89,7 @@ def up(data_dir: Path | None, port: int | None) -> None:
         report(run_import(environment, export), export=export)
         keep_report(environment)
         chosen = _port(port)
-        environment.setdefault(
-            "DAYBREAK_WEB_URL", os.environ.get("DAYBREAK_WEB_URL") or webserver.url(chosen)
-        )
+        environment["DAYBREAK_WEB_URL"] = settings.web_url(webserver.url(chosen))
         click.echo("\nstarting the web UI …")
         lost = runs.lost_runs(environment, db)
         with process_locks.held(db, "web"), webserver.serving(environment, chosen) as children:
@@ -255,7 +256,7 @@ def doctor(data_dir: Path | None) -> None:
 def _run(command: list[str], environment: dict[str, str]) -> int:
     """Run a child in the foreground, leaving Ctrl-C to it, and return its exit code."""
     try:
-        child = subprocess.Popen(command, env={**os.environ, **environment})
+        child = subprocess.Popen(command, env=settings.child_environment(**environment))
     except OSError as error:
         msg = f"cannot run {command[0]}: {error.strerror}"
         raise UsageError(msg) from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import webbrowser
 from pathlib import Path
 
 import click
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.cli.common import Command, say
 
 
@@ -36,7 +36,6 @@ def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes
 def _shown(path: Path) -> bool:
     """Show a file in the browser, and return whether there was one."""
     # Without a display, webbrowser would take over the terminal with a text browser.
-    displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    if sys.platform == "linux" and not any(os.environ.get(name) for name in displays):
+    if sys.platform == "linux" and not settings.has_display():
         return False
     return webbrowser.open(path.as_uri())

@@ -5,11 +5,9 @@ Commands, web server, daemon and runs share it, so that a run of the command lin
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -56,11 +54,13 @@ def prepare(database_settings: DatabaseSettings) -> dict[str, str]:
     Raises:
         UsageError: the database for Dagster is missing and cannot be created, or the directory cannot.
     """
-    given = os.environ.get("DAGSTER_HOME", "")
-    home = Path(given) if given else settings.home() / "dagster"
+    given = settings.given_dagster_home()
+    home = given or settings.home() / "dagster"
     file = home / "dagster.yaml"
+    # The file of others may say nothing of telemetry, which is then on.
+    variables = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"}
     if given and file.exists() and not file.read_text().startswith(_OURS):
-        return {"DAGSTER_HOME": str(home)}
+        return variables
     storage = replace(database_settings, name=DAGSTER_DATABASE)
     _ensure_database(database_settings, storage)
     try:
@@ -70,7 +70,7 @@ def prepare(database_settings: DatabaseSettings) -> dict[str, str]:
     except OSError as error:
         msg = f"cannot write {home}: {error.strerror}; set DAYBREAK_HOME to a directory that can be written"
         raise UsageError(msg) from None
-    return {"DAGSTER_HOME": str(home), "DAYBREAK_DAGSTER_URL": storage_url(storage)}
+    return variables | {"DAYBREAK_DAGSTER_URL": storage_url(storage)}
 
 
 @contextmanager
@@ -78,8 +78,7 @@ def opened(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
     """Yield the instance, as ``prepare`` described it."""
     import dagster as dg
 
-    os.environ.update(environment)
-    with dg.DagsterInstance.get() as instance:
+    with settings.own_environment(**environment), dg.DagsterInstance.get() as instance:
         # A run stores hundreds of events. By default each opens a connection of its own, and logging in
         # costs more than storing.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=20)

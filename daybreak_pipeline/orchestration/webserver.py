@@ -21,16 +21,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.settings import PROJECT_ROOT, home
+from daybreak_pipeline.settings import PROJECT_ROOT
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
 _PORTS_TRIED = 20
 _START_SECONDS = 90
 _STOP_SECONDS = 15
-_SENSOR_SECONDS = 900
-"""How long a sensor's evaluation may take: a file of 100 GB is hashed in less."""
 _CANCEL_SECONDS = 60
 _CANCEL = """
 mutation ($runs: [String!]!) {
@@ -62,7 +61,7 @@ def free_port(wanted: int = DEFAULT_PORT) -> int:
 
 def log_file() -> Path:
     """Return where web server, daemon and the runs they launch write; each start empties it."""
-    return home() / "web.log"
+    return settings.home() / "web.log"
 
 
 def url(port: int) -> str:
@@ -140,12 +139,11 @@ def _start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -
             "warning",
         ],
         cwd=PROJECT_ROOT,
-        env={
-            "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(_SENSOR_SECONDS),
-            **os.environ,
+        env=settings.child_environment(
             **environment,
-            "PYTHONUNBUFFERED": "1",
-        },
+            DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS=str(settings.sensor_seconds()),
+            PYTHONUNBUFFERED="1",
+        ),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
