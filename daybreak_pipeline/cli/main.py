@@ -83,16 +83,15 @@ def up(data_dir: Path | None, port: int | None) -> None:
     ):
         setting()  # what is needed at night is right from the start
     _port(port)  # before anything is written
-    with runs.ready() as (db, environment):
-        environment["DAYBREAK_EXPORT_DIR"] = str(export)
+    with runs.ready(export_dir=export) as installation:
+        db = installation.database
         say(f"database {db.name} at {db.host}:{db.port}, export {export}")
-        report(run_import(environment, export), export=export)
-        keep_report(environment)
+        report(run_import(installation), export=export)
+        keep_report(installation)
         chosen = _port(port)
-        environment["DAYBREAK_WEB_URL"] = settings.web_url(webserver.url(chosen))
         click.echo("\nstarting the web UI …")
-        lost = runs.lost_runs(environment, db)
-        with process_locks.held(db, "web"), webserver.serving(environment, chosen) as children:
+        lost = runs.lost_runs(installation)
+        with process_locks.held(db, "web"), webserver.serving(installation, chosen) as children:
             try:
                 webserver.cancel(chosen, lost)
             except (
@@ -147,17 +146,17 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
     from daybreak_pipeline.orchestration import runs
 
     export = export_directory(data_dir)
-    with runs.ready(migrate=False) as (db, environment):
+    with runs.ready(export_dir=export, migrate=False) as installation:
         if dry_run:
             with progress_line() as tell:
-                outcome = runs.dry_run_import(db, export, only=only, full=full, partial=partial, tell=tell)
+                outcome = runs.dry_run_import(installation, only=only, full=full, partial=partial, tell=tell)
         else:
-            outcome = run_import(environment, export, only=only, full=full, partial=partial)
+            outcome = run_import(installation, only=only, full=full, partial=partial)
         report(outcome, export=export, as_json=as_json)
         if dry_run:
             click.echo("a dry run: nothing was changed", err=as_json)
         else:
-            keep_report(environment)
+            keep_report(installation)
     sys.exit(outcome.exit_code)
 
 
@@ -170,7 +169,7 @@ def trace(table: str, row_id: str) -> None:
     from daybreak_pipeline.operations.row_history import trace as story
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (db, _), database.connect(db) as connection:
+    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
         for line in story(connection, table, row_id):
             say(line)
 
@@ -234,8 +233,8 @@ def run(command: tuple[str, ...]) -> None:
     """Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set (run -- CMD …)."""
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (_, environment):
-        sys.exit(_run(list(command), environment))
+    with runs.ready(migrate=False) as installation:
+        sys.exit(_run(list(command), installation.environment()))
 
 
 @main.command()

@@ -25,7 +25,7 @@ def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes
     from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.report import queries, render, store
 
-    with runs.ready(migrate=False) as (db, _), database.connect(db) as connection:
+    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
         page = render.html(queries.read(connection))
     path = store.write((out or store.directory() / store.LATEST).expanduser().absolute(), page)
     say(path)

@@ -16,13 +16,14 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.settings import PROJECT_ROOT
 
 HOST = "127.0.0.1"
@@ -70,12 +71,20 @@ def url(port: int) -> str:
 
 
 @contextmanager
-def serving(environment: Mapping[str, str], port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def serving(installation: Installation, port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run web server and daemon until the block ends; both are stopped, with all that they started.
+
+    What they load knows the installation by its environment, and by that alone.
 
     Raises:
         UsageError: the web server does not answer in time.
     """
+    environment = settings.child_environment(
+        **installation.environment(),
+        DAYBREAK_WEB_URL=settings.web_url(url(port)),
+        DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS=str(settings.sensor_seconds()),
+        PYTHONUNBUFFERED="1",
+    )
     location = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
     commands = [
         ["dagster-webserver", "-h", HOST, "-p", str(port), "--dagster-log-level", "warning", *location],
@@ -129,7 +138,7 @@ def _new_log() -> IO[bytes]:
         raise UsageError(msg) from None
 
 
-def _start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     program, *arguments = command
     return subprocess.Popen(
         [
@@ -139,11 +148,7 @@ def _start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -
             "warning",
         ],
         cwd=PROJECT_ROOT,
-        env=settings.child_environment(
-            **environment,
-            DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS=str(settings.sensor_seconds()),
-            PYTHONUNBUFFERED="1",
-        ),
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
