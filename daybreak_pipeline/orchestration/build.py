@@ -15,7 +15,7 @@ from daybreak_pipeline.orchestration.assets.files import build_source_assets
 from daybreak_pipeline.orchestration.assets.imported_tables import build_table_assets
 from daybreak_pipeline.orchestration.assets.report import build_report_asset, build_report_sensor
 from daybreak_pipeline.orchestration.jobs import JOBS
-from daybreak_pipeline.orchestration.resources import ProgressLog, environments_database
+from daybreak_pipeline.orchestration.resources import ProgressLog, database_of_environment
 from daybreak_pipeline.orchestration.schedules import SCHEDULES
 from daybreak_pipeline.orchestration.sensors import SENSORS
 
@@ -28,7 +28,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=[*SENSORS, build_report_sensor()],
-        resources={"health_database": environments_database, "progress_log": ProgressLog()} | overrides,
+        resources={"health_database": database_of_environment, "progress_log": ProgressLog()} | overrides,
         executor=executor(),
     )
 

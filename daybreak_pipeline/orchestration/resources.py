@@ -52,7 +52,7 @@ class HealthDatabase:
 
 
 @dg.resource(description="The database that DB_HOST and the other variables name, or the embedded one.")
-def environments_database(_context: dg.InitResourceContext) -> Iterator[HealthDatabase]:
+def database_of_environment(_context: dg.InitResourceContext) -> Iterator[HealthDatabase]:
     """Yield the database that the environment describes, its server running for as long as the run lasts.
 
     For runs of the web UI and the daemon, whose processes know the installation by their environment.
