@@ -35,6 +35,14 @@ FROM_THE_BOTTOM = (
 """Modules and folders at the package's top; each imports only what is before it."""
 KNOW_DAGSTER = ("orchestration", "definitions", "cli")
 FILES = sorted(PACKAGE.rglob("*.py"))
+MAY_TOUCH_THE_ENVIRONMENT = {
+    "settings/kinds.py": "reads every setting",
+    "settings/processes.py": "makes the environment of children, and sets what libraries read in this process",
+    "embedded_postgres/bootstrap.py": "runs before the package is installed, with nothing but Python",
+}
+"""All else asks ``settings``."""
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+"""How the module ``os`` gives access to the environment."""
 
 
 def imported(path: Path) -> set[str]:
@@ -75,6 +83,39 @@ def test_no_module_imports_one_above_it(path: Path) -> None:
 def test_only_the_shell_knows_dagster(path: Path) -> None:
     if place(path) not in KNOW_DAGSTER:
         assert {module for module in imported(path) if module.split(".")[0].startswith("dagster")} == set()
+
+
+def touches_the_environment(source: str) -> bool:
+    """Return whether a module reads or writes the environment, under whatever name it knows ``os``."""
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in ENVIRONMENT)
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and any(alias.name in ENVIRONMENT | {"*"} for alias in node.names)
+        )
+        for node in ast.walk(ast.parse(source))
+    )
+
+
+def test_settings_alone_touch_the_environment() -> None:
+    found = {path_in_package(path) for path in FILES if touches_the_environment(path.read_text("utf-8"))}
+    assert found == set(MAY_TOUCH_THE_ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("source", "touches"),
+    [
+        ("import os\nos.environ['A']", True),
+        ("import os as system\nsystem.getenv('A')", True),
+        ("def late():\n    from os import environ as surroundings", True),
+        ("import os\nos.putenv('A', 'b')", True),
+        ("import os\nos.getpid()", False),
+        ("'os.environ'", False),
+    ],
+)
+def test_every_way_to_the_environment_is_seen(source: str, touches: bool) -> None:
+    assert touches_the_environment(source) is touches
 
 
 def test_the_top_of_the_package_is_short() -> None:

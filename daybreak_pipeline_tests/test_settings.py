@@ -1,11 +1,41 @@
-"""What the environment says about notifications, and what it may not say."""
+"""What the environment says and may not say, how each variable is declared, and what processes are given."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.privacy import roles
+from daybreak_pipeline.settings import PROJECT_ROOT
+from daybreak_pipeline.settings.kinds import (
+    Address,
+    Addresses,
+    Certificates,
+    Choice,
+    Directory,
+    Flag,
+    Number,
+    Password,
+    Port,
+    Setting,
+    Text,
+    Url,
+)
+from daybreak_pipeline.settings.page import page
+from daybreak_pipeline.settings.variables import (
+    DB_HOST,
+    ROLE_CONNECTION_LIMITS,
+    ROLE_PASSWORDS,
+    SECTIONS,
+    SETTINGS,
+)
 
 MAIL = {
     "DAYBREAK_SMTP_HOST": "mail.example.org",
@@ -92,3 +122,211 @@ def test_our_own_variable_wins_over_the_one_of_the_plan(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert settings.environment() == environment
+
+
+# --- The declaration, and the page that is made of it ------------------------------------------------------
+
+
+def test_the_page_is_what_the_declaration_says() -> None:
+    """After a change: python -m daybreak_pipeline.settings > docs/settings.md."""
+    assert (PROJECT_ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page()
+
+
+def test_the_module_prints_the_page() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "daybreak_pipeline.settings"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == page()
+
+
+def test_every_variable_is_declared_once_and_stands_in_a_section_of_the_page() -> None:
+    names = [setting.name for setting in SETTINGS]
+    assert len(names) == len(set(names))
+    assert {setting.section for setting in SETTINGS} == set(SECTIONS)
+    assert {name for name in names if page().count(f"\n| `{name}` |") != 1} == set()
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_says_what_it_means_and_what_holds_without_it(
+    setting: Setting[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(setting.name, raising=False)
+    assert setting.meaning.endswith(".")
+    assert setting.otherwise or setting.default is not None
+    assert setting.given() is None
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_what_may_hold_a_secret_is_marked_so(setting: Setting[object]) -> None:
+    assert setting.secret == any(word in setting.name for word in ("PASSWORD", "_KEY", "WEBHOOK"))
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_a_message_names_the_variable_and_what_is_expected_and_not_the_value(
+    setting: Setting[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(setting.name, "~SECRET and, more:/")
+    if isinstance(setting, Text):
+        assert setting.given() == "~SECRET and, more:/"
+        return
+    with pytest.raises(UsageError) as caught:
+        setting.given()
+    assert str(caught.value) == f"{setting.name} is not {setting.expected}"
+    assert "SECRET" not in str(caught.value)
+
+
+# --- The kinds ----------------------------------------------------------------------------------------------
+
+
+def read(kind: type[Setting[Any]], text: str, **options: Any) -> Any:
+    """Return what a setting of a kind makes of a text."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAYBREAK_TRIED", text)
+        return kind("DAYBREAK_TRIED", section="", meaning="", **options).given()
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value", "options"),
+    [
+        (Text, " text\n", "text", {}),
+        (Text, " ", None, {}),
+        (Password, " pass word \r\n", " pass word ", {}),
+        (Number, "1", 1, {}),
+        (Number, "7", 7, {"most": 7}),
+        (Number, "0", 0, {"least": 0}),
+        (Port, "65535", 65535, {}),
+        (Choice, "b", "b", {"choices": ("a", "b")}),
+        (Flag, "TRUE", True, {}),
+        (Flag, "1", True, {}),
+        (Flag, "no", False, {}),
+        (Flag, "off", False, {}),
+        (Url, "https://example.org/a", "https://example.org/a", {}),
+        (Directory, "/a b ", Path("/a b "), {}),
+        (Directory, "~", Path.home(), {}),
+        (Directory, "a", Path.cwd() / "a", {}),
+        (Certificates, "system", "system", {}),
+        (Certificates, "ca.crt", str(Path.cwd() / "ca.crt"), {}),
+        (Address, "a@example.org", "a@example.org", {}),
+        (Addresses, "a@example.org,, b@example.org,", ("a@example.org", "b@example.org"), {}),
+    ],
+)
+def test_every_kind_is_read_in_one_way(
+    kind: type[Setting[Any]], text: str, value: object, options: dict[str, Any]
+) -> None:
+    assert read(kind, text, **options) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "options"),
+    [
+        (Number, "0", {}),
+        (Number, "8", {"most": 7}),
+        (Number, "²", {}),
+        (Number, "٣", {}),
+        (Number, "9" * 5000, {}),
+        (Port, "65536", {}),
+        (Choice, "A", {"choices": ("a", "b")}),
+        (Flag, "perhaps", {}),
+        (Url, "https://example.org:0/", {}),
+        (Directory, "~nobody-of-this-name/a", {}),
+        (Address, "a@example.org, b@example.org", {}),
+        (Addresses, ",", {}),
+    ],
+)
+def test_what_is_not_of_the_kind_is_refused(
+    kind: type[Setting[Any]], text: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError, match=r"^DAYBREAK_TRIED is not "):
+        read(kind, text, **options)
+
+
+def test_a_number_out_of_its_range_is_told_the_range_and_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DAYBREAK_SETTLE_SECONDS", "DAYBREAK_AUDIT_MONTHS"):
+        monkeypatch.setenv(name, "0")
+    with pytest.raises(
+        UsageError, match=r"of seconds: set it to a number from 1 to 3600, or leave it out for 10$"
+    ):
+        settings.settle_seconds()
+    with pytest.raises(UsageError, match=r"of months: set it to 1 or more, or leave it out for 72$"):
+        settings.audit_months()
+
+
+def test_a_setting_without_a_default_is_only_asked_for_what_is_given() -> None:
+    with pytest.raises(LookupError, match="DB_HOST has no default"):
+        DB_HOST.value()
+
+
+# --- What the environment says ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("given", "shown"), [("", False), ("0", False), ("1", True), ("whatever", True)])
+def test_a_word_that_is_not_understood_never_hides_a_trace(
+    monkeypatch: pytest.MonkeyPatch, given: str, shown: bool
+) -> None:
+    monkeypatch.setenv("DAYBREAK_DEBUG", given)
+    assert settings.debug() is shown
+
+
+def test_an_executor_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.executor() == "in_process"
+    monkeypatch.setenv("DAYBREAK_EXECUTOR", "many")
+    with pytest.raises(UsageError, match="DAYBREAK_EXECUTOR is not one of in_process, multiprocess"):
+        settings.executor()
+
+
+def test_a_role_that_nobody_logs_in_as_has_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAYBREAK_REPORTING_PASSWORD", "SECRET")
+    monkeypatch.setenv("DAYBREAK_APP_PASSWORD", "SECRET")
+    assert settings.role_login("daybreak_reporting") == settings.RoleLogin("", None)
+    login = settings.role_login("daybreak_app")
+    assert login == settings.RoleLogin("SECRET", None)
+    assert "SECRET" not in repr(login)
+
+
+def test_every_role_that_logs_in_has_its_settings() -> None:
+    wanted = {role.name for role in roles.ROLES if role.logs_in}
+    assert set(ROLE_PASSWORDS) == set(ROLE_CONNECTION_LIMITS) == wanted
+
+
+def test_a_database_is_the_same_when_a_child_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    db = settings.DatabaseSettings("db.example.org", 5433, "name", "user", " word ", "verify-full", "/ca.crt")
+    for name, value in db.environment().items():
+        monkeypatch.setenv(name, value)
+    assert settings.given_database() == db
+
+
+def test_settings_wait_for_no_driver() -> None:
+    program = "import sys, daybreak_pipeline.settings; print('psycopg' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+# --- The environment of processes ---------------------------------------------------------------------------
+
+
+def test_a_child_gets_this_environment_with_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_HOST", "before")
+    monkeypatch.setenv("DB_NAME", "kept")
+    told = settings.child_environment(DB_HOST="after")
+    assert (told["DB_HOST"], told["DB_NAME"], told["PATH"]) == ("after", "kept", os.environ["PATH"])
+    assert os.environ["DB_HOST"] == "before"
+
+
+def test_a_child_gets_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCRYPTION_KEY", "SECRET")
+    told = settings.child_environment(only=("PATH", "DB_HOST"), LC_ALL="C")
+    assert told == {"PATH": os.environ["PATH"], "LC_ALL": "C"}
+
+
+def test_this_environment_is_as_before_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "before")
+
+    def leave() -> None:
+        with settings.own_environment(DAGSTER_HOME="meanwhile", DAYBREAK_DAGSTER_URL="meanwhile"):
+            assert os.environ["DAGSTER_HOME"] == os.environ["DAYBREAK_DAGSTER_URL"] == "meanwhile"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        leave()
+    assert os.environ["DAGSTER_HOME"] == "before"
+    assert "DAYBREAK_DAGSTER_URL" not in os.environ

@@ -53,11 +53,10 @@ def show(  # noqa: PLR0913, PLR0917 - click passes each option
     from daybreak_pipeline import database
     from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.privacy import audit as trail
-    from daybreak_pipeline.privacy import keys
 
     with (
-        runs.ready(migrate=False) as (db, _),
-        database.connect(db, key=keys.load() if values else None) as connection,
+        runs.ready(migrate=False) as installation,
+        database.connect(installation.database, key=installation.key if values else None) as connection,
     ):
         found = trail.changes(
             connection, table=table, row_id=row_id, since=since, role=role, limit=limit, values=values
@@ -111,7 +110,7 @@ def prune(months: int | None, yes: bool) -> None:  # noqa: FBT001 - click passes
     from daybreak_pipeline.privacy import audit as trail
 
     kept = months or settings.audit_months()
-    with runs.ready(migrate=False) as (db, _), database.connect(db) as connection:
+    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
         old = trail.older_partitions(connection, kept)
         if not old:
             click.echo(f"nothing is older than {kept} months")

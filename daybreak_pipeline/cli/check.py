@@ -23,13 +23,13 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Check every table as it is now, without importing; what fails is shown first."""
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (_, environment):
-        outcome = runs.run_checks(environment)
+    with runs.ready(migrate=False) as installation:
+        outcome = runs.run_checks(installation)
         if as_json:
             click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
         else:
             report(outcome, "check")
-        keep_report(environment)
+        keep_report(installation)
     sys.exit(outcome.exit_code)
 
 
@@ -41,7 +41,7 @@ def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     from daybreak_pipeline.operations import status as statuses
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (db, _), database.connect(db) as connection:
+    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
         found = statuses.read(connection)
     upcoming = timetable.next_daily(timetable.DAILY_IMPORT_AT, datetime.now(UTC))
     if as_json:

@@ -24,6 +24,7 @@ from daybreak_pipeline.wording import shown
 
 if TYPE_CHECKING:
     from daybreak_pipeline.cli.screen import Screen
+    from daybreak_pipeline.orchestration.installation import Installation
     from daybreak_pipeline.orchestration.runs import Outcome
 
 USAGE_EXIT = 2
@@ -118,16 +119,16 @@ def export_directory(data_dir: Path | None) -> Path:
     return export
 
 
-def run_import(environment: dict[str, str], export: Path, **options: Any) -> Outcome:
+def run_import(installation: Installation, **options: Any) -> Outcome:
     """Run the import with a line of progress."""
     from daybreak_pipeline.cli.progress import TerminalProgress
     from daybreak_pipeline.orchestration import runs
 
     with progress_line() as tell:
-        return runs.run_import(environment, export, progress=TerminalProgress(tell), **options)
+        return runs.run_import(installation, progress=TerminalProgress(tell), **options)
 
 
-def keep_report(environment: dict[str, str]) -> None:
+def keep_report(installation: Installation) -> None:
     """Make the data-quality report, and say on stderr where it is, or why there is none.
 
     What an import did stands, whatever becomes of the report.
@@ -135,7 +136,7 @@ def keep_report(environment: dict[str, str]) -> None:
     from daybreak_pipeline.orchestration import runs
 
     try:
-        say(f"data-quality report: {runs.render_report(environment)}", err=True)
+        say(f"data-quality report: {runs.render_report(installation)}", err=True)
     except DaybreakError as error:
         say(f"no data-quality report: {error}", err=True)
 

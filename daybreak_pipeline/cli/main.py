@@ -7,7 +7,6 @@ Nothing is decided here that a test or the UI could not reach without it.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -49,7 +48,6 @@ from daybreak_pipeline.wording import shown_lines
 @click.version_option(package_name="daybreak-pipeline")
 def main() -> None:
     """Bring Daybreak's exports into PostgreSQL, and show what became of every record."""
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell lets its background jobs ignore it
         signal.signal(number, _interrupt)
 
@@ -79,21 +77,23 @@ def up(data_dir: Path | None, port: int | None) -> None:
     from daybreak_pipeline.orchestration import process_locks, runs, webserver
 
     export = export_directory(data_dir)
-    for setting in (settings.notifier, settings.settle_seconds):
+    for setting in (
+        settings.notifier,
+        settings.settle_seconds,
+        settings.executor,
+        settings.sensor_seconds,
+    ):
         setting()  # what is needed at night is right from the start
     _port(port)  # before anything is written
-    with runs.ready() as (db, environment):
-        environment["DAYBREAK_EXPORT_DIR"] = str(export)
+    with runs.ready(export_dir=export) as installation:
+        db = installation.database
         say(f"database {db.name} at {db.host}:{db.port}, export {export}")
-        report(run_import(environment, export), export=export)
-        keep_report(environment)
+        report(run_import(installation), export=export)
+        keep_report(installation)
         chosen = _port(port)
-        environment.setdefault(
-            "DAYBREAK_WEB_URL", os.environ.get("DAYBREAK_WEB_URL") or webserver.url(chosen)
-        )
         click.echo("\nstarting the web UI …")
-        lost = runs.lost_runs(environment, db)
-        with process_locks.held(db, "web"), webserver.serving(environment, chosen) as children:
+        lost = runs.lost_runs(installation)
+        with process_locks.held(db, "web"), webserver.serving(installation, chosen) as children:
             try:
                 webserver.cancel(chosen, lost)
             except (
@@ -156,7 +156,7 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
         msg = "--show-sql goes with --dry-run, which changes nothing"
         raise UsageError(msg)
     export = export_directory(data_dir)
-    with runs.ready(migrate=False) as (db, environment):
+    with runs.ready(export_dir=export, migrate=False) as installation:
         if dry_run:
             seen = (
                 statements.written(lambda text: click.echo(shown_lines(text), err=as_json))
@@ -164,14 +164,14 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
                 else nullcontext()
             )
             with progress_line() as tell, seen:
-                outcome = runs.dry_run_import(db, export, only=only, full=full, partial=partial, tell=tell)
+                outcome = runs.dry_run_import(installation, only=only, full=full, partial=partial, tell=tell)
         else:
-            outcome = run_import(environment, export, only=only, full=full, partial=partial)
+            outcome = run_import(installation, only=only, full=full, partial=partial)
         report(outcome, export=export, as_json=as_json)
         if dry_run:
             click.echo("a dry run: nothing was changed", err=as_json)
         else:
-            keep_report(environment)
+            keep_report(installation)
     sys.exit(outcome.exit_code)
 
 
@@ -184,7 +184,7 @@ def trace(table: str, row_id: str) -> None:
     from daybreak_pipeline.operations.row_history import trace as story
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (db, _), database.connect(db) as connection:
+    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
         for line in story(connection, table, row_id):
             say(line)
 
@@ -248,8 +248,8 @@ def run(command: tuple[str, ...]) -> None:
     """Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set (run -- CMD …)."""
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (_, environment):
-        sys.exit(_run(list(command), environment))
+    with runs.ready(migrate=False) as installation:
+        sys.exit(_run(list(command), installation.environment()))
 
 
 @main.command()
@@ -270,7 +270,7 @@ def doctor(data_dir: Path | None) -> None:
 def _run(command: list[str], environment: dict[str, str]) -> int:
     """Run a child in the foreground, leaving Ctrl-C to it, and return its exit code."""
     try:
-        child = subprocess.Popen(command, env={**os.environ, **environment})
+        child = subprocess.Popen(command, env=settings.child_environment(**environment))
     except OSError as error:
         msg = f"cannot run {command[0]}: {error.strerror}"
         raise UsageError(msg) from None

@@ -90,13 +90,12 @@ def show(number: int) -> None:
 @json_option
 def replay(only: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Try everything in quarantine again, without any file: after a migration, say."""
-    from daybreak_pipeline import settings
     from daybreak_pipeline.orchestration import runs
 
-    with runs.ready(migrate=False) as (_, environment):
-        outcome = run_import(environment, settings.export_dir(), only=only, replay=True)
+    with runs.ready(migrate=False) as installation:
+        outcome = run_import(installation, only=only, replay=True)
         report(outcome, as_json=as_json)
-        keep_report(environment)
+        keep_report(installation)
     sys.exit(outcome.exit_code)
 
 
@@ -125,10 +124,9 @@ def _reason(reason: dict[str, Any]) -> str:
 def _query(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
     from daybreak_pipeline import database
     from daybreak_pipeline.orchestration import runs
-    from daybreak_pipeline.privacy import keys
 
     with (
-        runs.ready(migrate=False) as (db, _),
-        database.connect(db, key=keys.load()) as connection,
+        runs.ready(migrate=False) as installation,
+        database.connect(installation.database, key=installation.key) as connection,
     ):
         return connection.execute(query.encode(), parameters).fetchall()

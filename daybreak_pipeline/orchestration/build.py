@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import dagster as dg
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.orchestration.asset_checks import build_checks
 from daybreak_pipeline.orchestration.assets.files import build_source_assets
 from daybreak_pipeline.orchestration.assets.imported_tables import build_table_assets
 from daybreak_pipeline.orchestration.assets.report import build_report_asset, build_report_sensor
 from daybreak_pipeline.orchestration.jobs import JOBS
-from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog
+from daybreak_pipeline.orchestration.resources import ProgressLog, database_of_environment
 from daybreak_pipeline.orchestration.schedules import SCHEDULES
 from daybreak_pipeline.orchestration.sensors import SENSORS
 
@@ -28,7 +28,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=[*SENSORS, build_report_sensor()],
-        resources={"health_database": HealthDatabase(), "progress_log": ProgressLog()} | overrides,
+        resources={"health_database": database_of_environment, "progress_log": ProgressLog()} | overrides,
         executor=executor(),
     )
 
@@ -37,8 +37,11 @@ def executor() -> dg.ExecutorDefinition:
     """Return how steps run: in one process, as they are short, unless ``DAYBREAK_EXECUTOR=multiprocess``.
 
     A process for each step costs three seconds a step, which pays only where single tables take minutes.
+
+    Raises:
+        UsageError: the variable holds another word.
     """
-    if os.environ.get("DAYBREAK_EXECUTOR", "") == "multiprocess":
+    if settings.executor() == "multiprocess":
         return dg.multiprocess_executor.configured(
             {"start_method": {"forkserver": {"preload_modules": ["daybreak_pipeline.definitions"]}}}
         )

@@ -5,11 +5,9 @@ Commands, web server, daemon and runs share it, so that a run of the command lin
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -17,6 +15,7 @@ import psycopg
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DatabaseSettings
 
 if TYPE_CHECKING:
@@ -48,21 +47,20 @@ run_monitoring:
 _OURS = _CONFIGURATION.splitlines()[0]
 
 
-def prepare(database_settings: DatabaseSettings) -> dict[str, str]:
-    """Make the instance's directory and database, and return the variables that Dagster needs.
+def prepare(installation: Installation) -> Installation:
+    """Make the instance's directory and database, and return the installation with the address of the latter.
 
     A ``DAGSTER_HOME`` with its own ``dagster.yaml`` is used as it is.
 
     Raises:
         UsageError: the database for Dagster is missing and cannot be created, or the directory cannot.
     """
-    given = os.environ.get("DAGSTER_HOME", "")
-    home = Path(given) if given else settings.home() / "dagster"
+    home = installation.dagster_home
     file = home / "dagster.yaml"
-    if given and file.exists() and not file.read_text().startswith(_OURS):
-        return {"DAGSTER_HOME": str(home)}
-    storage = replace(database_settings, name=DAGSTER_DATABASE)
-    _ensure_database(database_settings, storage)
+    if settings.given_dagster_home() and file.exists() and not file.read_text().startswith(_OURS):
+        return installation
+    storage = replace(installation.database, name=DAGSTER_DATABASE)
+    _ensure_database(installation.database, storage)
     try:
         home.mkdir(parents=True, exist_ok=True)
         if not file.exists() or file.read_text() != _CONFIGURATION:
@@ -70,16 +68,17 @@ def prepare(database_settings: DatabaseSettings) -> dict[str, str]:
     except OSError as error:
         msg = f"cannot write {home}: {error.strerror}; set DAYBREAK_HOME to a directory that can be written"
         raise UsageError(msg) from None
-    return {"DAGSTER_HOME": str(home), "DAYBREAK_DAGSTER_URL": storage_url(storage)}
+    return replace(installation, dagster_url=storage_url(storage))
 
 
 @contextmanager
-def opened(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
-    """Yield the instance, as ``prepare`` described it."""
+def opened(installation: Installation) -> Iterator[dg.DagsterInstance]:
+    """Yield the instance, as ``prepare`` left it."""
     import dagster as dg
 
-    os.environ.update(environment)
-    with dg.DagsterInstance.get() as instance:
+    # Dagster looks for its home in the environment alone, and for the address of its storage too: the file names the variable, so
+    # that no password stands in it. Nothing else of a run goes by the environment.
+    with settings.own_environment(**installation.dagster_environment()), dg.DagsterInstance.get() as instance:
         # A run stores hundreds of events. By default each opens a connection of its own, and logging in
         # costs more than storing.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=20)

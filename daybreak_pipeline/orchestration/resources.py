@@ -1,49 +1,39 @@
 """Dagster resources: the database, and who hears of progress.
 
-Thin: what a connection is, ``database`` knows; what the environment says, ``settings``.
+Thin: what a connection is, ``database`` knows; which one, ``installation``.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 import dagster as dg
 import psycopg
-from pydantic import PrivateAttr
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.errors import DaybreakError, TransientError, UsageError
+from daybreak_pipeline.errors import DaybreakError, TransientError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
-from daybreak_pipeline.settings import DatabaseSettings
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
 _RETRY_SECONDS = (1, 3, 9, 27, 60)
 """How long a step waits before each new attempt: a server that crashed or restarts is back within that."""
 
 
-class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
-    """The daybreak_health database, the embedded server running while a run needs it.
+class HealthDatabase:
+    """The daybreak_health database of an installation, whose server runs while a run needs it."""
 
-    Settings come from the environment (``DB_HOST`` …), as for every command.
-    """
-
-    _settings: DatabaseSettings | None = PrivateAttr(default=None)
-
-    @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[HealthDatabase]:
-        """Keep the server up for as long as the run lasts."""
-        del context
-        with database.serving() as settings:
-            self._settings = settings
-            yield self
+    def __init__(self, installation: Callable[[], Installation]) -> None:
+        """Take what a step asks for the installation: what keeps it from being known then ends that step in one line."""
+        self._installation = installation
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -52,15 +42,23 @@ class HealthDatabase(dg.ConfigurableResource["HealthDatabase"]):
         Raises:
             UsageError: the server, the login, the key or the schema is not as it must be.
         """
-        if self._settings is None:
-            msg = "the database is only there during a run"
-            raise UsageError(msg)
-        roles.require_importer(self._settings)
-        with database.connect(self._settings, key=keys.load(), autocommit=True) as connection:
+        found = self._installation()
+        roles.require_importer(found.database)
+        with database.connect(found.database, key=found.key, autocommit=True) as connection:
             runner.require_newest(connection)
             keys.verify(connection)
             audit.keep_ahead(connection)
             yield connection
+
+
+@dg.resource(description="The database that DB_HOST and the other variables name, or the embedded one.")
+def database_of_environment(_context: dg.InitResourceContext) -> Iterator[HealthDatabase]:
+    """Yield the database that the environment describes, its server running for as long as the run lasts.
+
+    For runs of the web UI and the daemon, whose processes know the installation by their environment.
+    """
+    with database.serving() as db:
+        yield HealthDatabase(lambda: Installation.of_environment(db))
 
 
 @contextmanager

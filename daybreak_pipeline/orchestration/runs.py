@@ -23,6 +23,7 @@ from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.find import Ignored, Unknown
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
 from daybreak_pipeline.orchestration import instance, process_locks
+from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES, import_order
@@ -140,31 +141,29 @@ def provide_schema(db: DatabaseSettings, *, migrate: bool = True) -> None:
 
 @contextmanager
 def ready(
-    *, migrate: bool = True, warn: Callable[[str], None] = _warn
-) -> Iterator[tuple[DatabaseSettings, dict[str, str]]]:
-    """Yield a running server with the schema in place (``provide_schema``), and the environment for Dagster.
+    *, export_dir: Path | None = None, migrate: bool = True, warn: Callable[[str], None] = _warn
+) -> Iterator[Installation]:
+    """Yield the installation: a running server with the schema in place (``provide_schema``), and Dagster's instance.
 
     Roles and grants are applied where they are missing; ``warn`` hears of what cannot be granted, which keeps
-    nobody from importing.
+    nobody from importing. ``export_dir`` is the export that a person has named.
 
     Raises:
         UsageError: the server, the login, the key or the schema is not as it must be.
     """
     with database.serving() as db:
-        key = keys.load()
+        found = Installation.of_environment(db, export_dir=export_dir)
         provide_schema(db, migrate=migrate)
-        with database.connect(db, key=key) as connection:
+        with database.connect(db, key=found.key) as connection:
             keys.verify(connection)
             audit.keep_ahead(connection)
         for warning in roles.ensure(db).warnings:
             warn(warning)
-        environment = db.environment() | {"ENCRYPTION_KEY": key} | instance.prepare(db)
-        yield db, environment
+        yield instance.prepare(found)
 
 
 def run_import(  # noqa: PLR0913 - each is an option of the command
-    environment: dict[str, str],
-    export_dir: Path,
+    installation: Installation,
     *,
     only: Sequence[str] = (),
     full: bool = False,
@@ -175,8 +174,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
     """Run ``import_all``, or the part of it that ``only`` names, and return what it did.
 
     Args:
-        environment: as ``ready`` yields it.
-        export_dir: the directory with the export's files.
+        installation: as ``ready`` yields it.
         only: tables to import; all when empty.
         full: read files again whose content has not changed.
         replay: read no file, try quarantined records again.
@@ -186,8 +184,9 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
     from daybreak_pipeline.orchestration import run_requests
 
     chosen = [name for name in import_order() if not only or name in only]
+    export_dir = installation.export_dir
     with _executed(
-        environment,
+        installation,
         "import_all",
         run_requests.configuration(export_dir, chosen, full=full, replay=replay),
         selection=run_requests.selection(chosen) if only else None,
@@ -208,7 +207,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         return outcome
 
 
-def render_report(environment: dict[str, str]) -> Path:
+def render_report(installation: Installation) -> Path:
     """Make the data-quality report as Dagster's own, after an import or a check, and return where it is.
 
     A run of its own: as a step of the import it would be skipped when a table fails.
@@ -220,7 +219,7 @@ def render_report(environment: dict[str, str]) -> Path:
     from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
 
     tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
-    with _executed(environment, "report_data_quality", {}, tags=tags) as result:
+    with _executed(installation, "report_data_quality", {}, tags=tags) as result:
         if not result.success:
             reasons = [*_reasons(result).values(), f"see run {result.run_id} in the web UI"]
             raise UsageError(reasons[0])
@@ -228,9 +227,8 @@ def render_report(environment: dict[str, str]) -> Path:
         return Path(str(made.metadata[LATEST].value))
 
 
-def dry_run_import(  # noqa: PLR0913 - each is an option of the command
-    db: DatabaseSettings,
-    export_dir: Path,
+def dry_run_import(
+    installation: Installation,
     *,
     only: Sequence[str] = (),
     full: bool = False,
@@ -244,7 +242,8 @@ def dry_run_import(  # noqa: PLR0913 - each is an option of the command
     from daybreak_pipeline.operations.dry_run import dry_run
 
     chosen = [name for name in import_order() if not only or name in only]
-    with database.connect(db, key=keys.load()) as connection:
+    export_dir = installation.export_dir
+    with database.connect(installation.database, key=installation.key) as connection:
         found = dry_run(
             connection,
             export_dir,
@@ -270,12 +269,12 @@ def dry_run_import(  # noqa: PLR0913 - each is an option of the command
     return outcome
 
 
-def run_checks(environment: dict[str, str]) -> Outcome:
+def run_checks(installation: Installation) -> Outcome:
     """Run ``check_all`` and return what it found."""
     from daybreak_pipeline.orchestration import run_requests
 
     tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
-    with _executed(environment, "check_all", {}, tags=tags) as result:
+    with _executed(installation, "check_all", {}, tags=tags) as result:
         reasons = _reasons(result)
         outcome = Outcome(result.run_id, checks=_checks(result))
         unchecked = [
@@ -288,7 +287,7 @@ def run_checks(environment: dict[str, str]) -> Outcome:
         return outcome
 
 
-def lost_runs(environment: dict[str, str], db: DatabaseSettings) -> list[str]:
+def lost_runs(installation: Installation) -> list[str]:
     """Return the runs that Dagster takes for running although no process is there that could run them.
 
     Runs of commands live in the command's process, all others in that of the web UI's daemon. Where another one
@@ -299,9 +298,10 @@ def lost_runs(environment: dict[str, str], db: DatabaseSettings) -> list[str]:
     from daybreak_pipeline.orchestration import run_requests
 
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    with instance.opened(environment) as dagster_instance:
+    with instance.opened(installation) as dagster_instance:
         runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
     # Asked afterwards: who runs one of these was there before it.
+    db = installation.database
     commands, web = process_locks.anybody(db, "command line"), process_locks.anybody(db, "web")
     by_command = run_requests.COMMAND_LINE
     return [
@@ -313,7 +313,7 @@ def lost_runs(environment: dict[str, str], db: DatabaseSettings) -> list[str]:
 
 @contextmanager
 def _executed(  # noqa: PLR0913 - each is a fact of the one run
-    environment: dict[str, str],
+    installation: Installation,
     job: str,
     run_config: dict[str, Any],
     *,
@@ -322,13 +322,16 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
     progress: ProgressLog | None = None,
 ) -> Iterator[dg.ExecuteInProcessResult]:
     with (
-        instance.opened(environment) as dagster_instance,
-        database.serving() as db,
-        process_locks.held(db, "command line"),
+        instance.opened(installation) as dagster_instance,
+        process_locks.held(installation.database, "command line"),
     ):
         from daybreak_pipeline.orchestration.build import build_defs
+        from daybreak_pipeline.orchestration.resources import HealthDatabase
 
-        definitions = build_defs(**({"progress_log": progress} if progress else {}))
+        definitions = build_defs(
+            health_database=HealthDatabase(lambda: installation),
+            **({"progress_log": progress} if progress else {}),
+        )
         # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         with _interruptible():

@@ -16,21 +16,21 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.settings import PROJECT_ROOT, home
+from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.settings import PROJECT_ROOT
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
 _PORTS_TRIED = 20
 _START_SECONDS = 90
 _STOP_SECONDS = 15
-_SENSOR_SECONDS = 900
-"""How long a sensor's evaluation may take: a file of 100 GB is hashed in less."""
 _CANCEL_SECONDS = 60
 _CANCEL = """
 mutation ($runs: [String!]!) {
@@ -62,7 +62,7 @@ def free_port(wanted: int = DEFAULT_PORT) -> int:
 
 def log_file() -> Path:
     """Return where web server, daemon and the runs they launch write; each start empties it."""
-    return home() / "web.log"
+    return settings.home() / "web.log"
 
 
 def url(port: int) -> str:
@@ -71,12 +71,20 @@ def url(port: int) -> str:
 
 
 @contextmanager
-def serving(environment: Mapping[str, str], port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def serving(installation: Installation, port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run web server and daemon until the block ends; both are stopped, with all that they started.
+
+    What they load knows the installation by its environment, and by that alone.
 
     Raises:
         UsageError: the web server does not answer in time.
     """
+    environment = settings.child_environment(
+        **installation.environment(),
+        DAYBREAK_WEB_URL=settings.web_url(url(port)),
+        DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS=str(settings.sensor_seconds()),
+        PYTHONUNBUFFERED="1",
+    )
     location = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
     commands = [
         ["dagster-webserver", "-h", HOST, "-p", str(port), "--dagster-log-level", "warning", *location],
@@ -130,7 +138,7 @@ def _new_log() -> IO[bytes]:
         raise UsageError(msg) from None
 
 
-def _start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     program, *arguments = command
     return subprocess.Popen(
         [
@@ -140,12 +148,7 @@ def _start(command: list[str], environment: Mapping[str, str], log: IO[bytes]) -
             "warning",
         ],
         cwd=PROJECT_ROOT,
-        env={
-            "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": str(_SENSOR_SECONDS),
-            **os.environ,
-            **environment,
-            "PYTHONUNBUFFERED": "1",
-        },
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

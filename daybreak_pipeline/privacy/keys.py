@@ -36,7 +36,7 @@ def load() -> str:
     Raises:
         UsageError: the key is missing for a given server, or is weaker than 32 random bytes.
     """
-    given = os.environ.get("ENCRYPTION_KEY", "").strip()
+    given = settings.encryption_key()
     if given:
         return parse(given)
     if settings.given_database():
@@ -51,7 +51,7 @@ def held() -> str | None:
     Raises:
         UsageError: there is one, and it is damaged or weak.
     """
-    given = os.environ.get("ENCRYPTION_KEY", "").strip()
+    given = settings.encryption_key()
     if given:
         return parse(given)
     path = key_file()
@@ -204,7 +204,7 @@ def exchange() -> Exchange:
     Raises:
         UsageError: a key is missing or weak.
     """
-    new = os.environ.get("NEW_ENCRYPTION_KEY", "").strip()
+    new = settings.new_encryption_key()
     if not _from_files():
         return Exchange(load(), parse(new, "NEW_ENCRYPTION_KEY") if new else None, kept=False)
     if new:
@@ -240,7 +240,7 @@ def promote() -> Path | None:
 
 def _from_files() -> bool:
     """Say whether the key is the embedded server's, kept in files."""
-    return not os.environ.get("ENCRYPTION_KEY", "").strip() and settings.given_database() is None
+    return not settings.encryption_key() and settings.given_database() is None
 
 
 def _other_key() -> str:

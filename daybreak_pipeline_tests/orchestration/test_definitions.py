@@ -181,7 +181,7 @@ def test_the_schedule_asks_for_a_run_of_the_whole_import() -> None:
 
 
 def test_build_defs_takes_other_resources() -> None:
-    other = HealthDatabase()
+    other = HealthDatabase(lambda: pytest.fail("nobody connects"))
     assert (build_defs(health_database=other).resources or {})["health_database"] is other
 
 

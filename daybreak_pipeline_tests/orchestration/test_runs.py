@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ import dagster as dg
 import psycopg
 import pytest
 
+from daybreak_pipeline import database
 from daybreak_pipeline.checks import rules
 from daybreak_pipeline.definitions import build_defs
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS
-from daybreak_pipeline.orchestration import instance
+from daybreak_pipeline.orchestration import instance, run_requests
 from daybreak_pipeline.orchestration import runs as pipeline_runs
+from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.orchestration.runs import Outcome
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import runner
@@ -46,13 +49,13 @@ class Runs:
     def __init__(self, settings: DatabaseSettings, dagster: dg.DagsterInstance) -> None:
         self.settings = settings
         self.dagster = dagster
-        self.environment = settings.environment() | {"ENCRYPTION_KEY": KEY}
+        self.installation = Installation(settings, KEY, export_dir=SAMPLE, dagster_home=Path("/nowhere"))
 
     def load(self, directory: Path, **options: Any) -> Outcome:
-        return pipeline_runs.run_import(self.environment, directory, **options)
+        return pipeline_runs.run_import(replace(self.installation, export_dir=directory), **options)
 
     def check(self) -> Outcome:
-        return pipeline_runs.run_checks(self.environment)
+        return pipeline_runs.run_checks(self.installation)
 
     def query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.settings.conninfo()) as connection:
@@ -78,14 +81,7 @@ class Runs:
 @contextmanager
 def in_memory(settings: DatabaseSettings, patch: pytest.MonkeyPatch) -> Iterator[Runs]:
     with dg.DagsterInstance.ephemeral() as dagster:
-
-        @contextmanager
-        def opened(environment: Mapping[str, str]) -> Iterator[dg.DagsterInstance]:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            yield dagster
-
-        patch.setattr(instance, "opened", opened)
+        patch.setattr(instance, "opened", lambda _installation: nullcontext(dagster))
         yield Runs(settings, dagster)
 
 
@@ -408,7 +404,10 @@ def test_one_check_can_run_alone(runs: Runs, family: Export) -> None:
     runs.execute("TRUNCATE ingest.check_results")
     check = dg.AssetCheckKey(dg.AssetKey("documents"), "valid_json")
     job = dg.define_asset_job("one_check", selection=dg.AssetSelection.checks(check))
-    definitions = dg.Definitions.merge(build_defs(), dg.Definitions(jobs=[job]))
+    health_database = HealthDatabase(lambda: runs.installation)
+    definitions = dg.Definitions.merge(
+        build_defs(health_database=health_database), dg.Definitions(jobs=[job])
+    )
     with dg.DagsterInstance.ephemeral() as dagster:
         done = definitions.resolve_job_def("one_check").execute_in_process(instance=dagster)
     assert done.success
@@ -543,11 +542,8 @@ def test_a_partial_export_is_no_excuse_for_a_table_that_was_never_imported(
 def test_a_dry_run_tells_of_absent_files_and_remembers_none(runs: Runs, family: Export) -> None:
     runs.load(family.directory, only=PART)
     without_organizations(family)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ENCRYPTION_KEY", KEY)
-        outcome = pipeline_runs.dry_run_import(
-            runs.settings, family.directory, only=PART, tell=lambda _text: None
-        )
+    installation = replace(runs.installation, export_dir=family.directory)
+    outcome = pipeline_runs.dry_run_import(installation, only=PART, tell=lambda _text: None)
     assert statuses(outcome) == {"absent": {"organizations"}, "skipped": set(PART) - {"organizations"}}
     assert outcome.tables["organizations"].reason.startswith("organizations: its file is absent from ")
     assert outcome.exit_code == 1
@@ -595,7 +591,7 @@ def test_a_run_on_an_older_schema_says_what_to_do_and_changes_nothing(runs: Runs
 
 
 def test_checking_a_database_that_does_not_answer_is_an_error(runs: Runs, unused_port: int) -> None:
-    runs.environment["DB_PORT"] = str(unused_port)
+    runs.installation = replace(runs.installation, database=replace(runs.settings, port=unused_port))
     with pytest.raises(UsageError, match=f"127.0.0.1:{unused_port}"):
         runs.check()
 
@@ -733,15 +729,12 @@ def given(migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, tmp_path:
     return migrated
 
 
-def test_a_run_stays_known_to_the_instance(
-    given: DatabaseSettings, family: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pipeline_runs.ready() as (settings, environment):
-        assert settings == given
-        for name in environment:
-            monkeypatch.setenv(name, "")  # restored after the test: opening the instance sets them for good
-        outcome = pipeline_runs.run_import(environment, family.directory, only=["documents"])
-        with instance.opened(environment) as dagster:
+def test_a_run_stays_known_to_the_instance(given: DatabaseSettings, family: Export, tmp_path: Path) -> None:
+    before = dict(os.environ)
+    with pipeline_runs.ready(export_dir=family.directory) as installation:
+        assert installation.database == given
+        outcome = pipeline_runs.run_import(installation, only=["documents"])
+        with instance.opened(installation) as dagster:
             assert outcome.run_id
             run = dagster.get_run_by_id(outcome.run_id)
             assert run
@@ -749,8 +742,88 @@ def test_a_run_stays_known_to_the_instance(
             assert run.job_name == "import_all"
             assert not dagster.telemetry_enabled
     assert outcome.exit_code == 0
+    assert os.environ == before
+    environment = installation.environment()
     assert environment["DAGSTER_HOME"] == str(tmp_path / "home" / "dagster")
     assert "/dagster?" in environment["DAYBREAK_DAGSTER_URL"]
+
+
+def test_a_command_takes_nothing_from_an_environment_that_says_otherwise(
+    given: DatabaseSettings, family: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its installation was found out once: what runs in its process gets it handed."""
+    with pipeline_runs.ready(export_dir=family.directory) as installation:
+        assert installation.database == given
+        for name in installation.environment():
+            monkeypatch.setenv(name, "wrong")
+        outcome = pipeline_runs.run_import(installation, only=["documents"])
+        assert statuses(outcome) == {"imported": {"documents"}}
+        assert pipeline_runs.run_checks(installation).checks["documents"]["row_accounting"].passed
+        assert pipeline_runs.lost_runs(installation) == []
+
+
+def test_the_embedded_server_is_opened_once_for_an_import(
+    given: DatabaseSettings, family: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[DatabaseSettings] = []
+
+    @contextmanager
+    def serving() -> Iterator[DatabaseSettings]:
+        opened.append(given)
+        yield given
+
+    monkeypatch.setattr(database, "serving", serving)
+    with pipeline_runs.ready(export_dir=family.directory) as installation:
+        pipeline_runs.run_import(installation, only=["documents"])
+        pipeline_runs.render_report(installation)
+    assert opened == [given]
+
+
+def test_a_run_of_the_web_ui_knows_the_installation_by_its_environment(
+    given: DatabaseSettings, family: Export
+) -> None:
+    with dg.DagsterInstance.ephemeral() as dagster:
+        done = (
+            build_defs()
+            .resolve_job_def("import_all")
+            .execute_in_process(
+                instance=dagster,
+                run_config=run_requests.configuration(family.directory, ["documents"]),
+                asset_selection=run_requests.selection(["documents"]),
+            )
+        )
+    assert done.success
+    with psycopg.connect(given.conninfo()) as connection:
+        assert connection.execute("SELECT count(*) FROM documents").fetchone() == (1,)
+
+
+def test_a_run_of_the_web_ui_without_a_key_fails_in_its_step_with_one_line(
+    given: DatabaseSettings, family: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert given
+    monkeypatch.delenv("ENCRYPTION_KEY")
+    with dg.DagsterInstance.ephemeral() as dagster:
+        done = (
+            build_defs()
+            .resolve_job_def("import_all")
+            .execute_in_process(
+                instance=dagster,
+                run_config=run_requests.configuration(family.directory, ["documents"]),
+                asset_selection=run_requests.selection(["documents"]),
+                raise_on_error=False,
+            )
+        )
+    reason = pipeline_runs._reasons(done)["documents"]
+    assert reason.startswith("ENCRYPTION_KEY is not set, and without it no personal data can be sealed")
+    assert "\n" not in reason
+
+
+def test_an_installation_shows_no_secret(given: DatabaseSettings) -> None:
+    with pipeline_runs.ready() as installation:
+        shown = repr(installation)
+        secrets = (KEY, given.password, installation.dagster_url)
+        assert all(secrets)
+    assert [secret for secret in secrets if secret in shown] == []
 
 
 def test_no_password_stands_in_the_instances_file(given: DatabaseSettings, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -20,6 +21,7 @@ from daybreak_pipeline.importer import ledger
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline.orchestration import process_locks, runs, sensors
+from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.conftest import KEY
@@ -385,16 +387,17 @@ def test_runs_without_a_process_are_lost_and_others_are_not(
     from contextlib import nullcontext
 
     monkeypatch.setattr(
-        "daybreak_pipeline.orchestration.instance.opened", lambda _environment: nullcontext(ticks.dagster)
+        "daybreak_pipeline.orchestration.instance.opened", lambda _installation: nullcontext(ticks.dagster)
     )
+    installation = Installation(migrated, KEY, export_dir=Path("/nowhere"), dagster_home=Path("/nowhere"))
     command = started(
         ticks, "import_all", None, dg.DagsterRunStatus.STARTED, **{"daybreak/started_by": "command line"}
     )
     daemon = started(ticks, "import_all", None, dg.DagsterRunStatus.STARTING)
     started(ticks, "import_all", None, dg.DagsterRunStatus.NOT_STARTED)  # the daemon may yet start it
-    assert set(runs.lost_runs({}, migrated)) == {command, daemon}
+    assert set(runs.lost_runs(installation)) == {command, daemon}
     with process_locks.held(migrated, "command line"):
-        assert runs.lost_runs({}, migrated) == [daemon]
+        assert runs.lost_runs(installation) == [daemon]
         with process_locks.held(migrated, "web"):
-            assert runs.lost_runs({}, migrated) == []
-    assert set(runs.lost_runs({}, migrated)) == {command, daemon}
+            assert runs.lost_runs(installation) == []
+    assert set(runs.lost_runs(installation)) == {command, daemon}

@@ -39,7 +39,7 @@ def test_a_report_follows_a_failed_import(runs: Runs, export: Export) -> None:
     export.write("documents", record("documents", "good"), record("documents", "bad", label=None))
     outcome = runs.load(export.directory, only=["organizations", "documents", "memberships"])
     assert outcome.exit_code == 1
-    latest = pipeline_runs.render_report(runs.environment)
+    latest = pipeline_runs.render_report(runs.installation)
     page = Page.read(latest.read_text(encoding="utf-8"))
     assert "imports fail for organizations" in page.verdict()
     assert "no file orgs.csv" in page.one("section", id="organizations").text
@@ -49,7 +49,7 @@ def test_a_report_follows_a_failed_import(runs: Runs, export: Export) -> None:
 
 
 def test_the_materialisation_says_the_same_in_markdown_and_where_the_file_is(runs: Runs) -> None:
-    latest = pipeline_runs.render_report(runs.environment)
+    latest = pipeline_runs.render_report(runs.installation)
     told = metadata(runs)
     assert told["latest_report"] == dg.PathMetadataValue(str(latest))
     assert told["can_data_be_trusted"] == dg.TextMetadataValue("no")
@@ -67,7 +67,7 @@ def test_a_report_that_cannot_be_written_is_an_error_in_one_line(
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("DAYBREAK_HOME", str(tmp_path / "file"))
     with pytest.raises(UsageError, match="cannot write the report"):
-        pipeline_runs.render_report(runs.environment)
+        pipeline_runs.render_report(runs.installation)
 
 
 def test_the_report_depends_on_every_table_and_belongs_to_no_import() -> None:

@@ -57,7 +57,7 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
     def load(
         context: dg.AssetExecutionContext,
         config: ImportConfig,
-        health_database: HealthDatabase,
+        health_database: dg.ResourceParam[HealthDatabase],
         progress_log: dg.ResourceParam[ProgressLog],
     ) -> dg.MaterializeResult[None]:
         directory = export_directory(config.export_dir)

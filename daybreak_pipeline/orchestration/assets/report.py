@@ -40,7 +40,7 @@ def build_report_asset() -> dg.AssetsDefinition:
         f"or copy the path under `{LATEST}` below into the browser's address bar.",
     )
     def data_quality_report(
-        context: dg.AssetExecutionContext, health_database: HealthDatabase
+        context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
     ) -> dg.MaterializeResult[None]:
         try:
             with health_database.connection() as connection:

@@ -1,0 +1,59 @@
+"""What a command or a run works with: the server, the key, the export, Dagster's instance. Found out once, and handed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.settings import DatabaseSettings
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One installation of the pipeline.
+
+    ``dagster_url`` is where Dagster keeps its records; empty where a ``dagster.yaml`` of others says that.
+    """
+
+    database: DatabaseSettings
+    key: str = field(repr=False)
+    export_dir: Path
+    dagster_home: Path
+    dagster_url: str = field(default="", repr=False)
+
+    @classmethod
+    def of_environment(cls, database: DatabaseSettings, *, export_dir: Path | None = None) -> Installation:
+        """Return the installation that the environment describes, around a server that runs.
+
+        Args:
+            database: as ``database.serving`` yields it.
+            export_dir: the directory with the export's files, where a person has named one.
+
+        Raises:
+            UsageError: a variable cannot be used, or there is no good key.
+        """
+        return cls(
+            database=database,
+            key=keys.load(),
+            export_dir=export_dir or settings.export_dir(),
+            dagster_home=settings.given_dagster_home() or settings.home() / "dagster",
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that tell a child process all of this."""
+        return {
+            **self.database.environment(),
+            "ENCRYPTION_KEY": self.key,
+            "DAYBREAK_EXPORT_DIR": str(self.export_dir),
+            **self.dagster_environment(),
+        }
+
+    def dagster_environment(self) -> dict[str, str]:
+        """Return the variables by which Dagster finds its instance, and the instance its storage."""
+        return {
+            "DAGSTER_HOME": str(self.dagster_home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",  # a dagster.yaml of others may say nothing of it, and then it is on
+            **({"DAYBREAK_DAGSTER_URL": self.dagster_url} if self.dagster_url else {}),
+        }

@@ -1,0 +1,78 @@
+"""What the environment says: where state lives, where exports are, which server to use. The one place that reads it.
+
+``variables`` declares every variable once, ``kinds`` reads them, ``page`` makes docs/settings.md of them; what each says is asked
+of this package itself: ``settings.home()``. Nothing here opens a file or a connection, or waits for the driver.
+"""
+
+from __future__ import annotations
+
+from daybreak_pipeline.settings.databases import DatabaseSettings, RoleLogin, given_database, role_login
+from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier, web_url
+from daybreak_pipeline.settings.processes import child_environment, own_environment
+from daybreak_pipeline.settings.values import (
+    audit_months,
+    debug,
+    encryption_key,
+    environment,
+    executor,
+    export_dir,
+    given_dagster_home,
+    has_display,
+    home,
+    new_encryption_key,
+    sensor_seconds,
+    server_programs,
+    settle_seconds,
+)
+from daybreak_pipeline.settings.variables import (
+    AUDIT_MONTHS,
+    DAGSTER_DATABASE,
+    DEFAULT_DATABASE,
+    DEFAULT_PORT,
+    DEFAULT_USER,
+    DEFAULT_WEB_URL,
+    ENVIRONMENTS,
+    MOST_CONNECTIONS,
+    PROJECT_ROOT,
+    SAMPLE,
+    SSL_MODES,
+    role_variable,
+)
+
+__all__ = [
+    "AUDIT_MONTHS",
+    "DAGSTER_DATABASE",
+    "DEFAULT_DATABASE",
+    "DEFAULT_PORT",
+    "DEFAULT_USER",
+    "DEFAULT_WEB_URL",
+    "ENVIRONMENTS",
+    "MOST_CONNECTIONS",
+    "PROJECT_ROOT",
+    "SAMPLE",
+    "SSL_MODES",
+    "DatabaseSettings",
+    "MailSettings",
+    "NotifierSettings",
+    "RoleLogin",
+    "audit_months",
+    "child_environment",
+    "debug",
+    "encryption_key",
+    "environment",
+    "executor",
+    "export_dir",
+    "given_dagster_home",
+    "given_database",
+    "has_display",
+    "home",
+    "new_encryption_key",
+    "notifier",
+    "own_environment",
+    "role_login",
+    "role_variable",
+    "sensor_seconds",
+    "server_programs",
+    "settle_seconds",
+    "web_url",
+]

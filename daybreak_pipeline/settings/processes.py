@@ -1,0 +1,36 @@
+"""The environment as a whole: what a child process is given, and what libraries in this one look for.
+
+Nothing else writes to the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+
+def child_environment(*, only: Collection[str] | None = None, **variables: str) -> dict[str, str]:
+    """Return the environment for a child process: this process's own, and ``variables`` in place of what it says.
+
+    Args:
+        only: the variables that are passed on from this process; all where it is left out.
+        variables: what the child is told besides.
+    """
+    passed = {name: value for name, value in os.environ.items() if only is None or name in only}
+    return passed | variables
+
+
+@contextmanager
+def own_environment(**variables: str) -> Iterator[None]:
+    """Have variables in this process's environment while the block runs, for a library that looks nowhere else."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,111 @@
+"""What the environment says of one thing at a time: directories, keys, intervals, and how this installation runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.settings import variables
+from daybreak_pipeline.settings.variables import PROJECT_ROOT, SAMPLE
+
+
+def home() -> Path:
+    """Return the directory for state: ``DAYBREAK_HOME``, ``.daybreak/`` of the checkout, or for root
+    one directory for each checkout below ``/var/lib/daybreak`` (see ADR 0003).
+    """
+    given = variables.HOME.given()
+    if given:
+        return given
+    if os.geteuid() == 0:
+        checkout = hashlib.sha256(os.fsencode(PROJECT_ROOT)).hexdigest()[:12]
+        return Path("/var/lib/daybreak") / checkout
+    return PROJECT_ROOT / ".daybreak"
+
+
+def export_dir() -> Path:
+    """Return the directory that holds the export: ``DAYBREAK_EXPORT_DIR`` or the sample."""
+    return variables.EXPORT_DIR.given() or SAMPLE
+
+
+def server_programs() -> Path | None:
+    """Return the directory of the embedded server's programs, ``DAYBREAK_PG_BIN``, or None to look for them."""
+    return variables.SERVER_PROGRAMS.given()
+
+
+def given_dagster_home() -> Path | None:
+    """Return the directory for Dagster that ``DAGSTER_HOME`` names, None when it has its place in the home."""
+    return variables.DAGSTER_HOME.given()
+
+
+def settle_seconds() -> int:
+    """Return for how long a file must not have been written to before it is imported by itself:
+    ``DAYBREAK_SETTLE_SECONDS``.
+
+    Raises:
+        UsageError: it is no such number.
+    """
+    return variables.SETTLE_SECONDS.value()
+
+
+def sensor_seconds() -> int:
+    """Return how long a sensor may take: ``DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS``.
+
+    Raises:
+        UsageError: it is no number of seconds.
+    """
+    return variables.SENSOR_SECONDS.value()
+
+
+def audit_months() -> int:
+    """Return for how many months the audit trail is kept: ``DAYBREAK_AUDIT_MONTHS``, six years by default.
+
+    Raises:
+        UsageError: the variable is not a number of months.
+    """
+    return variables.AUDIT_TRAIL_MONTHS.value()
+
+
+def encryption_key() -> str:
+    """Return ``ENCRYPTION_KEY`` as it is, empty where it is not set. What it is worth, ``privacy.keys`` says."""
+    return variables.ENCRYPTION_KEY.given() or ""
+
+
+def new_encryption_key() -> str:
+    """Return ``NEW_ENCRYPTION_KEY`` as it is, empty where it is not set."""
+    return variables.NEW_ENCRYPTION_KEY.given() or ""
+
+
+def environment() -> str:
+    """Return development, staging or production: ``DAYBREAK_ENV``, falling back to ``NODE_ENV``.
+
+    Raises:
+        UsageError: the variable holds another word.
+    """
+    return variables.ENVIRONMENT.given() or variables.NODE_ENV.value()
+
+
+def executor() -> str:
+    """Return how steps run, in_process or multiprocess: ``DAYBREAK_EXECUTOR``.
+
+    Raises:
+        UsageError: the variable holds another word.
+    """
+    return variables.EXECUTOR.value()
+
+
+def debug() -> bool:
+    """Return whether the trace of an error is to be shown too: ``DAYBREAK_DEBUG``.
+
+    Any other word means yes: this is asked while an error is being told, which another error would hide.
+    """
+    try:
+        return variables.DEBUG.value()
+    except UsageError:
+        return True
+
+
+def has_display() -> bool:
+    """Return whether the environment names a browser, or a display that one could show itself on."""
+    return any(one.given() for one in variables.DISPLAYS.values())

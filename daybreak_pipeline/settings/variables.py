@@ -1,0 +1,265 @@
+"""Every variable of the environment that the project reads, declared once: name, kind, default, meaning.
+
+The page docs/settings.md is made of this, in this order. What is said of a variable is one or two plain sentences of Markdown.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from daybreak_pipeline.settings.kinds import (
+    Address,
+    Addresses,
+    Certificates,
+    Choice,
+    Directory,
+    Flag,
+    Key,
+    Number,
+    Password,
+    Port,
+    Setting,
+    Text,
+    Url,
+)
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
+SAMPLE = PROJECT_ROOT / "data" / "sample"
+DEFAULT_PORT = 5432
+DEFAULT_DATABASE = "daybreak_health"
+DAGSTER_DATABASE = "dagster"
+DEFAULT_USER = "daybreak_importer"
+DEFAULT_WEB_URL = "http://127.0.0.1:3000"
+MOST_CONNECTIONS = 262143  # PostgreSQL's own bound
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+AUDIT_MONTHS = 72
+"""Six years: 45 CFR 164.316(b)(2)(i)."""
+ENVIRONMENTS = ("development", "staging", "production")
+EXECUTORS = ("in_process", "multiprocess")
+
+PLACES = "Where things are"
+SERVER = "The server"
+TOLD = "Who is told"
+OTHERS = "Variables of other programs"
+SECTIONS = {
+    PLACES: "",
+    SERVER: "",
+    TOLD: "To hear of failed runs, of absent files and of failed checks of severity ERROR:",
+    OTHERS: "These belong to others, and mean the same here:",
+}
+"""The sections of the page in their order, each with the sentence that it begins with."""
+
+# --- Where things are ---------------------------------------------------------------------------------------
+
+EXPORT_DIR = Directory(
+    "DAYBREAK_EXPORT_DIR",
+    section=PLACES,
+    meaning="The directory with the export; `--data-dir` overrides it.",
+    otherwise="`data/sample`",
+)
+HOME = Directory(
+    "DAYBREAK_HOME",
+    section=PLACES,
+    meaning="State: the embedded server, its key, reports, traces.",
+    otherwise=(
+        "`.daybreak/` of the checkout, for root one directory for each checkout below `/var/lib/daybreak`"
+    ),
+)
+SERVER_PROGRAMS = Directory(
+    "DAYBREAK_PG_BIN",
+    section=PLACES,
+    meaning="The programs of PostgreSQL for the embedded server.",
+    otherwise="what is found",
+)
+SETTLE_SECONDS = Number(
+    "DAYBREAK_SETTLE_SECONDS",
+    section=PLACES,
+    meaning="For how long nothing must have been written to a file before it is imported by itself.",
+    of="seconds",
+    most=3600,
+    default=10,
+)
+
+# --- The server ---------------------------------------------------------------------------------------------
+
+DB_HOST = Text(
+    "DB_HOST",
+    section=SERVER,
+    meaning="The server. It is used as it is, and nothing is started.",
+    otherwise="the embedded server",
+)
+DB_PORT = Port("DB_PORT", section=SERVER, meaning="The server's port.", default=DEFAULT_PORT)
+DB_NAME = Text("DB_NAME", section=SERVER, meaning="The database on it.", default=DEFAULT_DATABASE)
+DB_USER = Text("DB_USER", section=SERVER, meaning="Who logs in, and owns the tables.", default=DEFAULT_USER)
+DB_PASSWORD = Password("DB_PASSWORD", section=SERVER, meaning="That user's password.", otherwise="none")
+DB_SSLMODE = Choice(
+    "DB_SSLMODE",
+    section=SERVER,
+    meaning=(
+        "`verify-full` for anything but your own machine; `DB_HOST` must be a name in the server's certificate."
+    ),
+    choices=SSL_MODES,
+    otherwise="`prefer`, with `DB_SSLROOTCERT` `verify-full`",
+)
+DB_SSLROOTCERT = Certificates(
+    "DB_SSLROOTCERT",
+    section=SERVER,
+    meaning="The certificate of the server's authority; `system` for the system's own.",
+    otherwise="`PGSSLROOTCERT`",
+)
+ENCRYPTION_KEY = Key(
+    "ENCRYPTION_KEY",
+    section=SERVER,
+    meaning=(
+        "Seals the personal data: `python3 -c 'import secrets; print(secrets.token_hex(32))'` makes one. Keep it safe: without "
+        "it the personal data is lost."
+    ),
+    otherwise="the embedded server makes one, another server needs it",
+)
+NEW_ENCRYPTION_KEY = Key(
+    "NEW_ENCRYPTION_KEY",
+    section=SERVER,
+    meaning="The next key, for `daybreak keys rotate` on a given server.",
+    otherwise="none",
+)
+ENVIRONMENT = Choice(
+    "DAYBREAK_ENV",
+    section=SERVER,
+    meaning="Which installation this is; the report says so.",
+    choices=ENVIRONMENTS,
+    otherwise="`NODE_ENV`",
+)
+DEBUG = Flag(
+    "DAYBREAK_DEBUG",
+    section=SERVER,
+    meaning=(
+        "`true` also shows the trace of an error in the pipeline itself; it has places and no values, and is kept in `errors` in "
+        "`DAYBREAK_HOME`."
+    ),
+    default=False,
+)
+EXECUTOR = Choice(
+    "DAYBREAK_EXECUTOR",
+    section=SERVER,
+    meaning="How steps run: `multiprocess` on big servers.",
+    choices=EXECUTORS,
+    default="in_process",
+)
+AUDIT_TRAIL_MONTHS = Number(
+    "DAYBREAK_AUDIT_MONTHS",
+    section=SERVER,
+    meaning="For how long the audit trail is kept.",
+    of="months",
+    default=AUDIT_MONTHS,
+)
+
+
+def role_variable(role: str, what: str) -> str:
+    """Return the name of the variable that holds what belongs to a role, such as ``DAYBREAK_APP_PASSWORD``."""
+    return f"{role.upper()}_{what}"
+
+
+_LOGINS = ("daybreak_app", "daybreak_readonly", "daybreak_admin")
+ROLE_PASSWORDS = {
+    role: Password(
+        role_variable(role, "PASSWORD"),
+        section=SERVER,
+        meaning=f"Lets the role `{role}` log in: see [your own server](own-server.md).",
+        otherwise="none",
+    )
+    for role in _LOGINS
+}
+ROLE_CONNECTION_LIMITS = {
+    role: Number(
+        role_variable(role, "CONNECTION_LIMIT"),
+        section=SERVER,
+        meaning=f"How many connections the role `{role}` may have.",
+        of="connections",
+        most=MOST_CONNECTIONS,
+        otherwise="as it is",
+    )
+    for role in _LOGINS
+}
+
+# --- Who is told --------------------------------------------------------------------------------------------
+
+WEBHOOK_URL = Url(
+    "DAYBREAK_WEBHOOK_URL",
+    section=TOLD,
+    meaning="Gets one message for each run (JSON with `text`, as Slack takes it).",
+    otherwise="none",
+    secret=True,
+)
+SMTP_HOST = Text(
+    "DAYBREAK_SMTP_HOST", section=TOLD, meaning="The mail server: the same by mail.", otherwise="none"
+)
+SMTP_PORT = Port("DAYBREAK_SMTP_PORT", section=TOLD, meaning="The mail server's port.", default=587)
+SMTP_FROM = Address(
+    "DAYBREAK_SMTP_FROM", section=TOLD, meaning="Who sends the mail; needed for mail.", otherwise="none"
+)
+SMTP_TO = Addresses(
+    "DAYBREAK_SMTP_TO", section=TOLD, meaning="Who gets the mail; needed for mail.", otherwise="none"
+)
+SMTP_USER = Text(
+    "DAYBREAK_SMTP_USER", section=TOLD, meaning="Who logs in to the mail server.", otherwise="no login"
+)
+SMTP_PASSWORD = Password(
+    "DAYBREAK_SMTP_PASSWORD", section=TOLD, meaning="That user's password.", otherwise="no login"
+)
+SMTP_STARTTLS = Flag(
+    "DAYBREAK_SMTP_STARTTLS",
+    section=TOLD,
+    meaning="Whether the connection is encrypted. A password is sent over no other.",
+    default=True,
+)
+WEB_URL = Url(
+    "DAYBREAK_WEB_URL",
+    section=TOLD,
+    meaning="Begins the links in messages.",
+    default=DEFAULT_WEB_URL,
+    otherwise="where `up` serves the UI",
+)
+
+# --- Variables of other programs ----------------------------------------------------------------------------
+
+NODE_ENV = Choice(
+    "NODE_ENV",
+    section=OTHERS,
+    meaning="The application's word for `DAYBREAK_ENV`, read where that is not set.",
+    choices=ENVIRONMENTS,
+    default="development",
+)
+PGSSLROOTCERT = Certificates(
+    "PGSSLROOTCERT",
+    section=OTHERS,
+    meaning="libpq's word for `DB_SSLROOTCERT`, read where that is not set.",
+    otherwise="`~/.postgresql/root.crt`",
+)
+DAGSTER_HOME = Directory(
+    "DAGSTER_HOME",
+    section=OTHERS,
+    meaning="Dagster's directory. One with a `dagster.yaml` of its own is used as it is.",
+    otherwise="`dagster` in `DAYBREAK_HOME`",
+)
+SENSOR_SECONDS = Number(
+    "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS",
+    section=OTHERS,
+    meaning="How long a sensor may take under `daybreak up`: by default so long that a file of 100 GB can be hashed.",
+    of="seconds",
+    default=900,
+)
+DISPLAYS = {
+    name: Text(
+        name,
+        section=OTHERS,
+        meaning="On Linux `daybreak report --open` shows the page if this or one of its like is set.",
+        otherwise="none",
+    )
+    for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")
+}
+
+_NAMED = [one for one in list(globals().values()) if isinstance(one, Setting)]
+_FAMILIES = (ROLE_PASSWORDS, ROLE_CONNECTION_LIMITS, DISPLAYS)
+SETTINGS: tuple[Setting[Any], ...] = (*_NAMED, *(one for family in _FAMILIES for one in family.values()))
+"""All of the above."""
