@@ -1,31 +1,21 @@
-"""Runs the SQL migrations with Alembic: one transaction each, one at a time.
+"""Runs the SQL migrations: one transaction each, one at a time (ADR 13).
 
-A migration is a pair of files in ``migrations/``: ``NNN_name.sql`` and ``NNN_name.rollback.sql``.
-Alembic keeps the order, the transactions and the version table; this module only shows it the SQL files
-as revisions. What a migration does stands in its SQL, never here.
+A migration is a pair of files in ``migrations/``: ``NNN_name.sql`` and ``NNN_name.rollback.sql``. What it does is in
+its SQL, never here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
-import sqlalchemy
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.script import Script, ScriptDirectory
-from alembic.script.revision import RevisionMap
 from psycopg import sql
-from sqlalchemy.pool import NullPool
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
@@ -37,11 +27,17 @@ if TYPE_CHECKING:
     from daybreak_pipeline.settings import DatabaseSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-VERSION_SCHEMA = "migrations"
 _FILE_NAME = re.compile(r"(?P<number>\d{3})_(?P<name>[a-z0-9_]+)\.sql")
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _WITHOUT_VALUES = frozenset({"0A", "23", "2B", "42", "53", "55", "57"})
-_LOCK = "hashtext('daybreak.migrations')"
+_NOTHING = "000"
+"""Before the first migration."""
+_VERSION_TABLE = """
+    CREATE SCHEMA IF NOT EXISTS migrations;
+    CREATE TABLE IF NOT EXISTS migrations.alembic_version (
+        version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
+    )
+"""
 # What a migration leaves is what the database should look like. Before the table for it exists, nothing is noted.
 _RECORD_STRUCTURE = """
     DO $$ BEGIN
@@ -191,13 +187,15 @@ def upgrade(
     with database.connect(settings) as connection:
         _require_unchanged(changed(connection, directory))
 
-    def steps(script: ScriptDirectory, current: Any) -> Any:
+    def step(current: str) -> _Step | None:
         target = _revision(known, to) if to is not None else newest
         if target > newest:
             require_written(directory)
-        return script._upgrade_revs(target, current)  # noqa: SLF001 - Alembic's own commands do the same
+        return next(
+            (_Step(m, m.upgrade_file, m.revision) for m in known if current < m.revision <= target), None
+        )
 
-    return _run(settings, known, steps, key)
+    return _run(settings, known, step, key)
 
 
 def downgrade(
@@ -213,11 +211,14 @@ def downgrade(
     """
     known = migrations(directory)
 
-    def steps(script: ScriptDirectory, current: Any) -> Any:
-        target = "base" if int(to) == 0 else _revision(known, to)
-        return script._downgrade_revs(target, current)  # noqa: SLF001 - as above
+    before = {m.revision: previous.revision for previous, m in pairwise(known)}
 
-    return _run(settings, known, steps, key)
+    def step(current: str) -> _Step | None:
+        target = _NOTHING if int(to) == 0 else _revision(known, to)
+        found = next((m for m in reversed(known) if target < m.revision == current), None)
+        return _Step(found, found.rollback_file, before.get(current, _NOTHING)) if found else None
+
+    return _run(settings, known, step, key)
 
 
 def tables_with_rows(connection: Connection) -> list[str]:
@@ -258,85 +259,73 @@ def _revision(known: list[Migration], wanted: str) -> str:
     raise UsageError(msg)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """One file to run, and the revision that the database has afterwards."""
+
+    migration: Migration
+    file: Path
+    leads_to: str
+
+
 def _run(
-    settings: DatabaseSettings,
-    known: list[Migration],
-    steps: Callable[[ScriptDirectory, Any], Any],
-    key: str | None,
+    settings: DatabaseSettings, known: list[Migration], step: Callable[[str], _Step | None], key: str | None
 ) -> list[Migration]:
-    """Run the steps that ``steps`` derives from the database's present revision."""
+    """Run the steps that follow from the database's revision, each in a transaction of its own.
+
+    Whoever migrates at the same time waits for each step, and goes on from the revision that it left.
+    """
     applied: list[Migration] = []
-    script = _script_directory(known, applied)
-    environment = EnvironmentContext(Config(), script)
-    with _connected(settings, key) as connection:
-        connection.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK})")
-        connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {VERSION_SCHEMA}")
-        connection.commit()
+    with database.connect(
+        settings, key=key, autocommit=True, application_name="daybreak migrate"
+    ) as connection:
+        _make_version_table(connection)
+        while True:
+            with connection.transaction():
+                current = _locked_revision(connection)
+                if current > known[-1].revision:
+                    msg = (
+                        f"the database has migration {current}, this program knows up to {known[-1].revision}: "
+                        "update the program"
+                    )
+                    raise UsageError(msg)
+                next_step = step(current)
+                if next_step is None:
+                    return applied
+                _execute(connection, next_step)
+            applied.append(next_step.migration)
 
-        def revisions(current: tuple[str, ...], _: object) -> Any:
-            unknown = set(current) - {m.revision for m in known}
-            if unknown:
-                msg = (
-                    f"the database has migration {unknown.pop()}, this program knows up to "
-                    f"{known[-1].revision}: update the program"
-                )
-                raise UsageError(msg)
-            return steps(script, current)
 
-        environment.configure(
-            connection=connection,
-            version_table_schema=VERSION_SCHEMA,
-            transaction_per_migration=True,
-            fn=revisions,
+def _make_version_table(connection: Connection) -> None:
+    """Make the table that says which migration the database has; its form is Alembic's, which made it until ADR 13."""
+    if _exists(connection, "migrations.alembic_version"):
+        return
+    try:
+        with connection.transaction():
+            connection.execute(_VERSION_TABLE)
+    except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateSchema):
+        return  # another command was first
+    except psycopg.errors.InsufficientPrivilege as error:
+        msg = (
+            f"user {connection.info.user} may not create a schema in database {connection.info.dbname} "
+            f"({error.diag.message_primary}): GRANT CREATE ON DATABASE to it, or migrate as the database's owner"
         )
-        with environment.begin_transaction():
-            environment.run_migrations()
-        connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
-        connection.commit()
-    return applied
+        raise UsageError(msg) from None
 
 
-@contextmanager
-def _connected(settings: DatabaseSettings, key: str | None) -> Iterator[sqlalchemy.Connection]:
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://",
-        creator=lambda: database.connect(settings, key=key, application_name="daybreak migrate"),
-        poolclass=NullPool,
-    )
-    with engine.connect() as connection:
-        yield connection
+def _locked_revision(connection: Connection) -> str:
+    """Return the database's revision, which nobody else can change until the transaction ends."""
+    connection.execute("LOCK TABLE migrations.alembic_version IN SHARE ROW EXCLUSIVE MODE")
+    return current_revision(connection) or _NOTHING
 
 
-def _script_directory(known: list[Migration], applied: list[Migration]) -> ScriptDirectory:
-    """Show Alembic the SQL files as revisions; what runs is noted in ``applied``."""
-
-    def scripts() -> Iterator[Script]:
-        previous = None
-        for migration in known:
-            module = ModuleType(f"migration_{migration.revision}")
-            module.__dict__.update(
-                revision=migration.revision,
-                down_revision=previous,
-                upgrade=partial(_execute, migration, migration.upgrade_file, applied),
-                downgrade=partial(_execute, migration, migration.rollback_file, applied),
-            )
-            yield Script(module, migration.revision, str(migration.upgrade_file))
-            previous = migration.revision
-
-    directory = ScriptDirectory(str(MIGRATIONS))
-    directory.revision_map = RevisionMap(scripts)
-    return directory
-
-
-def _execute(migration: Migration, path: Path, applied: list[Migration], **_: object) -> None:
-    """Run one SQL file as it stands, in the transaction that Alembic opened.
+def _execute(connection: Connection, step: _Step) -> None:
+    """Run one SQL file as it stands, in the transaction that is open, and note what the database has then.
 
     The reporting views show whatever columns there are. They step aside meanwhile, since a column that a view
     shows can be neither dropped nor changed, and come back as the tables are then.
     """
-    from alembic import op
-
-    connection = cast("Connection", op.get_bind().connection.driver_connection)
+    migration, path = step.migration, step.file
     _tend_reporting(connection, "SELECT reporting.clear()")
     try:
         connection.execute(path.read_bytes())
@@ -352,7 +341,11 @@ def _execute(migration: Migration, path: Path, applied: list[Migration], **_: ob
                 "INSERT INTO migrations.applied_files (revision, sha256) VALUES (%s, %s)",
                 [migration.revision, migration.sha256],
             )
-    applied.append(migration)
+    connection.execute("DELETE FROM migrations.alembic_version")
+    if step.leads_to != _NOTHING:
+        connection.execute(
+            "INSERT INTO migrations.alembic_version (version_num) VALUES (%s)", [step.leads_to]
+        )
 
 
 def _refusal(migration: Migration, path: Path, error: psycopg.Error, connection: Connection) -> str:

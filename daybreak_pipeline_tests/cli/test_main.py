@@ -490,7 +490,7 @@ def test_the_first_rollback_leaves_a_database_as_it_was_created(empty: DatabaseS
     runner.upgrade(empty, "1")
     runner.downgrade(empty, "0")
     remaining = set(dump(empty).splitlines()) - set(before.splitlines())
-    # Alembic's own table stays, which says that there is no migration.
+    # The version table stays, which says that there is no migration.
     assert not [line for line in remaining if line.startswith("CREATE") and "migrations" not in line]
 
 
