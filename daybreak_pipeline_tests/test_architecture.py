@@ -158,6 +158,34 @@ def test_columns_of_the_transport_are_named_in_one_place(path: Path) -> None:
     assert texts & named == set()
 
 
+IMPORTED_LATE = {
+    "cli/common.py": 1,  # psycopg takes as long to import as all the rest of --help
+    "importer/parts.py": 1,  # Arrow takes 100 MB, which CSV does not need
+    "importer/staging.py": 1,  # as above
+    "database.py": 1,  # a given server needs nothing of the embedded one
+    "settings/databases.py": 1,  # the installation reads settings before there is a driver
+    "report/plots.py": 1,  # matplotlib takes a third of a second, which only a report costs
+    "orchestration/instance.py": 1,  # preparing the instance needs no Dagster
+}
+"""Imports inside functions, by file, each with its reason."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=path_in_package)
+def test_modules_are_imported_at_the_top(path: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    late = {
+        (node.lineno, ast.unparse(node))
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    }
+    assert len(late) == IMPORTED_LATE.get(path_in_package(path), 0), late
+
+
 def test_what_scripts_outside_the_project_import_is_where_it_was() -> None:
     from daybreak_pipeline import database, settings
     from daybreak_pipeline.checks.rules import examine

@@ -64,7 +64,10 @@ def commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple
     if path:
         yield path
     if isinstance(group, click.Group):
-        for called, command in group.commands.items():
+        context = click.Context(group)
+        for called in group.list_commands(context):
+            command = group.get_command(context, called)
+            assert command is not None
             yield from commands(command, (*path, called))
 
 

@@ -6,17 +6,18 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import click
+from rich.table import Table
 
-from daybreak_pipeline import settings
-from daybreak_pipeline.cli.common import Group, console, json_option, say
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.cli.common import Group, json_option, say
+from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.orchestration import readiness
+from daybreak_pipeline.privacy import audit as trail
+from daybreak_pipeline.privacy.audit import Change
 from daybreak_pipeline.tables import TABLES
-
-if TYPE_CHECKING:
-    from daybreak_pipeline.privacy.audit import Change
 
 _NAMED = 3
 
@@ -50,12 +51,8 @@ def show(  # noqa: PLR0913, PLR0917 - click passes each option
     as_json: bool,  # noqa: FBT001 - as above
 ) -> None:
     """List changes, newest first; without --values no value of any row."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.orchestration import runs
-    from daybreak_pipeline.privacy import audit as trail
-
     with (
-        runs.ready(migrate=False) as installation,
+        readiness.ready(migrate=False) as installation,
         database.connect(installation.database, key=installation.key if values else None) as connection,
     ):
         found = trail.changes(
@@ -74,8 +71,6 @@ def show(  # noqa: PLR0913, PLR0917 - click passes each option
 
 
 def _show(found: list[Change], *, values: bool) -> None:
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("when (UTC)", "action", "table", "row", "what", "who", "from"):
         table.add_column(heading, overflow="fold")
@@ -105,12 +100,11 @@ def _before(change: Change) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def prune(months: int | None, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Drop the months of the trail that are older than must be kept. The trail says so afterwards."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.orchestration import runs
-    from daybreak_pipeline.privacy import audit as trail
-
     kept = months or settings.audit_months()
-    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
+    with (
+        readiness.ready(migrate=False) as installation,
+        database.connect(installation.database) as connection,
+    ):
         old = trail.older_partitions(connection, kept)
         if not old:
             click.echo(f"nothing is older than {kept} months")

@@ -1,29 +1,23 @@
-"""``daybreak check`` and ``daybreak status``: how good the data is, and how every table stands."""
+"""``daybreak check``: how good the data is."""
 
 from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import click
 
-from daybreak_pipeline.cli.common import Command, console, json_option, keep_report, report
-from daybreak_pipeline.operations.status import TableStatus
-from daybreak_pipeline.wording import age
-
-if TYPE_CHECKING:
-    from rich.text import Text
+from daybreak_pipeline.cli.common import Command, json_option
+from daybreak_pipeline.cli.output import report
+from daybreak_pipeline.cli.runs import keep_report
+from daybreak_pipeline.orchestration import readiness, runs
 
 
 @click.command(cls=Command)
 @json_option
 def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Check every table as it is now, without importing; what fails is shown first."""
-    from daybreak_pipeline.orchestration import runs
-
-    with runs.ready(migrate=False) as installation:
+    with readiness.ready(migrate=False) as installation:
         outcome = runs.run_checks(installation)
         if as_json:
             click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
@@ -31,73 +25,3 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
             report(outcome, "check")
         keep_report(installation)
     sys.exit(outcome.exit_code)
-
-
-@click.command(cls=Command)
-@json_option
-def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Show how every table stands: last import, age, what waits for repair, failed checks; and the next import."""
-    from daybreak_pipeline import database, timetable
-    from daybreak_pipeline.operations import status as statuses
-    from daybreak_pipeline.orchestration import runs
-
-    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
-        found = statuses.read(connection)
-    upcoming = timetable.next_daily(timetable.DAILY_IMPORT_AT, datetime.now(UTC))
-    if as_json:
-        tables = {table.table: table.as_json() for table in found}
-        click.echo(json.dumps({"next_import_at": upcoming.isoformat(), "tables": tables}))
-        return
-    _show(found)
-    click.echo(
-        f"\nnext scheduled import: {upcoming:%Y-%m-%d %H:%M} UTC, while daybreak up or a Dagster daemon runs"
-    )
-
-
-def _show(found: list[TableStatus]) -> None:
-    from rich.table import Table
-
-    from daybreak_pipeline.cli.screen import line, styled
-
-    screen = console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("table", "last import", "status"):
-        table.add_column(heading)
-    for heading in ("records", "rows", "age", "quarantine", "issues"):
-        table.add_column(heading, justify="right")
-    table.add_column("failed checks")
-    for one in found:
-        color = {"failed": "red", "absent": "yellow", None: "yellow"}.get(one.status, "green")
-        table.add_row(
-            one.table,
-            f"{one.imported_at:%Y-%m-%d %H:%M}" if one.imported_at else "never",
-            styled(one.status or "never imported", color),
-            "-" if one.records is None else f"{one.records:,}",
-            f"{one.rows:,}",
-            age(one.age_seconds),
-            _number(one.quarantined),
-            _number(one.field_issues),
-            _checks(one),
-        )
-    screen.print(table)
-    for one in found:
-        if one.error:
-            screen.print(line(styled("failed", "red"), f" {one.error}"), soft_wrap=True)
-        elif one.absent_since:
-            since = f"{one.absent_since:%Y-%m-%d %H:%M}"
-            told = f" {one.table}: no file of it since {since}; its rows stay"
-            screen.print(line(styled("absent", "yellow"), told), soft_wrap=True)
-
-
-def _number(number: int) -> Text:
-    from daybreak_pipeline.cli.screen import styled
-
-    return styled(f"{number:,}", "") if number else styled("·", "dim")
-
-
-def _checks(one: TableStatus) -> Text:
-    from daybreak_pipeline.cli.screen import styled
-
-    if one.checked_at is None:
-        return styled("not checked", "dim")
-    return styled(", ".join(one.failed_checks), "red") if one.failed_checks else styled("none", "green")

@@ -1,36 +1,30 @@
-"""What all ``daybreak`` commands share: one-line errors, options, the console, running the import.
+"""What all ``daybreak`` commands share: one-line errors, options, groups whose commands are imported when they are needed.
 
-No command stands here; they are in ``cli`` and the other ``cli_`` modules.
+Imported by every command, ``--help`` included: nothing here that takes long.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from daybreak_pipeline import settings
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.wording import shown
 
-if TYPE_CHECKING:
-    from daybreak_pipeline.cli.screen import Screen
-    from daybreak_pipeline.orchestration.installation import Installation
-    from daybreak_pipeline.orchestration.runs import Outcome
-
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 BROKEN_PIPE_EXIT = 141
-_STARTED = time.monotonic()
+STARTED = time.monotonic()
+"""When this process began to work, by the monotonic clock."""
 
 
 class Command(click.Command):
@@ -51,6 +45,7 @@ class Command(click.Command):
         except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
             if isinstance(error, BrokenPipeError) and _unheard():
                 sys.exit(BROKEN_PIPE_EXIT)
+            # psycopg takes as long to import as all the rest of --help.
             from daybreak_pipeline.failures import explanations
 
             say(f"daybreak: {explanations.explain(error)}", err=True)
@@ -82,11 +77,45 @@ class Group(click.Group):
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands, each with its whole first sentence."""
-        listed = [(name, self.get_command(context, name)) for name in self.list_commands(context)]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, one.get_short_help_str(limit=500)) for name, one in listed if one])
+            formatter.write_dl(
+                [(name, self.first_sentence(context, name)) for name in self.list_commands(context)]
+            )
+
+    def first_sentence(self, context: click.Context, name: str) -> str:
+        """Return a command's first sentence."""
+        command = self.get_command(context, name)
+        return command.get_short_help_str(limit=500) if command else ""
 
     group_class = type
+
+
+class LazyGroup(Group):
+    """A group whose commands are imported when they are needed (click's pattern of that name).
+
+    ``lazy`` says of each command where it is (``module:attribute``) and its short help, so that the group's own help
+    imports none of them.
+    """
+
+    def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in order."""
+        return sorted([*super().list_commands(ctx), *self.lazy])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported if need be."""
+        if cmd_name not in self.lazy:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self.lazy[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def first_sentence(self, context: click.Context, name: str) -> str:
+        """Return a command's first sentence, without importing it."""
+        return self.lazy[name][1] if name in self.lazy else super().first_sentence(context, name)
 
 
 data_dir_option = click.option(
@@ -104,87 +133,3 @@ only_option = click.option(
     type=click.Choice(list(TABLES)),
     help="This table only; may be repeated.",
 )
-
-
-def export_directory(data_dir: Path | None) -> Path:
-    """Return the export's directory, given or from the environment.
-
-    Raises:
-        UsageError: it cannot be an export.
-    """
-    from daybreak_pipeline.importer.find import check_export
-
-    export = data_dir.expanduser().absolute() if data_dir else settings.export_dir()
-    check_export(export)
-    return export
-
-
-def run_import(installation: Installation, **options: Any) -> Outcome:
-    """Run the import with a line of progress."""
-    from daybreak_pipeline.cli.progress import TerminalProgress
-    from daybreak_pipeline.orchestration import runs
-
-    with progress_line() as tell:
-        return runs.run_import(installation, progress=TerminalProgress(tell), **options)
-
-
-def keep_report(installation: Installation) -> None:
-    """Make the data-quality report, and say on stderr where it is, or why there is none.
-
-    What an import did stands, whatever becomes of the report.
-    """
-    from daybreak_pipeline.orchestration import runs
-
-    try:
-        say(f"data-quality report: {runs.render_report(installation)}", err=True)
-    except DaybreakError as error:
-        say(f"no data-quality report: {error}", err=True)
-
-
-def report(
-    outcome: Outcome, what: str = "import", *, export: Path | None = None, as_json: bool = False
-) -> None:
-    """Print the scorecard, or one JSON object and on stderr why tables failed.
-
-    Of the sample it says that its faults are planted, so that nobody takes its red checks for trouble.
-    """
-    if as_json:
-        click.echo(json.dumps(outcome.as_json()))
-        for name, table in outcome.tables.items():
-            if table.reason:
-                say(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
-        return
-    from daybreak_pipeline.cli import scorecard
-
-    scorecard.show(outcome, console())
-    if export == settings.PROJECT_ROOT / "data" / "sample":
-        click.echo("\nThe sample has planted faults: failing checks are expected, they show what is caught.")
-    click.echo(f"\n{what}, from command to scorecard: {time.monotonic() - _STARTED:.1f} s")
-
-
-def console(*, stderr: bool = False) -> Screen:
-    """Return the console."""
-    from daybreak_pipeline.cli.screen import Screen
-
-    return Screen(stderr=stderr)
-
-
-@contextmanager
-def progress_line() -> Iterator[Callable[[str], None]]:
-    """Yield what shows a line of progress on stderr: in place on a terminal, now and then a line elsewhere."""
-    screen = console(stderr=True)
-    if screen.is_terminal:
-        from daybreak_pipeline.cli.screen import line
-
-        with screen.status("starting …") as status:
-            yield lambda text: status.update(line(text))
-    else:
-        from daybreak_pipeline.cli.progress import sparse
-
-        yield sparse(_say_if_heard)
-
-
-def _say_if_heard(text: str) -> None:
-    """Say how far an import is, which must not end because nobody listens any more."""
-    with suppress(BrokenPipeError):
-        say(text, err=True)

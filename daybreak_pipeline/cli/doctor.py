@@ -1,4 +1,4 @@
-"""Examines an installation: everything that ``up`` and ``import`` need, each with what to do about it."""
+"""``daybreak doctor``: looks at everything that ``up`` and ``import`` need, and says what to do about each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from daybreak_pipeline import database, settings
+from daybreak_pipeline.cli.common import USAGE_EXIT, Command, data_dir_option
+from daybreak_pipeline.cli.output import console
+from daybreak_pipeline.cli.screen import line, styled
+from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.orchestration import webserver
@@ -16,6 +22,18 @@ from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
 _SHOWN_FILES = 3
+
+
+@click.command(cls=Command)
+@data_dir_option
+def doctor(data_dir: Path | None) -> None:
+    """Look at everything that is needed, and say what is missing."""
+    screen = console()
+    findings = examine(data_dir or settings.export_dir())
+    for finding in findings:
+        mark = styled("ok     ", "green") if finding.good else styled("missing", "red")
+        screen.print(line(mark, f" {finding.subject}: {finding.text}"), soft_wrap=True)
+    sys.exit(0 if all(finding.good for finding in findings) else USAGE_EXIT)
 
 
 @dataclass(frozen=True)
@@ -39,8 +57,6 @@ def examine(export: Path) -> list[Finding]:
         _tried("web port", lambda: str(webserver.free_port())),
     ]
     if settings.given_database() is None:
-        from daybreak_pipeline.embedded_postgres import programs
-
         findings.append(_tried("server programs", lambda: str(programs.find())))
     return [*findings, *_server()]
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
-from daybreak_pipeline.cli.common import USAGE_EXIT, Group, progress_line, say
-
-if TYPE_CHECKING:
-    from daybreak_pipeline.privacy import rotation
+from daybreak_pipeline import database
+from daybreak_pipeline.cli.common import USAGE_EXIT, Group, say
+from daybreak_pipeline.cli.output import progress_line
+from daybreak_pipeline.orchestration import readiness
+from daybreak_pipeline.privacy import keys as key_files
+from daybreak_pipeline.privacy import rotation
 
 _NAMED = 10
 
@@ -29,13 +30,8 @@ def rotate() -> None:
     that the new key is in force, sessions with the old one are refused. It may be stopped at any moment:
     the same command goes on. Imports are refused until it has finished.
     """
-    from daybreak_pipeline import database
-    from daybreak_pipeline.orchestration import runs
-    from daybreak_pipeline.privacy import keys as key_files
-    from daybreak_pipeline.privacy import rotation
-
     with database.serving() as db:
-        runs.provide_schema(db, migrate=False)
+        readiness.provide_schema(db, migrate=False)
         exchange = key_files.exchange()
         with database.connect(db, autocommit=True) as connection, progress_line() as tell:
             try:
@@ -74,13 +70,8 @@ def _show(outcome: rotation.Outcome) -> None:
 @keys.command("status")
 def status() -> None:
     """Say whether the key fits the database, and how far a rotation is. Exits with 2 when something is to be done."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.orchestration import runs
-    from daybreak_pipeline.privacy import keys as key_files
-    from daybreak_pipeline.privacy import rotation
-
     with database.serving() as db:
-        runs.provide_schema(db, migrate=False)
+        readiness.provide_schema(db, migrate=False)
         key = key_files.exchange().current
         with database.connect(db, key=key) as connection:
             found = rotation.status(connection)

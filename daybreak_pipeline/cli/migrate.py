@@ -6,9 +6,12 @@ import sys
 
 import click
 
+from daybreak_pipeline import database
 from daybreak_pipeline.cli.common import Group, say
 from daybreak_pipeline.cli.roles import tell_applied
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.privacy import keys, roles
+from daybreak_pipeline.schema import runner
 
 _NAMED = 3
 
@@ -22,10 +25,6 @@ def migrate() -> None:
 @click.option("--to", metavar="N", help="Stop after migration N (default: the newest).")
 def up(to: str | None) -> None:
     """Apply the migrations that the database lacks."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.privacy import keys, roles
-    from daybreak_pipeline.schema import runner
-
     with database.serving() as db:
         roles.require_importer(db)
         applied = runner.upgrade(db, to, key=keys.held())
@@ -46,10 +45,6 @@ def up(to: str | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask, also when tables hold rows.")
 def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Take migrations back, newest first. Asks first when tables hold rows."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.privacy import keys, roles
-    from daybreak_pipeline.schema import runner
-
     if to is not None and not to.isdecimal():
         msg = f"--to {to} is not the number of a migration"
         raise UsageError(msg)
@@ -70,9 +65,6 @@ def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flag
 @migrate.command("status")
 def status() -> None:
     """Show which migrations the database has."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.schema import runner
-
     with database.serving() as db, database.connect(db) as connection:
         current = int(runner.current_revision(connection) or 0)
         changed = runner.changed(connection)
@@ -89,8 +81,6 @@ def status() -> None:
 @click.argument("name")
 def new(name: str) -> None:
     """Write the pair of files of a new migration, to be filled in."""
-    from daybreak_pipeline.schema import runner
-
     for path in runner.write_new(name):
         say(path)
 

@@ -10,8 +10,6 @@ import dagster as dg
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.orchestration.resources import ProgressLog
 
-_SECONDS_BETWEEN_PLAIN_LINES = 5.0
-
 
 class TerminalProgress(ProgressLog):
     """Tells the terminal which table is in which phase, besides the run log."""
@@ -33,16 +31,3 @@ class TerminalProgress(ProgressLog):
             self._tell(f"{table}: {phase}{staged}")
 
         return hear
-
-
-def sparse(write: Callable[[str], None]) -> Callable[[str], None]:
-    """Return a teller that writes at most one plain line in five seconds: for logs and pipes."""
-    last = time.monotonic()
-
-    def tell(text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SECONDS_BETWEEN_PLAIN_LINES:
-            last = time.monotonic()
-            write(text)
-
-    return tell

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import click
+from rich.table import Table
 
-from daybreak_pipeline.cli.common import (
-    Group,
-    console,
-    json_option,
-    keep_report,
-    only_option,
-    report,
-    run_import,
-    say,
-)
+from daybreak_pipeline import database
+from daybreak_pipeline.cli.common import LazyGroup, json_option, say
+from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.wording import shown_lines
 
@@ -32,7 +26,15 @@ _LIST = """
 """
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "replay": (
+            "daybreak_pipeline.cli.quarantine_replay:replay",
+            "Try everything in quarantine again, without any file: after a migration, say.",
+        )
+    },
+)
 def quarantine() -> None:
     """Look at the records that did not load, and try them again."""
 
@@ -85,23 +87,7 @@ def show(number: int) -> None:
     click.echo(shown_lines(json.dumps(record, indent=2, ensure_ascii=False)))  # still JSON, for programs too
 
 
-@quarantine.command("replay")
-@only_option
-@json_option
-def replay(only: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Try everything in quarantine again, without any file: after a migration, say."""
-    from daybreak_pipeline.orchestration import runs
-
-    with runs.ready(migrate=False) as installation:
-        outcome = run_import(installation, only=only, replay=True)
-        report(outcome, as_json=as_json)
-        keep_report(installation)
-    sys.exit(outcome.exit_code)
-
-
 def _show(rows: list[tuple[Any, ...]]) -> None:
-    from rich.table import Table
-
     if not rows:
         click.echo("nothing is in quarantine")
         return
@@ -122,11 +108,8 @@ def _reason(reason: dict[str, Any]) -> str:
 
 
 def _query(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-    from daybreak_pipeline import database
-    from daybreak_pipeline.orchestration import runs
-
     with (
-        runs.ready(migrate=False) as installation,
+        readiness.ready(migrate=False) as installation,
         database.connect(installation.database, key=installation.key) as connection,
     ):
         return connection.execute(query.encode(), parameters).fetchall()

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
-from daybreak_pipeline import settings
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli.common import Command, say
+from daybreak_pipeline.orchestration import readiness
+from daybreak_pipeline.report import queries, render, store
 
 
 @click.command(cls=Command)
@@ -21,11 +23,10 @@ from daybreak_pipeline.cli.common import Command, say
 )
 def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes flags so
     """Write the data-quality report: can the data be trusted, what broke, since when, what to do."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.orchestration import runs
-    from daybreak_pipeline.report import queries, render, store
-
-    with runs.ready(migrate=False) as installation, database.connect(installation.database) as connection:
+    with (
+        readiness.ready(migrate=False) as installation,
+        database.connect(installation.database) as connection,
+    ):
         page = render.html(queries.read(connection))
     path = store.write((out or store.directory() / store.LATEST).expanduser().absolute(), page)
     say(path)

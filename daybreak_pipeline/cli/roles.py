@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from daybreak_pipeline import database
 from daybreak_pipeline.cli.common import Group, say
-
-if TYPE_CHECKING:
-    from daybreak_pipeline.privacy.roles import Applied
+from daybreak_pipeline.privacy import roles as known
+from daybreak_pipeline.privacy.roles import Applied
 
 
 @click.group(cls=Group)
@@ -22,9 +20,6 @@ def apply() -> None:
     """Make the roles, set the passwords that the environment holds (DAYBREAK_APP_PASSWORD, DAYBREAK_READONLY_PASSWORD,
     DAYBREAK_ADMIN_PASSWORD), and grant everything again.
     """
-    from daybreak_pipeline import database
-    from daybreak_pipeline.privacy import roles as known
-
     with database.serving() as db:
         done = known.apply(db)
     for line in done.lines:
@@ -35,9 +30,6 @@ def apply() -> None:
 @roles.command("show")
 def show() -> None:
     """Show the roles as they are, and whether the grants are complete."""
-    from daybreak_pipeline import database
-    from daybreak_pipeline.privacy import roles as known
-
     with database.serving() as db, database.connect(db) as connection:
         for line in known.show(connection):
             say(line)

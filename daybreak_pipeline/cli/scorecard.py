@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from daybreak_pipeline.cli.screen import Screen, line, styled
 from daybreak_pipeline.importer.ledger import COUNTS
-
-if TYPE_CHECKING:
-    from daybreak_pipeline.orchestration.runs import CheckOutcome, Outcome
+from daybreak_pipeline.orchestration.outcomes import CheckOutcome, Outcome
 
 _HEADINGS = {"skipped_deleted": "deleted", "field_issues": "issues"}
 _SHOWN_FILES = 10

@@ -1,165 +1,38 @@
-"""Runs Dagster's jobs in this process, as the UI would, and gathers what they did.
-
-The command line's view of a run: status and accounting of every table, findings of every check.
-"""
+"""Runs Dagster's jobs in this process, as the UI would, and gathers what they did (``outcomes``)."""
 
 from __future__ import annotations
 
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
 
 from daybreak_pipeline import database
 from daybreak_pipeline.checks.rules import BLOCKING
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import find
-from daybreak_pipeline.importer.find import Ignored, Unknown
+from daybreak_pipeline.importer.find import Ignored
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
-from daybreak_pipeline.orchestration import instance, process_locks
+from daybreak_pipeline.operations.dry_run import dry_run
+from daybreak_pipeline.orchestration import instance, process_locks, run_requests
+from daybreak_pipeline.orchestration.assets.imported_tables import IGNORED, WHY_ABSENT
+from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
+from daybreak_pipeline.orchestration.build import build_defs
 from daybreak_pipeline.orchestration.installation import Installation
-from daybreak_pipeline.privacy import audit, keys, roles
-from daybreak_pipeline.schema import runner
+from daybreak_pipeline.orchestration.outcomes import CheckOutcome, Outcome, TableOutcome
+from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog
 from daybreak_pipeline.tables import TABLES, import_order
-from daybreak_pipeline.wording import shown
 
 if TYPE_CHECKING:
-    import dagster as dg
     from dagster_shared.error import SerializableErrorInfo
 
-    from daybreak_pipeline.orchestration.resources import ProgressLog
-    from daybreak_pipeline.settings import DatabaseSettings
-
-
-TableStatus = Literal["imported", "skipped", "absent", "not_tried", "failed"]
-
 _NOT_TRIED = "skipped because a table it depends on failed, or one of its blocking checks"
-
-
-@dataclass(frozen=True)
-class TableOutcome:
-    """What a run did with one table. ``reason`` says why it failed, was skipped for another that failed, or has no file."""
-
-    status: TableStatus
-    accounting: Accounting
-    seconds: float
-    reason: str = ""
-    ignored: tuple[Ignored, ...] = ()
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the table is as its file says, be it by this run or by an earlier one."""
-        return self.status in {"imported", "skipped"}
-
-
-@dataclass(frozen=True)
-class CheckOutcome:
-    """What one check found."""
-
-    passed: bool
-    severity: str
-    count: int
-    blocking: bool
-    summary: str
-
-
-@dataclass
-class Outcome:
-    """What a run did. A dry run has no ``run_id``. Of a ``partial`` export files may be absent."""
-
-    run_id: str | None
-    tables: dict[str, TableOutcome] = field(default_factory=dict)
-    checks: dict[str, dict[str, CheckOutcome]] = field(default_factory=dict)
-    unknown_files: list[Unknown] = field(default_factory=list)
-    partial: bool = False
-
-    @property
-    def exit_code(self) -> int:
-        """0 when every table is loaded (or absent from a partial export) and no blocking check failed, else 1."""
-        blocked = any(c.blocking and not c.passed for checks in self.checks.values() for c in checks.values())
-        fine = all(t.loaded or (self.partial and t.status == "absent") for t in self.tables.values())
-        return int(blocked or not fine)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the object that ``--json`` prints."""
-        return {
-            "run_id": self.run_id,
-            "tables": {
-                name: {
-                    "status": t.status,
-                    **asdict(t.accounting),
-                    "seconds": round(t.seconds, 3),
-                    **({"reason": t.reason} if t.reason else {}),
-                }
-                for name, t in self.tables.items()
-            },
-            "checks": {
-                name: {
-                    check: {"passed": c.passed, "severity": c.severity, "count": c.count}
-                    for check, c in checks.items()
-                }
-                for name, checks in self.checks.items()
-            },
-            "ignored_files": [
-                {"file": ignored.file, "table": name, "why": ignored.why}
-                for name, table in self.tables.items()
-                for ignored in table.ignored
-            ],
-            "unknown_files": [asdict(unknown) for unknown in self.unknown_files],
-        }
-
-
-def _warn(text: str) -> None:
-    sys.stderr.write(f"daybreak: warning: {shown(text)}\n")
-
-
-def provide_schema(db: DatabaseSettings, *, migrate: bool = True) -> None:
-    """Bring the schema into a database that has none, or migrate an older one.
-
-    One on an older migration is migrated when it is the embedded one or ``migrate`` says so, and is the
-    administrator's to migrate otherwise.
-
-    Raises:
-        UsageError: the login or the schema is not as it must be.
-    """
-    from daybreak_pipeline import settings
-
-    roles.require_importer(db)
-    with database.connect(db) as connection:
-        applied = runner.current_revision(connection)
-        if applied and settings.given_database() and not migrate:
-            runner.require_newest(connection)
-    if applied != runner.newest_revision():
-        runner.upgrade(db, key=keys.held())
-
-
-@contextmanager
-def ready(
-    *, export_dir: Path | None = None, migrate: bool = True, warn: Callable[[str], None] = _warn
-) -> Iterator[Installation]:
-    """Yield the installation: a running server with the schema in place (``provide_schema``), and Dagster's instance.
-
-    Roles and grants are applied where they are missing; ``warn`` hears of what cannot be granted, which keeps
-    nobody from importing. ``export_dir`` is the export that a person has named.
-
-    Raises:
-        UsageError: the server, the login, the key or the schema is not as it must be.
-    """
-    with database.serving() as db:
-        found = Installation.of_environment(db, export_dir=export_dir)
-        provide_schema(db, migrate=migrate)
-        with database.connect(db, key=found.key) as connection:
-            keys.verify(connection)
-            audit.keep_ahead(connection)
-        for warning in roles.ensure(db).warnings:
-            warn(warning)
-        yield instance.prepare(found)
 
 
 def run_import(  # noqa: PLR0913 - each is an option of the command
@@ -181,8 +54,6 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         partial: the export has some of the files only, which is no fault of it.
         progress: who hears how far each table is.
     """
-    from daybreak_pipeline.orchestration import run_requests
-
     chosen = [name for name in import_order() if not only or name in only]
     export_dir = installation.export_dir
     with _executed(
@@ -215,9 +86,6 @@ def render_report(installation: Installation) -> Path:
     Raises:
         UsageError: the report could not be made.
     """
-    from daybreak_pipeline.orchestration import run_requests
-    from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
-
     tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
     with _executed(installation, "report_data_quality", {}, tags=tags) as result:
         if not result.success:
@@ -239,8 +107,6 @@ def dry_run_import(
 
     Dagster has no part in this: a run would leave traces.
     """
-    from daybreak_pipeline.operations.dry_run import dry_run
-
     chosen = [name for name in import_order() if not only or name in only]
     export_dir = installation.export_dir
     with database.connect(installation.database, key=installation.key) as connection:
@@ -271,8 +137,6 @@ def dry_run_import(
 
 def run_checks(installation: Installation) -> Outcome:
     """Run ``check_all`` and return what it found."""
-    from daybreak_pipeline.orchestration import run_requests
-
     tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
     with _executed(installation, "check_all", {}, tags=tags) as result:
         reasons = _reasons(result)
@@ -293,10 +157,6 @@ def lost_runs(installation: Installation) -> list[str]:
     Runs of commands live in the command's process, all others in that of the web UI's daemon. Where another one
     of the kind is at work, its runs cannot be told from lost ones: they are left alone.
     """
-    import dagster as dg
-
-    from daybreak_pipeline.orchestration import run_requests
-
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     with instance.opened(installation) as dagster_instance:
         runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
@@ -325,9 +185,6 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
         instance.opened(installation) as dagster_instance,
         process_locks.held(installation.database, "command line"),
     ):
-        from daybreak_pipeline.orchestration.build import build_defs
-        from daybreak_pipeline.orchestration.resources import HealthDatabase
-
         definitions = build_defs(
             health_database=HealthDatabase(lambda: installation),
             **({"progress_log": progress} if progress else {}),
@@ -389,8 +246,6 @@ def _tables(
 
 
 def _imported(metadata: Any) -> TableOutcome:
-    from daybreak_pipeline.orchestration.assets.imported_tables import IGNORED, WHY_ABSENT
-
     accounting = Accounting(**{name: int(metadata[name].value) for name in COUNTS})
     ignored = metadata[IGNORED].value if IGNORED in metadata else []
     return TableOutcome(

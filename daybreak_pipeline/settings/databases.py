@@ -30,9 +30,8 @@ class DatabaseSettings:
 
     def conninfo(self, **overrides: str | int) -> str:
         """Return a libpq connection string; keyword arguments are further libpq parameters."""
-        from psycopg.conninfo import (
-            make_conninfo,
-        )  # the driver, which who only reads a setting need not wait for
+        # The installation reads settings before there is a driver.
+        from psycopg.conninfo import make_conninfo
 
         parameters: dict[str, str | int] = {
             "host": self.host,

@@ -26,11 +26,11 @@ from daybreak_pipeline.checks import rules
 from daybreak_pipeline.definitions import build_defs
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS
-from daybreak_pipeline.orchestration import instance, run_requests
+from daybreak_pipeline.orchestration import instance, readiness, run_requests
 from daybreak_pipeline.orchestration import runs as pipeline_runs
 from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.orchestration.outcomes import Outcome
 from daybreak_pipeline.orchestration.resources import HealthDatabase
-from daybreak_pipeline.orchestration.runs import Outcome
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
@@ -731,7 +731,7 @@ def given(migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_a_run_stays_known_to_the_instance(given: DatabaseSettings, family: Export, tmp_path: Path) -> None:
     before = dict(os.environ)
-    with pipeline_runs.ready(export_dir=family.directory) as installation:
+    with readiness.ready(export_dir=family.directory) as installation:
         assert installation.database == given
         outcome = pipeline_runs.run_import(installation, only=["documents"])
         with instance.opened(installation) as dagster:
@@ -752,7 +752,7 @@ def test_a_command_takes_nothing_from_an_environment_that_says_otherwise(
     given: DatabaseSettings, family: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its installation was found out once: what runs in its process gets it handed."""
-    with pipeline_runs.ready(export_dir=family.directory) as installation:
+    with readiness.ready(export_dir=family.directory) as installation:
         assert installation.database == given
         for name in installation.environment():
             monkeypatch.setenv(name, "wrong")
@@ -773,7 +773,7 @@ def test_the_embedded_server_is_opened_once_for_an_import(
         yield given
 
     monkeypatch.setattr(database, "serving", serving)
-    with pipeline_runs.ready(export_dir=family.directory) as installation:
+    with readiness.ready(export_dir=family.directory) as installation:
         pipeline_runs.run_import(installation, only=["documents"])
         pipeline_runs.render_report(installation)
     assert opened == [given]
@@ -819,7 +819,7 @@ def test_a_run_of_the_web_ui_without_a_key_fails_in_its_step_with_one_line(
 
 
 def test_an_installation_shows_no_secret(given: DatabaseSettings) -> None:
-    with pipeline_runs.ready() as installation:
+    with readiness.ready() as installation:
         shown = repr(installation)
         secrets = (KEY, given.password, installation.dagster_url)
         assert all(secrets)
@@ -827,7 +827,7 @@ def test_an_installation_shows_no_secret(given: DatabaseSettings) -> None:
 
 
 def test_no_password_stands_in_the_instances_file(given: DatabaseSettings, tmp_path: Path) -> None:
-    with pipeline_runs.ready():
+    with readiness.ready():
         pass
     text = (tmp_path / "home" / "dagster" / "dagster.yaml").read_text(encoding="utf-8")
     assert "postgres_url" in text
@@ -839,14 +839,14 @@ def test_a_database_without_a_schema_gets_it(
 ) -> None:
     assert given.name != empty.name
     monkeypatch.setenv("DB_NAME", empty.name)
-    with pipeline_runs.ready(migrate=False), psycopg.connect(empty.conninfo()) as connection:
+    with readiness.ready(migrate=False), psycopg.connect(empty.conninfo()) as connection:
         assert runner.current_revision(connection) == runner.newest_revision()
 
 
 def test_a_given_database_on_an_older_migration_is_left_as_it_is(given: DatabaseSettings) -> None:
     older = f"{int(runner.newest_revision()) - 1:03d}"
     runner.downgrade(given, older)
-    with pytest.raises(UsageError, match="run daybreak migrate up"), pipeline_runs.ready(migrate=False):
+    with pytest.raises(UsageError, match="run daybreak migrate up"), readiness.ready(migrate=False):
         pass
     with psycopg.connect(given.conninfo()) as connection:
         assert runner.current_revision(connection) == older

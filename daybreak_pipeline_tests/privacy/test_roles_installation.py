@@ -23,7 +23,7 @@ from daybreak_pipeline import database, settings
 from daybreak_pipeline.embedded_postgres import data_directory, server
 from daybreak_pipeline.embedded_postgres import programs as server_programs
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.orchestration import runs
+from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.privacy import roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
@@ -399,11 +399,11 @@ def test_an_ordinary_import_looks_once_and_applies_nothing(
 
     monkeypatch.setattr(roles, "apply", counted)
     for _ in range(3):
-        with runs.ready():
+        with readiness.ready():
             pass
     assert applied == ["health"]
     _administer(db, "ALTER ROLE {} RENAME TO {}", "daybreak_app", "daybreak_importer")
-    with runs.ready():
+    with readiness.ready():
         pass
     assert applied == ["health"] * 2
     assert present(db) == set(ROLES)

@@ -1,0 +1,73 @@
+"""What commands print besides single lines: the scorecard, the console, a line of progress. Knows no Dagster."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import click
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.cli import scorecard
+from daybreak_pipeline.cli.common import STARTED, say
+from daybreak_pipeline.cli.screen import Screen, line
+from daybreak_pipeline.orchestration.outcomes import Outcome
+
+_SECONDS_BETWEEN_PLAIN_LINES = 5.0
+
+
+def report(
+    outcome: Outcome, what: str = "import", *, export: Path | None = None, as_json: bool = False
+) -> None:
+    """Print the scorecard, or one JSON object and on stderr why tables failed.
+
+    Of the sample it says that its faults are planted, so that nobody takes its red checks for trouble.
+    """
+    if as_json:
+        click.echo(json.dumps(outcome.as_json()))
+        for name, table in outcome.tables.items():
+            if table.reason:
+                say(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
+        return
+    scorecard.show(outcome, console())
+    if export == settings.PROJECT_ROOT / "data" / "sample":
+        click.echo("\nThe sample has planted faults: failing checks are expected, they show what is caught.")
+    click.echo(f"\n{what}, from command to scorecard: {time.monotonic() - STARTED:.1f} s")
+
+
+def console(*, stderr: bool = False) -> Screen:
+    """Return the console."""
+    return Screen(stderr=stderr)
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[str], None]]:
+    """Yield what shows a line of progress on stderr: in place on a terminal, now and then a line elsewhere."""
+    screen = console(stderr=True)
+    if screen.is_terminal:
+        with screen.status("starting …") as status:
+            yield lambda text: status.update(line(text))
+    else:
+        yield _sparse(_say_if_heard)
+
+
+def _say_if_heard(text: str) -> None:
+    """Say how far an import is, which must not end because nobody listens any more."""
+    with suppress(BrokenPipeError):
+        say(text, err=True)
+
+
+def _sparse(write: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a teller that writes at most one plain line in five seconds: for logs and pipes."""
+    last = time.monotonic()
+
+    def tell(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_PLAIN_LINES:
+            last = time.monotonic()
+            write(text)
+
+    return tell

@@ -1,0 +1,58 @@
+"""``daybreak run`` and ``daybreak psql``: other programs, with the server up and what they need in their environment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import click
+
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.cli.common import Command
+from daybreak_pipeline.embedded_postgres import programs
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.orchestration import readiness
+
+
+@click.command(
+    cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the database; arguments are psql's."""
+    with database.serving() as db:
+        variables = {
+            "PGHOST": db.host,
+            "PGPORT": str(db.port),
+            "PGDATABASE": db.name,
+            "PGUSER": db.user,
+            "PGPASSWORD": db.password,
+            "PGSSLMODE": db.sslmode,
+            **({"PGSSLROOTCERT": db.sslrootcert} if db.sslrootcert else {}),
+        }
+        sys.exit(foreground([programs.client("psql"), *arguments], variables))
+
+
+@click.command(
+    cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+def run(command: tuple[str, ...]) -> None:
+    """Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set (run -- CMD …)."""
+    with readiness.ready(migrate=False) as installation:
+        sys.exit(foreground(list(command), installation.environment()))
+
+
+def foreground(command: list[str], environment: dict[str, str]) -> int:
+    """Run a child in the foreground, leaving Ctrl-C to it, and return its exit code."""
+    try:
+        child = subprocess.Popen(command, env=settings.child_environment(**environment))
+    except OSError as error:
+        msg = f"cannot run {command[0]}: {error.strerror}"
+        raise UsageError(msg) from None
+    while True:
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            continue  # the terminal sent it to the child too
+        return code if code >= 0 else 128 - code

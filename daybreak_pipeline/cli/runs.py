@@ -1,0 +1,44 @@
+"""What the commands share that run Dagster's jobs: which export, the import with its progress, the report after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.cli.common import say
+from daybreak_pipeline.cli.output import progress_line
+from daybreak_pipeline.cli.progress import TerminalProgress
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.importer import find
+from daybreak_pipeline.orchestration import runs
+from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.orchestration.outcomes import Outcome
+
+
+def export_directory(data_dir: Path | None) -> Path:
+    """Return the export's directory, given or from the environment.
+
+    Raises:
+        UsageError: it cannot be an export.
+    """
+    export = data_dir.expanduser().absolute() if data_dir else settings.export_dir()
+    find.check_export(export)
+    return export
+
+
+def run_import(installation: Installation, **options: Any) -> Outcome:
+    """Run the import with a line of progress."""
+    with progress_line() as tell:
+        return runs.run_import(installation, progress=TerminalProgress(tell), **options)
+
+
+def keep_report(installation: Installation) -> None:
+    """Make the data-quality report, and say on stderr where it is, or why there is none.
+
+    What an import did stands, whatever becomes of the report.
+    """
+    try:
+        say(f"data-quality report: {runs.render_report(installation)}", err=True)
+    except DaybreakError as error:
+        say(f"no data-quality report: {error}", err=True)

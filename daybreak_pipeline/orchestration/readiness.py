@@ -1,0 +1,64 @@
+"""Makes an installation ready to be worked with: server, schema, key, roles, Dagster's home. Knows no Dagster."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.orchestration import instance
+from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.privacy import audit, keys, roles
+from daybreak_pipeline.schema import runner
+from daybreak_pipeline.wording import shown
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.settings import DatabaseSettings
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"daybreak: warning: {shown(text)}\n")
+
+
+def provide_schema(db: DatabaseSettings, *, migrate: bool = True) -> None:
+    """Bring the schema into a database that has none, or migrate an older one.
+
+    One on an older migration is migrated when it is the embedded one or ``migrate`` says so, and is the
+    administrator's to migrate otherwise.
+
+    Raises:
+        UsageError: the login or the schema is not as it must be.
+    """
+    roles.require_importer(db)
+    with database.connect(db) as connection:
+        applied = runner.current_revision(connection)
+        if applied and settings.given_database() and not migrate:
+            runner.require_newest(connection)
+    if applied != runner.newest_revision():
+        runner.upgrade(db, key=keys.held())
+
+
+@contextmanager
+def ready(
+    *, export_dir: Path | None = None, migrate: bool = True, warn: Callable[[str], None] = _warn
+) -> Iterator[Installation]:
+    """Yield the installation: a running server with the schema in place (``provide_schema``), and Dagster's instance.
+
+    Roles and grants are applied where they are missing; ``warn`` hears of what cannot be granted, which keeps
+    nobody from importing. ``export_dir`` is the export that a person has named.
+
+    Raises:
+        UsageError: the server, the login, the key or the schema is not as it must be.
+    """
+    with database.serving() as db:
+        found = Installation.of_environment(db, export_dir=export_dir)
+        provide_schema(db, migrate=migrate)
+        with database.connect(db, key=found.key) as connection:
+            keys.verify(connection)
+            audit.keep_ahead(connection)
+        for warning in roles.ensure(db).warnings:
+            warn(warning)
+        yield instance.prepare(found)
