@@ -186,6 +186,22 @@ def test_modules_are_imported_at_the_top(path: Path) -> None:
     assert len(late) == IMPORTED_LATE.get(path_in_package(path), 0), late
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "importer").glob("*.py")), ids=path_in_package)
+def test_the_importer_sends_statements_only_where_they_can_be_seen(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    sent = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"execute", "executemany"}
+    ]
+    if path.name == "statements.py":
+        assert len(sent) == 2  # any statement, and one that is attempted
+    else:
+        assert sent == []
+
+
 def test_what_scripts_outside_the_project_import_is_where_it_was() -> None:
     from daybreak_pipeline import database, settings
     from daybreak_pipeline.checks.rules import examine

@@ -44,8 +44,7 @@ _ISSUES = """
 
 _LAST_FILE = """
     SELECT id, rows_read - rows_blank AS records, rows_duplicate, source_columns, unknown_values, placeholder_values
-    FROM ingest.imports
-    WHERE table_name = %s AND status = 'imported' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
+    FROM ingest.file_imports WHERE table_name = %s AND loaded ORDER BY id DESC LIMIT 1
 """
 
 

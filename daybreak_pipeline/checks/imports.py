@@ -68,8 +68,8 @@ _OPEN_OF_IMPORT = """
 
 _USUAL = """
     WITH earlier AS (
-        SELECT rows_read - rows_blank AS records FROM ingest.imports
-        WHERE table_name = %(table)s AND status = 'imported' AND source_sha256 IS NOT NULL AND id < %(import_id)s
+        SELECT rows_read - rows_blank AS records FROM ingest.file_imports
+        WHERE table_name = %(table)s AND loaded AND id < %(import_id)s
         ORDER BY id DESC LIMIT %(most)s
     ), middle AS (
         SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY records) AS median FROM earlier
@@ -79,8 +79,8 @@ _USUAL = """
 """
 
 _EARLIER_COLUMNS = """
-    SELECT DISTINCT name FROM ingest.imports i, unnest(i.source_columns) AS name
-    WHERE i.table_name = %(table)s AND i.status = 'imported' AND i.id < %(import_id)s
+    SELECT DISTINCT name FROM ingest.file_imports i, unnest(i.source_columns) AS name
+    WHERE i.table_name = %(table)s AND i.loaded AND i.id < %(import_id)s
 """
 
 NAMED_BY_OTHER_CHECKS = frozenset({"missing_required", "invalid_enum", "missing_parent", "duplicate_key"})

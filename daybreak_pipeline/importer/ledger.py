@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from psycopg.types.json import Jsonb
 
+from daybreak_pipeline.importer.statements import execute
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.privacy import audit
 
@@ -68,8 +69,10 @@ class Entry:
 
 def next_id(connection: Connection) -> int:
     """Return the id of the import that begins."""
-    row = connection.execute("SELECT nextval(pg_get_serial_sequence('ingest.imports', 'id'))").fetchone()
-    return int(row[0]) if row else 0
+    (number,) = execute(
+        connection, "ledger: next import", "SELECT nextval(pg_get_serial_sequence('ingest.imports', 'id'))"
+    ).fetchall()[0]
+    return int(number)
 
 
 def count(work: Workspace) -> Accounting:
@@ -114,7 +117,9 @@ def write(connection: Connection, entry: Entry) -> None:
         if entry.placeholder_values is not None
         else None,
     }
-    connection.execute(
+    execute(
+        connection,
+        "ledger: write",
         """
         INSERT INTO ingest.imports
             (id, run_id, table_name, source_uri, source_sha256, source_bytes, schema_version, started_at,
@@ -159,22 +164,26 @@ class Content(NamedTuple):
 
 def last_content(connection: Connection, table_name: str) -> Content | None:
     """Return the content that a table was last imported from."""
-    row = connection.execute(
+    row = execute(
+        connection,
+        "ledger: last content",
         """
-        SELECT source_sha256, source_bytes, schema_version, source_head_sha256 FROM ingest.imports
-        WHERE table_name = %s AND status = 'imported' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
+        SELECT source_sha256, source_bytes, schema_version, source_head_sha256 FROM ingest.file_imports
+        WHERE table_name = %(table)s AND loaded ORDER BY id DESC LIMIT 1
         """,
-        [table_name],
+        {"table": table_name},
     ).fetchone()
     return Content(*row) if row else None
 
 
 def imports_of(connection: Connection, table_name: str, sha256: str) -> list[int]:
     """Return the imports that brought a content into a table, oldest first."""
-    rows = connection.execute(
-        "SELECT id FROM ingest.imports "
-        "WHERE table_name = %s AND status = 'imported' AND source_sha256 = %s ORDER BY id",
-        [table_name, sha256],
+    rows = execute(
+        connection,
+        "ledger: imports of this content",
+        "SELECT id FROM ingest.file_imports "
+        "WHERE table_name = %(table)s AND loaded AND source_sha256 = %(sha256)s ORDER BY id",
+        {"table": table_name, "sha256": sha256},
     ).fetchall()
     return [int(number) for (number,) in rows]
 
@@ -190,12 +199,14 @@ class Look(NamedTuple):
 
 def last_look(connection: Connection, table_name: str) -> Look | None:
     """Return the last look at a table's file that did not fail; None where it was never imported from one."""
-    row = connection.execute(
+    row = execute(
+        connection,
+        "ledger: last look at the file",
         """
-        SELECT id, finished_at, source_uri, source_sha256 FROM ingest.imports
-        WHERE table_name = %s AND status <> 'failed' AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1
+        SELECT id, finished_at, source_uri, source_sha256 FROM ingest.file_imports
+        WHERE table_name = %(table)s ORDER BY id DESC LIMIT 1
         """,
-        [table_name],
+        {"table": table_name},
     ).fetchone()
     return Look(*row) if row else None
 
@@ -212,14 +223,15 @@ class Newest(NamedTuple):
 
 def newest(connection: Connection) -> dict[str, Newest]:
     """Return the newest attempt at every table of which there is one."""
-    rows = connection.execute(
+    rows = execute(
+        connection,
+        "ledger: newest attempts",
         """
         SELECT DISTINCT ON (i.table_name) i.table_name, i.id, CASE WHEN i.status <> 'failed' AND a.table_name IS NULL THEN (
-            SELECT f.source_sha256 FROM ingest.imports f
-            WHERE f.table_name = i.table_name AND f.status = 'imported' AND f.source_sha256 IS NOT NULL
-            ORDER BY f.id DESC LIMIT 1) END
+            SELECT f.source_sha256 FROM ingest.file_imports f
+            WHERE f.table_name = i.table_name AND f.loaded ORDER BY f.id DESC LIMIT 1) END
         FROM ingest.imports i LEFT JOIN ingest.absent_files a USING (table_name)
         ORDER BY i.table_name, i.id DESC
-        """
+        """,
     ).fetchall()
     return {name: Newest(number, sha256) for name, number, sha256 in rows}

@@ -29,10 +29,10 @@ _STATUS = """
     FROM unnest(%s::text[]) WITH ORDINALITY AS t(name, place)
     LEFT JOIN pg_class c ON c.oid = to_regclass('public.' || t.name)
     LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name ORDER BY id DESC LIMIT 1) last ON true
-    LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name AND status = 'imported'
-                       AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1) loaded ON true
-    LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name AND status <> 'failed'
-                       AND source_sha256 IS NOT NULL ORDER BY id DESC LIMIT 1) seen ON true
+    LEFT JOIN LATERAL (SELECT * FROM ingest.file_imports f WHERE f.table_name = t.name AND f.loaded
+                       ORDER BY id DESC LIMIT 1) loaded ON true
+    LEFT JOIN LATERAL (SELECT * FROM ingest.file_imports f WHERE f.table_name = t.name
+                       ORDER BY id DESC LIMIT 1) seen ON true
     LEFT JOIN LATERAL (SELECT since, last_missed_at, last_missed_at > last.finished_at AS newest FROM ingest.absent_files
                        WHERE table_name = t.name) gone ON true
     ORDER BY t.place

@@ -1,7 +1,7 @@
 -- The ledger, table by table: the last import, the last one that read the file, since when imports fail,
 -- how many records loaded from quarantine since, and since when the file is missing. A replay that succeeds is no import of a file.
 SELECT t.name,
-       to_jsonb(last), to_jsonb(loaded), good.finished_at, failing.since, failing.times, replayed.rows, absent.since
+       to_jsonb(last), to_jsonb(file), good.finished_at, failing.since, failing.times, replayed.rows, absent.since
 FROM unnest(%(tables)s::text[]) AS t(name)
 LEFT JOIN LATERAL (
     SELECT * FROM ingest.imports i
@@ -9,14 +9,10 @@ LEFT JOIN LATERAL (
     ORDER BY i.id DESC LIMIT 1
 ) last ON true
 LEFT JOIN LATERAL (
-    SELECT * FROM ingest.imports i
-    WHERE i.table_name = t.name AND i.source_uri <> 'quarantine:' || t.name AND i.status = 'imported'
-    ORDER BY i.id DESC LIMIT 1
-) loaded ON true
+    SELECT * FROM ingest.file_imports i WHERE i.table_name = t.name AND i.loaded ORDER BY i.id DESC LIMIT 1
+) file ON true
 LEFT JOIN LATERAL (
-    SELECT i.id, i.finished_at FROM ingest.imports i
-    WHERE i.table_name = t.name AND i.source_uri <> 'quarantine:' || t.name AND i.status <> 'failed'
-    ORDER BY i.id DESC LIMIT 1
+    SELECT i.id, i.finished_at FROM ingest.file_imports i WHERE i.table_name = t.name ORDER BY i.id DESC LIMIT 1
 ) good ON true
 LEFT JOIN ingest.absent_files absent ON absent.table_name = t.name
 LEFT JOIN LATERAL (
@@ -26,5 +22,5 @@ LEFT JOIN LATERAL (
 ) failing ON true
 LEFT JOIN LATERAL (
     SELECT coalesce(sum(i.rows_inserted + i.rows_updated), 0)::bigint AS rows FROM ingest.imports i
-    WHERE i.table_name = t.name AND i.source_uri = 'quarantine:' || t.name AND i.id > coalesce(loaded.id, 0)
+    WHERE i.table_name = t.name AND i.source_uri = 'quarantine:' || t.name AND i.id > coalesce(file.id, 0)
 ) replayed ON true;

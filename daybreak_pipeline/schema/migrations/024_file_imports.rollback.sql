@@ -1,0 +1,2 @@
+-- Takes back 024_file_imports.
+DROP VIEW ingest.file_imports;
