@@ -166,6 +166,7 @@ MATRIX = (
     cell("INSERT quarantine", "INSERT INTO ingest.quarantine (id) SELECT NULL WHERE false", ADMIN),
     cell("UPDATE quarantine", "UPDATE ingest.quarantine SET resolution = '' WHERE false", ADMIN),
     cell("UPDATE key_check", "UPDATE privacy.key_check SET check_value = '' WHERE false", ADMIN),
+    cell("SELECT ingest.file_imports", "SELECT * FROM ingest.file_imports", ADMIN),
     cell("nextval imports", "SELECT nextval('ingest.imports_id_seq')", ADMIN),
     cell("nextval quarantine", "SELECT nextval('ingest.quarantine_id_seq')", ADMIN),
     cell("call ingest.text_array", "SELECT ingest.text_array('a')", ADMIN),

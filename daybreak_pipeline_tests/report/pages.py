@@ -33,7 +33,8 @@ def imported(  # noqa: PLR0913 - the facts of a row of the ledger
         """
         INSERT INTO ingest.imports (table_name, source_uri, source_sha256, schema_version, started_at, finished_at,
                                     status, error, rows_read, rows_inserted, rows_quarantined)
-        VALUES (%(table)s, %(uri)s, CASE WHEN %(uri)s NOT LIKE 'quarantine:%%' THEN 'f00' END, '009', now() - make_interval(secs => %(ago)s + %(seconds)s),
+        VALUES (%(table)s, %(uri)s, CASE WHEN %(uri)s NOT LIKE 'quarantine:%%' THEN 'f00' END, '009',
+                now() - make_interval(secs => %(ago)s + %(seconds)s),
                 now() - make_interval(secs => %(ago)s), %(status)s, %(error)s, %(read)s, %(inserted)s, %(quarantined)s)
         """,
         {
