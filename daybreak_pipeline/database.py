@@ -6,20 +6,22 @@ are the same everywhere. SQL stands with what it is about, not here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import sql
-from psycopg.abc import RV, PQGen
+from psycopg.abc import RV, Params, PQGen, QueryNoTemplate
 from psycopg.pq import TransactionStatus
+from psycopg.rows import args_row, scalar_row
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.settings import DatabaseSettings
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+T = TypeVar("T")
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 
@@ -90,16 +92,36 @@ def connect(
     return connection
 
 
+def value(connection: Connection, query: QueryNoTemplate, parameters: Params | None = None) -> Any:
+    """Return the one value that a query returns; None where it returns no row."""
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(query, parameters).fetchone()
+
+
+def one(
+    connection: Connection, kind: Callable[..., T], query: QueryNoTemplate, parameters: Params | None = None
+) -> T | None:
+    """Return the one row that a query returns, as an object made of its columns in their order; None where there is none."""
+    with connection.cursor(row_factory=args_row(kind)) as cursor:
+        return cursor.execute(query, parameters).fetchone()
+
+
+def every(
+    connection: Connection, kind: Callable[..., T], query: QueryNoTemplate, parameters: Params | None = None
+) -> list[T]:
+    """Return the rows that a query returns, each as an object made of its columns in their order."""
+    with connection.cursor(row_factory=args_row(kind)) as cursor:
+        return cursor.execute(query, parameters).fetchall()
+
+
 def count_rows(connection: Connection, table: sql.Composable) -> int:
     """Return how many rows a table has."""
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
-    return int(row[0]) if row else 0
+    return int(value(connection, sql.SQL("SELECT count(*) FROM {}").format(table)))
 
 
 def has_rows(connection: Connection, table: sql.Composable) -> bool:
     """Return whether a table has any row, without counting them."""
-    row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)).fetchone()
-    return bool(row and row[0])
+    return bool(value(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.checks.findings import SHOWN_ROWS, Tally
 from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import Threshold
@@ -43,7 +44,8 @@ _ISSUES = """
 """
 
 _LAST_FILE = """
-    SELECT id, rows_read - rows_blank AS records, rows_duplicate, source_columns, unknown_values, placeholder_values
+    SELECT id, rows_read - rows_blank, rows_duplicate, source_columns, coalesce(unknown_values, '{}'),
+           coalesce(placeholder_values, '{}')
     FROM ingest.file_imports WHERE table_name = %s AND loaded ORDER BY id DESC LIMIT 1
 """
 
@@ -55,7 +57,7 @@ class LastFile:
     import_id: int
     records: int
     duplicates: int
-    columns: tuple[str, ...] | None
+    columns: Sequence[str] | None
     unknown_values: Mapping[str, int]
     placeholder_values: Mapping[str, int]
 
@@ -67,7 +69,7 @@ class Noted:
     code: str
     column: str
     count: int
-    rows: tuple[str, ...]
+    rows: Sequence[str]
 
 
 class Evidence:
@@ -90,11 +92,13 @@ class Evidence:
     @cached_property
     def open_quarantine(self) -> int:
         """How many records wait in quarantine."""
-        row = self.connection.execute(
-            "SELECT count(*) FROM ingest.quarantine WHERE table_name = %s AND resolved_at IS NULL",
-            [self.table],
-        ).fetchone()
-        return int(row[0]) if row else 0
+        return int(
+            database.value(
+                self.connection,
+                "SELECT count(*) FROM ingest.quarantine WHERE table_name = %s AND resolved_at IS NULL",
+                [self.table],
+            )
+        )
 
     @property
     def looked_at(self) -> int:
@@ -104,24 +108,17 @@ class Evidence:
     @cached_property
     def last_file(self) -> LastFile | None:
         """The last file that was imported; None before the first."""
-        row = self.connection.execute(_LAST_FILE, [self.table]).fetchone()
-        if row is None:
-            return None
-        import_id, records, duplicates, columns, unknown, placeholders = row
-        return LastFile(
-            import_id,
-            records,
-            duplicates,
-            tuple(columns) if columns else None,
-            unknown or {},
-            placeholders or {},
-        )
+        return database.one(self.connection, LastFile, _LAST_FILE, [self.table])
 
     def refused(self, code: str) -> list[Tally]:
         """Return a tally for each column in which quarantined records have a fault."""
         return [
             Tally(
-                f"{noted.column} (quarantined)", noted.count, noted.rows, self._refused_sql(code), lost=True
+                f"{noted.column} (quarantined)",
+                noted.count,
+                tuple(noted.rows),
+                self._refused_sql(code),
+                lost=True,
             )
             for noted in self._refused
             if noted.code == code
@@ -130,7 +127,12 @@ class Evidence:
     def issues(self, code: str, told: str = "{}") -> list[Tally]:
         """Return a tally for each column in which values were repaired; ``told`` is what its label says."""
         return [
-            Tally(told.format(noted.column), noted.count, noted.rows, self._issues_sql(code, noted.column))
+            Tally(
+                told.format(noted.column),
+                noted.count,
+                tuple(noted.rows),
+                self._issues_sql(code, noted.column),
+            )
             for noted in self._issues
             if noted.code == code
         ]
@@ -148,8 +150,8 @@ class Evidence:
         return self._noted(_ISSUES)
 
     def _noted(self, query: str) -> list[Noted]:
-        found = self.connection.execute(query.encode(), {"table": self.table, "shown": SHOWN_ROWS}).fetchall()
-        return [Noted(code, column, number, tuple(rows)) for code, column, number, rows in found]
+        parameters = {"table": self.table, "shown": SHOWN_ROWS}
+        return database.every(self.connection, Noted, query.encode(), parameters)
 
     def _refused_sql(self, code: str) -> str:
         return (

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.checks.evidence import Evidence, LastFile
 from daybreak_pipeline.checks.findings import (
     SHOWN_ROWS,
@@ -171,8 +172,7 @@ def quarantine_rate(evidence: Evidence, _: list[Tally]) -> Finding:
         Tally(code, number, tuple(rows), _as_text(evidence, code, last), lost=True)
         for code, number, rows in evidence.connection.execute(_REASONS, parameters)
     )
-    row = evidence.connection.execute(_OPEN_OF_IMPORT, parameters).fetchone()
-    refused = int(row[0]) if row else 0
+    refused = int(database.value(evidence.connection, _OPEN_OF_IMPORT, parameters))
     unnamed = sum(tally.count for tally in tallies if tally.label not in NAMED_BY_OTHER_CHECKS)
     severity: Severity | None = None
     if refused > 1 and exceeds(refused, last.records, threshold.error):

@@ -66,12 +66,12 @@ def _server() -> list[Finding]:
         with database.serving() as db:
             findings = [_tried("key", lambda: "32 bytes" if keys.load() else "")]
             with database.connect(db) as connection:
-                row = connection.execute("SHOW server_version").fetchone()
+                version = database.value(connection, "SHOW server_version")
                 findings.append(
                     Finding(
                         "server",
                         good=True,
-                        text=f"PostgreSQL {row[0] if row else '?'} at {db.host}:{db.port}",
+                        text=f"PostgreSQL {version} at {db.host}:{db.port}",
                     )
                 )
                 findings.append(_tls(db, encrypted=bool(connection.pgconn.ssl_in_use)))

@@ -15,6 +15,7 @@ from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import cast_errors, order, rows, tombstones
 from daybreak_pipeline.importer.expressions import compose, listed
+from daybreak_pipeline.importer.statements import value
 from daybreak_pipeline.importer.workspace import BAD_KEYS, UNSETTLED, Workspace
 from daybreak_pipeline.schema.catalog import Check, Column
 from daybreak_pipeline.tables import DELETED_FLAG
@@ -301,12 +302,13 @@ def _deleted(columns: list[Column], flag: sql.Composable | None) -> sql.Composab
 
 def _mark_duplicates(work: Workspace, table: sql.Identifier) -> None:
     """Of the records with one id, keep the newest (contract, rule 3)."""
-    unique = work.statements.query(
+    unique = value(
+        work.connection,
         "classify: are ids unique",
         "SELECT ingest.is_unique({name}::text::regclass, 'id')",
         name=sql.Literal(table.as_string(work.connection)),
-    ).fetchone()
-    if unique == (True,):
+    )
+    if unique:
         return
     work.statements.run_whole(
         "classify: duplicate",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from daybreak_pipeline.importer.statements import execute
+from daybreak_pipeline.importer.statements import execute, value
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.privacy import audit
 
@@ -69,10 +69,13 @@ class Entry:
 
 def next_id(connection: Connection) -> int:
     """Return the id of the import that begins."""
-    (number,) = execute(
-        connection, "ledger: next import", "SELECT nextval(pg_get_serial_sequence('ingest.imports', 'id'))"
-    ).fetchall()[0]
-    return int(number)
+    return int(
+        value(
+            connection,
+            "ledger: next import",
+            "SELECT nextval(pg_get_serial_sequence('ingest.imports', 'id'))",
+        )
+    )
 
 
 def count(work: Workspace) -> Accounting:

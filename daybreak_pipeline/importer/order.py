@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from daybreak_pipeline.importer.expressions import compose
-from daybreak_pipeline.importer.statements import execute
+from daybreak_pipeline.importer.statements import value
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.tables import COMMITTED_AT, DELETED_FLAG, SYNCED_AT
 
@@ -216,11 +216,11 @@ def _tie(work: Workspace, record: Record) -> sql.Composable:
 
 def _waits(work: Workspace, imports: Sequence[int]) -> bool:
     """Whether any record of some imports is in quarantine."""
-    row = execute(
+    found = value(
         work.connection,
         "classify: does a record of the same content wait",
         "SELECT EXISTS (SELECT FROM ingest.quarantine WHERE table_name = %(table)s AND row_id IS NOT NULL "
         "AND resolved_at IS NULL AND import_id = ANY (%(imports)s))",
         {"table": work.catalog.table.name, "imports": list(imports)},
-    ).fetchone()
-    return row == (True,)
+    )
+    return bool(found)

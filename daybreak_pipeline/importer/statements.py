@@ -78,6 +78,19 @@ def execute(
     return connection.execute(composed(connection, name, template, **parts), parameters)
 
 
+def value(
+    connection: Connection,
+    name: str,
+    template: str,
+    parameters: Parameters | None = None,
+    /,
+    **parts: sql.Composable,
+) -> Any:
+    """Run one statement, as ``execute`` does. Returns the one value of its one row; None where it has no row."""
+    row = execute(connection, name, template, parameters, **parts).fetchone()
+    return row[0] if row else None
+
+
 def composed(
     connection: Connection, name: str, template: str, /, **parts: sql.Composable
 ) -> sql.SQL | sql.Composed:
@@ -124,13 +137,13 @@ class Statements:
         text = composed(self.connection, name, template, **{**self.names(), **parts}).as_string(
             self.connection
         )
-        row = self.connection.execute("SELECT ingest.attempt(%s)", [text]).fetchone()
-        return None if row is None or row[0] is None else int(row[0])
+        touched: int | None = database.value(self.connection, "SELECT ingest.attempt(%s)", [text])
+        return touched
 
     def count(self, name: str, table: sql.Composable) -> int:
         """Count the rows of a table."""
-        row = self.query(name, "SELECT count(*) FROM {table}", table=table).fetchone()
-        return int(row[0]) if row else 0
+        names = {**self.names(), "table": table}
+        return int(value(self.connection, name, "SELECT count(*) FROM {table}", **names))
 
     def analyze(self, table: sql.Composable) -> None:
         """Let the planner know a working table: roughly, which takes a tenth of the time and is all that it needs."""

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from daybreak_pipeline.importer import order
 from daybreak_pipeline.importer.expressions import compose
-from daybreak_pipeline.importer.statements import execute
+from daybreak_pipeline.importer.statements import value
 from daybreak_pipeline.importer.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ _MANY = 1000
 
 def exist(connection: Connection, table: str) -> bool:
     """Whether any deletion of a table's rows is remembered."""
-    row = execute(
+    found = value(
         connection,
         "begin: are deletions remembered",
         "SELECT EXISTS (SELECT FROM ingest.tombstones WHERE table_name = %(table)s)",
         {"table": table},
-    ).fetchone()
-    return row == (True,)
+    )
+    return bool(found)
 
 
 def joined(work: Workspace, row_id: sql.Composable) -> sql.Composable:
@@ -93,13 +93,13 @@ def bury(work: Workspace) -> None:
 
 def _partition(work: Workspace) -> sql.Identifier:
     """Return the partition of the table: other imports write their own meanwhile."""
-    row = execute(
+    name = value(
         work.connection,
         "classify: partition of the tombstones",
         "SELECT tableoid::regclass::text FROM ingest.tombstones WHERE table_name = %(table)s LIMIT 1",
         {"table": work.catalog.table.name},
-    ).fetchone()
-    return sql.Identifier(*str(row[0] if row else "ingest.tombstones_of_others").split("."))
+    )
+    return sql.Identifier(*str(name or "ingest.tombstones_of_others").split("."))
 
 
 def lift(work: Workspace) -> None:

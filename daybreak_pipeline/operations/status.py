@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from daybreak_pipeline import database
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -83,4 +84,4 @@ class TableStatus:
 
 def read(connection: Connection) -> list[TableStatus]:
     """Return how all tables stand, in the order of their declaration."""
-    return [TableStatus(*row) for row in connection.execute(_STATUS, [list(TABLES)]).fetchall()]
+    return database.every(connection, TableStatus, _STATUS, [list(TABLES)])

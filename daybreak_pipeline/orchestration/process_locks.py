@@ -38,7 +38,5 @@ def anybody(db: DatabaseSettings, kind: Kind) -> bool:
         UsageError: the server cannot be reached.
     """
     with database.connect(db) as connection:
-        row = connection.execute(
-            "SELECT pg_try_advisory_xact_lock(hashtext('daybreak.presence'), hashtext(%s))", [kind]
-        ).fetchone()
-        return not (row and row[0])
+        alone = "SELECT pg_try_advisory_xact_lock(hashtext('daybreak.presence'), hashtext(%s))"
+        return not database.value(connection, alone, [kind])

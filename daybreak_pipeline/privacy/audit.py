@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.rows import class_row
 
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -180,8 +181,7 @@ def keep_ahead(connection: Connection) -> None:
     owned = "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'audit'"
     # Somebody else holds the table: three months are made ahead, and meanwhile there is a default partition.
     with suppress(psycopg.errors.LockNotAvailable), connection.transaction():
-        row = connection.execute(owned).fetchone()
-        if row and row[0]:
+        if database.value(connection, owned):
             connection.execute("SELECT audit.ensure_partitions()")
 
 

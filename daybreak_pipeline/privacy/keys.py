@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline import settings
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.errors import UsageError
 
@@ -104,15 +104,17 @@ class State:
 
 def state(connection: Connection) -> State:
     """Return how the session's key stands. Changes nothing."""
-    row = connection.execute(
+    found = database.one(
+        connection,
+        State,
         """
         SELECT coalesce(check_value = privacy.sub_key(
                    privacy.root_key(nullif(current_setting('daybreak.encryption_key', true), '')), 'check'), false),
                previous_sealed IS NOT NULL
         FROM privacy.key_check
-        """
-    ).fetchone()
-    return State(*row) if row else State(fits=None, rotating=False)
+        """,
+    )
+    return found or State(fits=None, rotating=False)
 
 
 def verify(connection: Connection) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.schema.catalog import SEALED_CONSTRAINT
 from daybreak_pipeline.tables import TABLES, Table
@@ -58,5 +59,4 @@ def _rows_with_plain_values(connection: Connection, table: Table) -> int:
     query = sql.SQL("SELECT count(*) FROM public.{} WHERE num_nonnulls({}) > 0").format(
         sql.Identifier(table.name), sql.SQL(", ").join(plain)
     )
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    return int(database.value(connection, query))

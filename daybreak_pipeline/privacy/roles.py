@@ -134,16 +134,17 @@ def is_current(connection: Connection) -> bool:
             return False
         if login.connections is not None and login.connections != there[role.name].connections:
             return False
-    row = connection.execute(
+    there_is_all = database.value(
+        connection,
         "SELECT to_regclass('privacy.roles_applied') IS NOT NULL"
         " AND has_schema_privilege('daybreak_app', 'public', 'USAGE')"
         " AND (SELECT bool_and(has_schema_privilege('daybreak_readonly', oid, 'USAGE'))"
-        "      FROM pg_namespace WHERE nspname = 'reporting')"
-    ).fetchone()
-    if not row or not row[0]:
+        "      FROM pg_namespace WHERE nspname = 'reporting')",
+    )
+    if not there_is_all:
         return False
-    row = connection.execute("SELECT fingerprint FROM privacy.roles_applied").fetchone()
-    return bool(row and row[0] == _fingerprint(connection))
+    applied = database.value(connection, "SELECT fingerprint FROM privacy.roles_applied")
+    return bool(applied == _fingerprint(connection))
 
 
 def apply(given: DatabaseSettings) -> Applied:
@@ -312,12 +313,13 @@ def _refuse_other_owners(connection: Connection, installer: _Installer) -> None:
 
 def _search_the_views_first(connection: Connection, installer: _Installer) -> None:
     """Let analysts name a view as the plan names the table. Nothing depends on it, so who may not set it leaves it."""
-    row = connection.execute(
+    set_already = database.value(
+        connection,
         "SELECT EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = 'daybreak_readonly'::regrole"
         " AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        " AND 'search_path=reporting' = ANY (setconfig))"
-    ).fetchone()
-    if (row and row[0]) or not installer.makes_roles:
+        " AND 'search_path=reporting' = ANY (setconfig))",
+    )
+    if set_already or not installer.makes_roles:
         return
     connection.execute(
         sql.SQL("ALTER ROLE daybreak_readonly IN DATABASE {} SET search_path = reporting").format(

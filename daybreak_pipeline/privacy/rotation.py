@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, LiteralString
 
 import psycopg
 from psycopg.types.json import Jsonb
 
+from daybreak_pipeline import database
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.privacy import keys, sealed
 from daybreak_pipeline.privacy.keys import Exchange
@@ -160,7 +161,7 @@ def _alone(connection: Connection, patience: float = 10.0) -> None:
     """Make sure that this is the only rotation; a killed one's session may need a moment to end."""
     deadline = time.monotonic() + patience
     query = "SELECT pg_try_advisory_lock(hashtext('daybreak.rotation'), 0)"
-    while connection.execute(query).fetchone() != (True,):
+    while not database.value(connection, query):
         if time.monotonic() > deadline:
             msg = "another rotation of the key is running: wait for it, daybreak keys status tells how far it is"
             raise UsageError(msg)
@@ -201,8 +202,7 @@ def _resume(connection: Connection, exchange: Exchange) -> int | None:
         return None
     for key in (exchange.new, exchange.current):
         if key and _use(connection, key).fits:
-            row = connection.execute("SELECT id FROM privacy.rotations WHERE finished_at IS NULL").fetchone()
-            return int(row[0]) if row else None
+            return _number(connection, "SELECT id FROM privacy.rotations WHERE finished_at IS NULL")
     raise UsageError(exchange.missing)
 
 
@@ -230,7 +230,7 @@ def _begin(connection: Connection, exchange: Exchange, tell: Tell, patience: flo
 def _exchanged(connection: Connection, current: str, new: str) -> int | None:
     """Exchange the keys in one transaction; None, and nothing done, while an import runs."""
     with connection.transaction():
-        if connection.execute(keys.TRY_ALONE).fetchone() != (True,):
+        if not database.value(connection, keys.TRY_ALONE):
             return None
         connection.execute(
             """
@@ -241,8 +241,12 @@ def _exchanged(connection: Connection, current: str, new: str) -> int | None:
             """,
             {"new": new, "current": current},
         )
-        row = connection.execute("INSERT INTO privacy.rotations DEFAULT VALUES RETURNING id").fetchone()
-        return int(row[0]) if row else None
+        return _number(connection, "INSERT INTO privacy.rotations DEFAULT VALUES RETURNING id")
+
+
+def _number(connection: Connection, query: LiteralString) -> int | None:
+    found: int | None = database.value(connection, query)
+    return found
 
 
 # --- Transactions that may still write with the old key --------------------------------------------------
@@ -262,8 +266,7 @@ def _open_transactions(connection: Connection) -> list[str]:
 
 def _await_older(connection: Connection, rotation_id: int, tell: Tell, patience: float) -> None:
     """Wait until nobody is left who saw the old key in force: what they write would be passed over."""
-    row = connection.execute("SELECT awaited FROM privacy.rotations WHERE id = %s", [rotation_id]).fetchone()
-    awaited = row[0] if row else None
+    awaited = database.value(connection, "SELECT awaited FROM privacy.rotations WHERE id = %s", [rotation_id])
     note = "UPDATE privacy.rotations SET awaited = %s WHERE id = %s"
     if awaited is None:
         awaited = _open_transactions(connection)

@@ -103,8 +103,8 @@ def current_revision(connection: Connection) -> str | None:
     """Return the number of the newest migration applied to the database, None when there is none."""
     if not _exists(connection, "migrations.alembic_version"):
         return None
-    row = connection.execute("SELECT version_num FROM migrations.alembic_version").fetchone()
-    return str(row[0]) if row else None
+    number: str | None = database.value(connection, "SELECT version_num FROM migrations.alembic_version")
+    return number
 
 
 def changed(connection: Connection, directory: Path = MIGRATIONS) -> list[Migration]:
@@ -238,8 +238,7 @@ def _newest(known: list[Migration]) -> str:
 
 
 def _exists(connection: Connection, table: str) -> bool:
-    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [table]).fetchone()
-    return bool(row and row[0])
+    return bool(database.value(connection, "SELECT to_regclass(%s) IS NOT NULL", [table]))
 
 
 def _require_unchanged(changes: list[Migration]) -> None:
@@ -371,6 +370,5 @@ def _refusal(migration: Migration, path: Path, error: psycopg.Error, connection:
 
 def _tend_reporting(connection: Connection, statement: LiteralString) -> None:
     """Run a statement on the reporting views, where the database has them."""
-    found = connection.execute("SELECT to_regprocedure('reporting.refresh()') IS NOT NULL").fetchone()
-    if found and found[0]:
+    if database.value(connection, "SELECT to_regprocedure('reporting.refresh()') IS NOT NULL"):
         connection.execute(statement)
