@@ -1,7 +1,7 @@
 """Connections: to the server that ``DB_HOST`` names, or to the embedded one.
 
 Every connection of the importer is made here, so that the time zone, the key and the error messages
-are the same everywhere. SQL stands with what it is about, not here.
+are the same everywhere. SQL is kept with its subject, not here.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def connect(
         kind = UsageError if _refusal(database, error) else ServerUnavailableError
         raise kind(explain(database, error)) from None
     if key is not None:
-        # A bound parameter: the key never stands in SQL text, which servers log.
+        # A bound parameter: the key is never part of SQL text, which servers log.
         with connection.transaction():
             connection.execute("SELECT set_config('daybreak.encryption_key', %s, false)", [key])
     return connection
@@ -143,7 +143,7 @@ def local_settings(connection: Connection, **values: str | int | bool) -> Iterat
 
 
 def verbatim(connection: Connection, part: sql.Composable) -> sql.SQL:
-    """Return a piece of SQL as it can stand in a statement with parameters, where a percent sign begins one.
+    """Return a piece of SQL in the form for a statement with parameters, where a percent sign begins one.
 
     A name, a default and the expression of a CHECK may have it.
     """

@@ -1,7 +1,7 @@
 """How things are said: ages, shares, and text from outside (names, paths, messages of others). Pure, and the same everywhere.
 
-Such text is data. It must neither steer a terminal (escape sequences, a carriage return, a NUL), nor turn what stands
-around it about (bidirectional marks), nor begin a line of its own, nor be taken for Markdown. Whether the name of a
+Such text is data. It must neither steer a terminal (escape sequences, a carriage return, a NUL), nor reverse
+the text around it (bidirectional marks), nor begin a line of its own, nor be taken for Markdown. Whether the name of a
 file's column may be shown at all, ``importer.names`` decides.
 """
 

@@ -2,7 +2,7 @@
 
 A rule looks at the table *and* at what imports could not load because of it: what the database enforces
 can never be wrong in the table, but may well be wrong in the export. Counts, columns and row ids are
-reported, never values. What each rule looks for stands in the modules beside this one.
+reported, never values. What each rule looks for is in the other modules of this folder.
 """
 
 from __future__ import annotations

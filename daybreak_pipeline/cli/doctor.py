@@ -50,7 +50,7 @@ def examine(export: Path) -> list[Finding]:
     findings = [
         Finding("python", sys.version_info >= (3, 11), ".".join(map(str, sys.version_info[:3]))),
         _tried("environment", settings.environment),
-        _tried("failures are told", lambda: str(settings.notifier())),
+        _tried("alerts", lambda: str(settings.notifier())),
         _tried("files at rest", lambda: f"after {settings.settle_seconds()} s without a write"),
         _tried("state", lambda: str(settings.home())),
         _export(export),

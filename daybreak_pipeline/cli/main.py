@@ -66,7 +66,7 @@ COMMANDS = {
     ),
     "status": (
         f"{_CLI}.status:status",
-        "Show how every table stands: last import, age, what waits for repair, failed checks; and the next import.",
+        "Show the state of every table: last import, age, what waits for repair, failed checks; and the next import.",
     ),
     "trace": (
         f"{_CLI}.trace:trace",

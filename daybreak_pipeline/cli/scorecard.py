@@ -7,9 +7,10 @@ from dataclasses import asdict
 from rich.table import Table
 from rich.text import Text
 
+from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.cli.screen import Screen, line, styled
 from daybreak_pipeline.importer.ledger import COUNTS
-from daybreak_pipeline.orchestration.outcomes import CheckOutcome, Outcome
+from daybreak_pipeline.orchestration.outcomes import Outcome
 
 _HEADINGS = {"skipped_deleted": "deleted", "field_issues": "issues"}
 _SHOWN_FILES = 10
@@ -115,7 +116,7 @@ def _show_passed(outcome: Outcome, console: Screen) -> None:
             )
 
 
-def _marks(checks: dict[str, CheckOutcome]) -> Text:
+def _marks(checks: dict[str, Finding]) -> Text:
     if not checks:
         return styled("not run", "dim")
     failed = [name for name, check in checks.items() if not check.passed]

@@ -1,4 +1,4 @@
-"""``daybreak status``: how every table is."""
+"""``daybreak status``: the state of every table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from daybreak_pipeline.wording import age
 @click.command(cls=Command)
 @json_option
 def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Show how every table stands: last import, age, what waits for repair, failed checks; and the next import."""
+    """Show the state of every table: last import, age, what waits for repair, failed checks; and the next import."""
     with (
         readiness.ready(migrate=False) as installation,
         database.connect(installation.database) as connection,

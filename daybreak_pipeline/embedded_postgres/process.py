@@ -173,7 +173,7 @@ def _matching_programs(data: Path) -> Path:
 def _launch(programs: Path, data: Path, account: Account) -> list[str] | None:
     """Try to start the server; return None when it accepts connections, else what it said.
 
-    pg_ctl stands between: the server is then no child of ours, and is collected when it ends.
+    pg_ctl is in between: the server is then no child of ours, and is collected when it ends.
     """
     command = [str(programs / "pg_ctl"), "start", "--wait", f"--timeout={START_SECONDS}"]
     # No path goes on this command line: pg_ctl hands the options to a shell.

@@ -1,6 +1,6 @@
 """What an error means, in one true sentence: of the server, of the machine, or a fault of our own.
 
-Never a word of the error's own text: it may quote a value. What PostgreSQL means is told by its code, and where one
+Never a word of the error's own text: it may quote a value. What PostgreSQL means is known by its code, and where one
 code has several meanings by the place in its source, which is the same in every language of its messages.
 """
 

@@ -154,7 +154,7 @@ def _planted(world: World, source: Source) -> tuple[Iterator[Any], int]:
 
 def _shuffled(world: World, source: Source, number: int, tables: list[Any]) -> Any:
     if source.file.endswith(".csv"):
-        # Planted texts stand in columns of numbers: as in the file itself, everything is text.
+        # Planted texts are in columns of numbers: as in the file itself, everything is text.
         tables = [
             pa.table({name: pc.cast(table[name], pa.string()) for name in table.column_names})
             for table in tables

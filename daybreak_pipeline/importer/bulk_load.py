@@ -1,8 +1,8 @@
-"""Loads an empty table bare: keys, foreign keys and indexes are dropped and built again afterwards.
+"""Loads an empty table in bulk: keys, foreign keys and indexes are dropped, and built again afterwards.
 
 Building an index once is several times cheaper than keeping it up row by row, and validating a foreign key
 afterwards ten times cheaper than checking each row. All of it happens in the import's transaction, so nobody
-ever sees the table without them. Only for an empty table: it is locked meanwhile, and nobody misses its rows.
+ever sees the table without them. Only for an empty table, since it is locked meanwhile.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class _Part:
 
 @contextmanager
 def loaded(connection: Connection, table: sql.Identifier, *, records: int) -> Iterator[None]:
-    """Run the block with the empty table bare, and build everything again at its end.
+    """Run the block with the empty table without keys and indexes, and build everything again at its end.
 
     With few records, or where somebody holds a lock on the table, the block runs with the table as it is.
 

@@ -190,7 +190,7 @@ def _finish_rows(work: Workspace, columns: list[Column]) -> None:
 def _compare(work: Workspace) -> None:
     """Create ``key_matches``: what becomes of each record, so far as its key tells and the row that has it.
 
-    The hash is compared here and not kept: PostgreSQL would compute an expression that stands twice twice. The record
+    The hash is compared here and not kept: PostgreSQL would compute an expression twice that is written twice. The record
     that a row was last loaded from is known by it at once; what an application made of that row is newer.
     """
     decisive = {"id", *order.TIMES, *order.DELETION}

@@ -223,7 +223,7 @@ def hint(directory: Path, table: Table) -> str:
 def _with_header(source: Source) -> Source:
     """Return a source with its column names, trimmed, in lower case; of a directory, those of all its parts.
 
-    No name stands twice: the second column ``label`` is called ``label (2)``, as spreadsheets do.
+    No name occurs twice: the second column ``label`` is called ``label (2)``, as spreadsheets do.
 
     Raises:
         SourceError: the file cannot be read.

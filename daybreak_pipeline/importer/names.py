@@ -44,7 +44,7 @@ def of_columns(cells: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
 
     One that is ``known`` (a column of the table, or one that is declared personal) by that name, also where spaces or
     hyphens stand for its underscores; an unknown one by its own name if that may be shown, else by its position. No name
-    stands twice: the second column ``label`` is called ``label (2)``, as spreadsheets do.
+    occurs twice: the second column ``label`` is called ``label (2)``, as spreadsheets do.
     """
     return tuple(each_once([_called(cell, position, known) for position, cell in enumerate(cells, 1)]))
 

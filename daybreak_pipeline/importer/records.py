@@ -1,4 +1,4 @@
-"""Takes CSV text apart into records, one by one: the contract's rules for quotes, as they stand there.
+"""Takes CSV text apart into records, one by one: by the contract's rules for quotes.
 
 A cell is quoted if its first byte is a quote; then two quotes are one, and the closing one is before a delimiter, a line
 end or the end of the file. In any other cell a quote is text. A quoted cell that goes on after its closing quote, or has

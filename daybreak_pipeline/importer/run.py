@@ -1,6 +1,6 @@
 """Imports one table from one export, in one transaction, and tells the ledger.
 
-The order of the phases, the lock and the transaction stand here; what each phase does, in its module.
+This module has the order of the phases, the lock and the transaction; each phase has a module of its own.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def replay_table(
 
 
 class _Import:
-    """One import of one table, in its transaction: what the phases need, and what the ledger is told."""
+    """One import of one table, in its transaction: what the phases need, and what goes to the ledger."""
 
     def __init__(
         self, connection: Connection, table: str, source_uri: str, run_id: str | None, progress: Progress

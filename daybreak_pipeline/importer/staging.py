@@ -33,7 +33,7 @@ MALFORMED = sql.Identifier("_malformed")
 RAW = sql.Identifier("_raw")
 
 SEPARATOR = "\x1f"
-"""What stands between values that are hashed together (``expressions.content_hash``)."""
+"""The separator of values that are hashed together (``expressions.content_hash``)."""
 
 _BLOCKS_AHEAD = 8
 

@@ -1,7 +1,7 @@
 """The names of the working tables of one import.
 
-All of them are unlogged, live in the import's transaction and are dropped at its end. What is done with them stands in
-the phases' modules.
+All of them are unlogged, live in the import's transaction and are dropped at its end. What is done with them is
+in the phases' modules.
 """
 
 from __future__ import annotations

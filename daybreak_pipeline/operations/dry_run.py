@@ -63,7 +63,7 @@ def dry_run(
         export_dir: the directory with the export's files.
         names: the tables, in the order of import.
         full: read files again whose content has not changed.
-        listener: returns who hears of a table's progress.
+        listener: returns what is called with a table's progress.
     """
     outcome = DryRun()
     stopped: set[str] = set()

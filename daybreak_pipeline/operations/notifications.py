@@ -31,7 +31,7 @@ def deliver(text: str, notifier: NotifierSettings, *, waits: tuple[float, ...] =
     """Send a text to everybody who is to hear of failures, and return which channels did not take it.
 
     A channel that is out of order is tried again and then logged. It never stops another one, and raises nothing:
-    the failure that is told about matters more than that it could not be told.
+    the failure matters more than that the message about it failed.
     """
     failed = []
     if notifier.webhook_url and not _tried("the webhook", lambda: _post(notifier.webhook_url, text), waits):

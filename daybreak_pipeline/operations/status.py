@@ -1,4 +1,4 @@
-"""How every table stands: its last import, how old that is, what waits for repair, and which checks fail.
+"""The state of every table: its last import, how old that is, what waits for repair, and which checks fail.
 
 Answered from the ledger and the history of checks alone: milliseconds, whatever the size of the tables.
 """
@@ -42,7 +42,7 @@ _STATUS = """
 
 @dataclass(frozen=True)
 class TableStatus:
-    """How one table stands. Times are UTC.
+    """The state of one table. Times are UTC.
 
     Attributes:
         table: its name.
@@ -83,5 +83,5 @@ class TableStatus:
 
 
 def read(connection: Connection) -> list[TableStatus]:
-    """Return how all tables stand, in the order of their declaration."""
+    """Return the state of all tables, in the order of their declaration."""
     return database.every(connection, TableStatus, _STATUS, [list(TABLES)])

@@ -1,6 +1,6 @@
-"""Which runs people must hear of, and what they are told: one message for a run, with a link to it.
+"""Which runs people are alerted to: one message for a run, with a link to it.
 
-A message names tables, checks and counts. Why a table failed stands in the run's log behind the link: a reason
+A message names tables, checks and counts. Why a table failed is in the run's log behind the link: a reason
 may quote a file's header, and a message leaves the machine. How it travels is ``notifications``' affair.
 """
 
@@ -66,7 +66,7 @@ def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> 
     try:
         notifier = settings.notifier()
     except UsageError as error:
-        log.error("nobody but the log hears of failures: %s", error)  # noqa: TRY400 - one line says it
+        log.error("failures are logged and not sent to anybody: %s", error)  # noqa: TRY400 - one line says it
         notifier = NotifierSettings(DEFAULT_WEB_URL)
     found = Trouble(_failed_tables(instance, run.run_id), absent, checks)
     text = message(run, found, notifier.web_url, failed=failed)
@@ -84,7 +84,7 @@ class Trouble:
 
 
 def message(run: dg.DagsterRun, found: Trouble, web_url: str, *, failed: bool) -> str:
-    """Return what is told of one run: plain text, whose first line serves as the subject of a mail."""
+    """Return the message about one run: plain text, whose first line serves as the subject of a mail."""
     but = [f"{_number(len(found.checks), 'check')} failed"] if found.checks else []
     but += [f"{_number(len(found.absent), 'file')} absent"] if found.absent else []
     outcome = "failed" if failed else f"succeeded, but {', '.join(but)}"

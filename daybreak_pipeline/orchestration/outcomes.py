@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from daybreak_pipeline.checks.findings import Finding
+from daybreak_pipeline.checks.rules import BLOCKING
 from daybreak_pipeline.importer.find import Ignored, Unknown
 from daybreak_pipeline.importer.ledger import Accounting
 
@@ -27,31 +29,24 @@ class TableOutcome:
         return self.status in {"imported", "skipped"}
 
 
-@dataclass(frozen=True)
-class CheckOutcome:
-    """What one check found."""
-
-    passed: bool
-    severity: str
-    count: int
-    blocking: bool
-    summary: str
-
-
 @dataclass
 class Outcome:
     """What a run did. A dry run has no ``run_id``. Of a ``partial`` export files may be absent."""
 
     run_id: str | None
     tables: dict[str, TableOutcome] = field(default_factory=dict)
-    checks: dict[str, dict[str, CheckOutcome]] = field(default_factory=dict)
+    checks: dict[str, dict[str, Finding]] = field(default_factory=dict)
     unknown_files: list[Unknown] = field(default_factory=list)
     partial: bool = False
 
     @property
     def exit_code(self) -> int:
         """0 when every table is loaded (or absent from a partial export) and no blocking check failed, else 1."""
-        blocked = any(c.blocking and not c.passed for checks in self.checks.values() for c in checks.values())
+        blocked = any(
+            name in BLOCKING and not check.passed
+            for checks in self.checks.values()
+            for name, check in checks.items()
+        )
         fine = all(t.loaded or (self.partial and t.status == "absent") for t in self.tables.values())
         return int(blocked or not fine)
 

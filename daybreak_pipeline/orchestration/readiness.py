@@ -47,8 +47,8 @@ def ready(
 ) -> Iterator[Installation]:
     """Yield the installation: a running server with the schema in place (``provide_schema``), and Dagster's instance.
 
-    Roles and grants are applied where they are missing; ``warn`` hears of what cannot be granted, which keeps
-    nobody from importing. ``export_dir`` is the export that a person has named.
+    Roles and grants are applied where they are missing; ``warn`` is called with what cannot be granted, which
+    keeps nobody from importing. ``export_dir`` is the export that a person has named.
 
     Raises:
         UsageError: the server, the login, the key or the schema is not as it must be.

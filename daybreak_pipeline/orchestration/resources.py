@@ -1,4 +1,4 @@
-"""Dagster resources: the database, and who hears of progress.
+"""Dagster resources: the database, and where progress is reported.
 
 Thin: what a connection is, ``database`` knows; which one, ``installation``.
 """
@@ -93,7 +93,7 @@ def _try_again(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
 
 
 class ProgressLog:
-    """Tells the run log how far a long import is. The command line brings its own listener."""
+    """Logs the progress of a long import. The command line has a listener of its own."""
 
     def listener(self, table: str, log: dg.DagsterLogManager) -> Progress:
         """Return what an import calls with its phase and amount; speaks up every ten seconds."""

@@ -1,4 +1,4 @@
-"""What a run of ``import_all`` is told and tagged with, whoever starts it: command line, schedule or sensor.
+"""Configuration and tags of a run of ``import_all``, whoever starts it: command line, schedule or sensor.
 
 The tags are for people who search the list of runs. Only two are decided by: ``STARTED_BY``, since a command's run lives
 and dies with its process, which tells the runs that were lost, and ``PARTIAL``.

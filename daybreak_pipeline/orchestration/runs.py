@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from daybreak_pipeline import database
-from daybreak_pipeline.checks.rules import BLOCKING
+from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import find
@@ -25,7 +25,7 @@ from daybreak_pipeline.orchestration.assets.imported_tables import IGNORED, WHY_
 from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
 from daybreak_pipeline.orchestration.build import build_defs
 from daybreak_pipeline.orchestration.installation import Installation
-from daybreak_pipeline.orchestration.outcomes import CheckOutcome, Outcome, TableOutcome
+from daybreak_pipeline.orchestration.outcomes import Outcome, TableOutcome
 from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog
 from daybreak_pipeline.tables import TABLES, import_order
 
@@ -52,7 +52,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         full: read files again whose content has not changed.
         replay: read no file, try quarantined records again.
         partial: the export has some of the files only, which is no fault of it.
-        progress: who hears how far each table is.
+        progress: reports how far each table is.
     """
     chosen = [name for name in import_order() if not only or name in only]
     export_dir = installation.export_dir
@@ -125,13 +125,7 @@ def dry_run_import(
         for name, result in found.results.items()
     }
     outcome.tables = _tables(chosen, loaded, found.failures)
-    outcome.checks = {
-        name: {
-            check: CheckOutcome(f.passed, f.severity, f.count, check in BLOCKING, f.summary)
-            for check, f in findings.items()
-        }
-        for name, findings in found.findings.items()
-    }
+    outcome.checks = found.findings
     return outcome
 
 
@@ -282,14 +276,15 @@ def _unforeseen(error: SerializableErrorInfo | None) -> str:
     return explanations.explain_stack(kind, "".join(error.stack))
 
 
-def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, CheckOutcome]]:
-    found: dict[str, dict[str, CheckOutcome]] = {name: {} for name in TABLES}
+def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Finding]]:
+    found: dict[str, dict[str, Finding]] = {name: {} for name in TABLES}
     for evaluation in result.get_asset_check_evaluations():
-        found[evaluation.asset_key.path[-1]][evaluation.check_name] = CheckOutcome(
-            passed=evaluation.passed,
-            severity=evaluation.severity.value,
-            count=int(evaluation.metadata["count"].value),  # type: ignore[arg-type]  # always written by asset_checks
-            blocking=bool(evaluation.blocking),
+        metadata = evaluation.metadata  # as asset_checks writes it
+        found[evaluation.asset_key.path[-1]][evaluation.check_name] = Finding(
             summary=evaluation.description or "",
+            count=int(str(metadata["count"].value)),
+            total=int(str(metadata["total"].value)),
+            severity="ERROR" if evaluation.severity == dg.AssetCheckSeverity.ERROR else "WARN",
+            passed=evaluation.passed,
         )
     return {name: checks for name, checks in found.items() if checks}

@@ -94,7 +94,7 @@ def parse(text: str, name: str = "ENCRYPTION_KEY") -> str:
 
 @dataclass(frozen=True)
 class State:
-    """How a session's key stands: whether it is the database's (None: that has none yet), and whether it is
+    """The state of a session's key: whether it is the database's (None: that has none yet), and whether it is
     being rotated.
     """
 
@@ -103,7 +103,7 @@ class State:
 
 
 def state(connection: Connection) -> State:
-    """Return how the session's key stands. Changes nothing."""
+    """Return the state of the session's key. Changes nothing."""
     found = database.one(
         connection,
         State,

@@ -1,8 +1,8 @@
 """The database roles of the plan (4.1, "Database Roles Setup"): making them, and granting what ``roles.sql`` says.
 
 Roles belong to the server, grants to a database: a second database of the same server finds the roles there.
-Which role may do what stands in ``roles.sql``; here stands that there are such roles, who may log in, and when
-the grants have to be applied again. The importer (``DB_USER``) is none of them: it owns the tables.
+``roles.sql`` says what each role may do; this module makes the roles, decides who may log in, and knows when the
+grants have to be applied again. The importer (``DB_USER``) is none of them: it owns the tables.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def rotate(
     Args:
         connection: of the tables' owner, in autocommit mode; gets the new key.
         exchange: the keys.
-        tell: hears how far it is.
+        tell: called with how far it is.
         batch: rows in one transaction.
         patience: seconds that transactions get to end in which are older than the rotation.
 
@@ -191,7 +191,7 @@ def _refuse_hidden_rows(connection: Connection, found: list[Target]) -> None:
 
 
 def _use(connection: Connection, key: str) -> keys.State:
-    """Give the session a key and return how that one stands."""
+    """Give the session a key and return its state."""
     connection.execute("SELECT set_config('daybreak.encryption_key', %s, false)", [key])
     return keys.state(connection)
 

@@ -253,7 +253,7 @@ def _column(name: str) -> sql.Composed:
 
 
 def _escaped(name: str) -> str:
-    """Return a name as it can stand in a statement with parameters, as all of these are (``database.verbatim``)."""
+    """Return a name in the form for a statement with parameters, as all of these are (``database.verbatim``)."""
     return name.replace("%", "%%")
 
 

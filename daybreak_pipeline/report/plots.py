@@ -1,7 +1,7 @@
 """Sparklines: how a count went over the last imports, as SVG that takes its colours from the page.
 
-Matplotlib works out the geometry; what it says about style, ids and itself is left out, so that many plots
-can stand in one page and light and dark are the page's affair.
+Matplotlib works out the geometry; what it says about style, ids and itself is left out, so that a page
+can hold many of them and decides itself about light and dark.
 """
 
 from __future__ import annotations

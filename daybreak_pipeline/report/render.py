@@ -87,7 +87,7 @@ def _visible(value: object) -> object:
 
 
 def anchor(name: str) -> str:
-    """Return a name as it can stand in an id and in a link."""
+    """Return a name in the form that ids and links can have."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name)
 
 
@@ -155,7 +155,7 @@ def _worst(verdict: Verdict, table: TableFacts, now: datetime) -> str:
 
 
 def _summary(facts: Facts, verdict: Verdict) -> dict[str, int]:
-    """Return the numbers that stand under the verdict."""
+    """Return the numbers under the verdict."""
     checks: list[CheckResult] = [check for table in facts.tables for check in table.checks]
     return {
         "tables": sum(table.known for table in facts.tables),

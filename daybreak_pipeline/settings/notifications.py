@@ -11,7 +11,7 @@ from daybreak_pipeline.settings import variables
 
 @dataclass(frozen=True)
 class MailSettings:
-    """A mail server, and from whom to whom failures are told."""
+    """A mail server, and the sender and the recipients of alerts."""
 
     host: str
     port: int
@@ -24,14 +24,14 @@ class MailSettings:
 
 @dataclass(frozen=True)
 class NotifierSettings:
-    """Where failures are told, besides the log. A webhook's URL is a secret: whoever has it can post."""
+    """Where alerts go, besides the log. A webhook's URL is a secret: whoever has it can post."""
 
     web_url: str
     webhook_url: str = field(default="", repr=False)
     mail: MailSettings | None = None
 
     def __str__(self) -> str:
-        """Say who hears of failures, without any secret."""
+        """Say who is alerted, without any secret."""
         heard = [f"webhook at {urlsplit(self.webhook_url).hostname}"] if self.webhook_url else []
         if self.mail:
             heard.append(
@@ -39,12 +39,12 @@ class NotifierSettings:
             )
         return (
             " and ".join(heard)
-            or "log only: set DAYBREAK_WEBHOOK_URL or DAYBREAK_SMTP_HOST to hear of failures"
+            or "log only: set DAYBREAK_WEBHOOK_URL or DAYBREAK_SMTP_HOST to be alerted to failures"
         )
 
 
 def notifier() -> NotifierSettings:
-    """Return where failures are told: ``DAYBREAK_WEBHOOK_URL``, ``DAYBREAK_SMTP_HOST`` and the other
+    """Return where alerts go: ``DAYBREAK_WEBHOOK_URL``, ``DAYBREAK_SMTP_HOST`` and the other
     ``DAYBREAK_SMTP_*`` variables; links in messages begin with ``DAYBREAK_WEB_URL``.
 
     Raises:

@@ -699,9 +699,9 @@ UNWELL = {
 
 def test_doctor_says_who_hears_of_failures(keyed: DatabaseSettings, tmp_path: Path) -> None:
     environment = environment_of(keyed, tmp_path)
-    assert "failures are told: log only" in daybreak(environment, "doctor").stdout
+    assert "alerts: log only" in daybreak(environment, "doctor").stdout
     done = daybreak(environment | {"DAYBREAK_WEBHOOK_URL": "https://hooks.example.org/SECRET"}, "doctor")
-    assert "failures are told: webhook at hooks.example.org" in done.stdout
+    assert "alerts: webhook at hooks.example.org" in done.stdout
     assert "SECRET" not in done.stdout
 
 
