@@ -167,3 +167,30 @@ def test_doctor_sees_a_trigger_that_seals_no_more(session: Connection) -> None:
     session.execute("ALTER TABLE clinicians DISABLE TRIGGER seal_personal_data_on_update")
     with pytest.raises(UsageError, match="triggers seal_personal_data_on_… of clinicians"):
         plain_values.require_none(session)
+
+
+def test_all_rights_on_a_table_make_nobody_its_owner(
+    migrated: DatabaseSettings, application: Connection
+) -> None:
+    with database.connect(migrated) as owner:
+        owner.execute(sql.SQL("GRANT ALL ON documents TO {}").format(sql.Identifier(APP)))
+    application.execute("INSERT INTO documents (label, updated_at) VALUES ('privacy_policy', '2020-01-01')")
+    application.execute(PRETEND)
+    application.execute("UPDATE documents SET label = 'other', updated_at = '2020-01-01'")
+    assert application.execute("SELECT updated_at = now() FROM documents").fetchone() == (True,)
+
+
+def test_a_login_that_is_a_member_of_the_owner_imports_as_the_owner(migrated: DatabaseSettings) -> None:
+    with database.connect(migrated) as owner:
+        row = owner.execute(
+            "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'documents'::regclass"
+        ).fetchone()
+        assert row is not None
+        owner.execute("CREATE ROLE colleague")
+        owner.execute(sql.SQL("GRANT {} TO colleague").format(sql.Identifier(row[0])))
+        owner.execute("INSERT INTO documents (label, updated_at) VALUES ('privacy_policy', '2020-01-01')")
+        owner.execute("SET LOCAL ROLE colleague")
+        owner.execute(PRETEND)
+        owner.execute("UPDATE documents SET label = 'other', updated_at = '2020-01-01'")
+        assert owner.execute("SELECT updated_at::date::text FROM documents").fetchone() == ("2020-01-01",)
+        owner.rollback()
