@@ -469,6 +469,10 @@ def test_migrations_go_up_down_and_up_to_the_same_schema(bare: Environment, empt
     assert dump(empty) == first
 
 
+FROM_16_ON = {"faults_without_exceptions"}
+"""Migrations that change nothing before PostgreSQL 16."""
+
+
 def test_each_rollback_leaves_what_was_there_before_its_migration(empty: DatabaseSettings) -> None:
     previous = "0"
     for migration in runner.migrations():
@@ -476,7 +480,7 @@ def test_each_rollback_leaves_what_was_there_before_its_migration(empty: Databas
             before = dump(empty)
             runner.upgrade(empty, migration.revision)
             after = dump(empty)
-            assert after != before, migration.name
+            assert after != before or migration.name in FROM_16_ON, migration.name
             runner.downgrade(empty, previous)
             assert dump(empty) == before, migration.name
         runner.upgrade(empty, migration.revision)
@@ -692,7 +696,7 @@ UNWELL = {
     "key fits the database": ({"ENCRYPTION_KEY": OTHER_KEY}, "another key"),
     "export": ({"DAYBREAK_EXPORT_DIR": "/nowhere"}, "/nowhere"),
     "environment": ({"DAYBREAK_ENV": "moon"}, "DAYBREAK_ENV"),
-    "failures are told": ({"DAYBREAK_WEBHOOK_URL": "hooks"}, "DAYBREAK_WEBHOOK_URL"),
+    "alerts": ({"DAYBREAK_WEBHOOK_URL": "hooks"}, "DAYBREAK_WEBHOOK_URL"),
     "files at rest": ({"DAYBREAK_SETTLE_SECONDS": "soon"}, "DAYBREAK_SETTLE_SECONDS"),
 }
 
