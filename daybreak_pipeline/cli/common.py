@@ -9,12 +9,14 @@ import os
 import select
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.tables import TABLES
@@ -27,29 +29,36 @@ STARTED = time.monotonic()
 """When this process began to work, by the monotonic clock."""
 
 
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turn whatever goes wrong in the block into one line on stderr, and an exit code."""
+    try:
+        yield
+    except DaybreakError as error:
+        say(f"daybreak: {error}", err=True)
+        sys.exit(USAGE_EXIT)
+    except KeyboardInterrupt:
+        say("daybreak: interrupted; what was being written was rolled back", err=True)
+        sys.exit(INTERRUPTED_EXIT)
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
+        if isinstance(error, BrokenPipeError) and _unheard():
+            sys.exit(BROKEN_PIPE_EXIT)
+        # psycopg takes as long to import as all the rest of --help.
+        from daybreak_pipeline.failures import explanations
+
+        say(f"daybreak: {explanations.explain(error)}", err=True)
+        sys.exit(USAGE_EXIT)
+
+
 class Command(click.Command):
     """A command whose errors are one line each, with exit code 2."""
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
-        try:
+        with errors_in_one_line():
             return super().invoke(context)
-        except DaybreakError as error:
-            say(f"daybreak: {error}", err=True)
-            sys.exit(USAGE_EXIT)
-        except KeyboardInterrupt:
-            say("daybreak: interrupted; what was being written was rolled back", err=True)
-            sys.exit(INTERRUPTED_EXIT)
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
-            raise
-        except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
-            if isinstance(error, BrokenPipeError) and _unheard():
-                sys.exit(BROKEN_PIPE_EXIT)
-            # psycopg takes as long to import as all the rest of --help.
-            from daybreak_pipeline.failures import explanations
-
-            say(f"daybreak: {explanations.explain(error)}", err=True)
-            sys.exit(USAGE_EXIT)
 
 
 def _unheard() -> bool:
@@ -112,6 +121,25 @@ class LazyGroup(Group):
         module, _, attribute = self.lazy[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called; of one that does not exist, say which name may have been meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(
+                error.command_name, possibilities=self.list_commands(ctx), ctx=ctx
+            ) from None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return what the shell may complete, without importing a command."""
+        named = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [
+            *(CompletionItem(name, help=self.first_sentence(ctx, name)) for name in named),
+            *click.Command.shell_complete(self, ctx, incomplete),  # the options; Group's would import
+        ]
 
     def first_sentence(self, context: click.Context, name: str) -> str:
         """Return a command's first sentence, without importing it."""

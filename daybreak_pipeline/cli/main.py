@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
+from typing import Any
 
 import click
 
-from daybreak_pipeline.cli.common import LazyGroup
+from daybreak_pipeline.cli.common import LazyGroup, errors_in_one_line
 
 _CLI = "daybreak_pipeline.cli"
 COMMANDS = {
@@ -80,12 +81,22 @@ COMMANDS = {
 """Where each command is, and its short help: a test holds that this is what the command says of itself."""
 
 
-@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+class Program(LazyGroup):
+    """The command itself. Loading what is called takes seconds where it is Dagster, and is part of the command."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Import the command that is called, and run it; whatever goes wrong on the way is one line."""
+        # SIGINT too: a shell lets its background jobs ignore it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
+        with errors_in_one_line():
+            return super().invoke(ctx)
+
+
+@click.group(cls=Program, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="daybreak-pipeline")
 def main() -> None:
     """Bring Daybreak's exports into PostgreSQL, and show what became of every record."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell lets its background jobs ignore it
-        signal.signal(number, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -195,6 +195,9 @@ def explain(
     elif isinstance(error, OSError) and error.strerror:
         where = f" ({shown(error.filename)})" if error.filename else ""
         known, found = True, Meaning(f"{error.strerror}{where}, at {place(error)}")
+    elif isinstance(error, ModuleNotFoundError) and error.name:
+        found = Meaning(f"the Python package {shown(error.name)} is not installed: run make install")
+        known = True
     else:
         known, found = False, ours(error)
     if not known:

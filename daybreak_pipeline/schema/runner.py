@@ -210,11 +210,13 @@ def downgrade(
         UsageError: there is no such migration, it is not applied, or it needs the key.
     """
     known = migrations(directory)
-
     before = {m.revision: previous.revision for previous, m in pairwise(known)}
+    target = _NOTHING if int(to) == 0 else _revision(known, to)
 
     def step(current: str) -> _Step | None:
-        target = _NOTHING if int(to) == 0 else _revision(known, to)
+        if current < target:
+            msg = f"migration {target} is not applied: the database has {current}"
+            raise UsageError(msg)
         found = next((m for m in reversed(known) if target < m.revision == current), None)
         return _Step(found, found.rollback_file, before.get(current, _NOTHING)) if found else None
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -47,7 +48,8 @@ class Killer(threading.Thread):
 
     def run(self) -> None:
         deadline = time.monotonic() + 60
-        with psycopg.connect(self.settings.conninfo(), autocommit=True) as onlooker:
+        onlooking = psycopg.connect(self.settings.conninfo(), autocommit=True)
+        with closing(self.holder), closing(onlooking) as onlooker:
             while not self.killed and time.monotonic() < deadline:
                 waiting = onlooker.execute(
                     "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'documents'::regclass"

@@ -130,7 +130,9 @@ class World:
 
     def wanted(self) -> int:
         """Return how many reports the daemon asks for when it looks now."""
-        result = dg.evaluate_automation_conditions(self.definitions, self.dagster, cursor=self.cursor)
+        result = dg.evaluate_automation_conditions(
+            self.definitions, self.dagster, asset_selection=dg.AssetSelection.all(), cursor=self.cursor
+        )
         self.cursor = result.cursor
         return result.total_requested
 

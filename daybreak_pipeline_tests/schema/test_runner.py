@@ -62,6 +62,15 @@ def test_a_target_that_is_behind_changes_nothing(empty: DatabaseSettings, three:
     assert revision(empty) == "003"
 
 
+def test_going_back_to_a_migration_that_is_not_applied_is_refused(
+    empty: DatabaseSettings, three: Path
+) -> None:
+    runner.upgrade(empty, "1", directory=three)
+    with pytest.raises(UsageError, match="migration 003 is not applied: the database has 001"):
+        runner.downgrade(empty, "3", directory=three)
+    assert revision(empty) == "001"
+
+
 def test_a_migration_that_fails_leaves_those_before_it_applied(empty: DatabaseSettings, three: Path) -> None:
     (three / "003_three.sql").write_text("CREATE TABLE three (id int);\nSELECT nothing;\n")
     with pytest.raises(
