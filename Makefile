@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test browser test-slow lint format bench clean
+.PHONY: install up test pooler browser test-slow lint format bench clean
 
 install: $(INSTALLED)
 
@@ -20,8 +20,12 @@ up: install
 	@$(BIN)/daybreak up
 
 # Each file of tests in one process, as many processes as there are cores.
-test: install
+test: pooler
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+
+# What has to work through a pooler is tested with PgBouncer. Without it, those tests are skipped and say so.
+pooler: install
+	@$(BIN)/python -m daybreak_pipeline_tests.pgbouncer
 
 # The web UI and the report are tested in a real browser. Without one, those tests are skipped and say so.
 browser: install

@@ -6,15 +6,16 @@ are the same everywhere. SQL is kept with its subject, not here.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
-from psycopg import sql
-from psycopg.abc import RV, Params, PQGen, QueryNoTemplate
+from psycopg import IsolationLevel, Transaction, sql
+from psycopg.abc import RV, Params, PQGen, Query, QueryNoTemplate
 from psycopg.pq import TransactionStatus
-from psycopg.rows import args_row, scalar_row
+from psycopg.rows import Row, args_row, scalar_row
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
@@ -22,14 +23,64 @@ from daybreak_pipeline.settings import DatabaseSettings
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
+_ENVIRONMENT = threading.Lock()
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 
-class InterruptibleConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection that stops its statement when whatever interrupts it is no error and no Ctrl-C.
+class _Cursor(psycopg.Cursor[Row]):
+    """A cursor whose statement, where it begins a transaction, comes after the key."""
 
-    psycopg does so on ``KeyboardInterrupt``; Dagster turns Ctrl-C into an exception of its own.
+    def execute(
+        self,
+        query: Query,
+        params: Params | None = None,
+        *,
+        prepare: bool | None = None,
+        binary: bool | None = None,
+    ) -> Self:
+        """Run a statement; see psycopg."""
+        connection = self.connection
+        idle = connection.info.transaction_status == TransactionStatus.IDLE
+        if idle and isinstance(connection, SafeConnection) and connection.encryption_key is not None:
+            if connection.autocommit:  # the statement is a transaction of its own
+                with connection.transaction():
+                    return super().execute(query, params, prepare=prepare, binary=binary)  # type: ignore[misc, arg-type]  # its overloads, joined
+            connection.give_key()
+        return super().execute(query, params, prepare=prepare, binary=binary)  # type: ignore[misc, arg-type]  # its overloads, joined
+
+
+class SafeConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose key belongs to its transactions, and that stops its statement whatever interrupts it.
+
+    With ``encryption_key`` set, every transaction begins with giving the server the key, until it ends: a session's own
+    would be left to whoever gets the session next from a pooler. A bound parameter: the key is never part of SQL
+    text, which servers log.
+
+    psycopg stops a statement on ``KeyboardInterrupt``; Dagster turns Ctrl-C into an exception of its own.
     """
+
+    encryption_key: str | None = None
+
+    @contextmanager
+    def transaction(
+        self,
+        savepoint_name: str | None = None,
+        force_rollback: bool = False,  # noqa: FBT001, FBT002 - as psycopg has it
+    ) -> Iterator[Transaction]:
+        """Run the block in a transaction, or within one that is open; see psycopg."""
+        begins = self.info.transaction_status == TransactionStatus.IDLE
+        with super().transaction(savepoint_name, force_rollback) as transaction:
+            if begins:
+                self.give_key()
+            yield transaction
+
+    def give_key(self) -> None:
+        """Give the server the key, for the transaction that this begins or that has just begun."""
+        if self.encryption_key is not None:
+            # psycopg's own cursor: ours would ask for the key again.
+            psycopg.Cursor(self).execute(
+                "SELECT set_config('daybreak.encryption_key', %s, true)", [self.encryption_key]
+            )
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """Wait for the server; see psycopg."""
@@ -65,7 +116,9 @@ def serving() -> Iterator[DatabaseSettings]:
 def connect(
     database: DatabaseSettings, *, key: str | None = None, autocommit: bool = False, **parameters: str | int
 ) -> Connection:
-    """Open a connection in which times are UTC and, with ``key``, personal columns can be sealed.
+    """Open a connection in which times are UTC and, with ``key``, personal columns can be sealed in transactions.
+
+    Nothing of it depends on the server's session: a pooler in transaction mode may be in between.
 
     Args:
         database: where to connect.
@@ -78,18 +131,41 @@ def connect(
         UsageError: it refuses the login.
     """
     try:
-        connection = InterruptibleConnection.connect(
-            database.conninfo(options="-c timezone=UTC -c datestyle=ISO,MDY", **parameters),
-            autocommit=autocommit,
-        )
+        # A pooler takes no start-up options, but keeps these for each of its clients. libpq reads them here.
+        with _ENVIRONMENT, settings.own_environment(PGTZ="UTC", PGDATESTYLE="ISO, MDY"):
+            connection = SafeConnection.connect(
+                database.conninfo(**parameters), autocommit=autocommit, prepare_threshold=None
+            )
     except psycopg.OperationalError as error:
         kind = UsageError if _refusal(database, error) else ServerUnavailableError
         raise kind(explain(database, error)) from None
-    if key is not None:
-        # A bound parameter: the key is never part of SQL text, which servers log.
-        with connection.transaction():
-            connection.execute("SELECT set_config('daybreak.encryption_key', %s, false)", [key])
+    connection.cursor_factory = _Cursor
+    connection.encryption_key = key
     return connection
+
+
+def use_key(connection: Connection, key: str) -> None:
+    """Have the transactions of a connection, as ``connect`` made it, use another key from the next one on."""
+    if not isinstance(connection, SafeConnection):
+        msg = "the connection was not made by database.connect"
+        raise TypeError(msg)
+    connection.encryption_key = key
+
+
+@contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Run the block in a transaction that sees one moment, and writes nothing."""
+    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+    try:
+        with connection.transaction():
+            yield
+    finally:
+        connection.isolation_level, connection.read_only = None, None
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Return whether a pooler is between here and the server: it tells its clients another process than the server's."""
+    return bool(value(connection, "SELECT pg_backend_pid()") != connection.info.backend_pid)
 
 
 def value(connection: Connection, query: QueryNoTemplate, parameters: Params | None = None) -> Any:

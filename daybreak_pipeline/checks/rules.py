@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from psycopg.pq import TransactionStatus
 
+from daybreak_pipeline import database
 from daybreak_pipeline.checks import imports, links, missing, structure, values
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally
@@ -133,10 +134,8 @@ def examine(
         raise UsageError(msg)
     chosen = [rule for rule in RULES if rule.name in wanted]
     own = connection.info.transaction_status == TransactionStatus.IDLE
-    with connection.transaction():
-        if own:
-            # Ledger, quarantine and rows of one moment: an import that ends meanwhile must not look like a fault.
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    # Ledger, quarantine and rows of one moment: an import that ends meanwhile must not look like a fault.
+    with database.snapshot(connection) if own else connection.transaction():
         connection.execute(LOCAL_SETTINGS)
         evidence = Evidence(connection, catalog)
         faults = {rule.name: rule.faults(evidence) for rule in chosen}

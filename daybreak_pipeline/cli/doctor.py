@@ -74,6 +74,7 @@ def _server() -> list[Finding]:
                         text=f"PostgreSQL {version} at {db.host}:{db.port}",
                     )
                 )
+                findings.append(_pooler(db, pooled=database.is_pooled(connection)))
                 findings.append(_tls(db, encrypted=bool(connection.pgconn.ssl_in_use)))
                 applied = runner.current_revision(connection)
             newest = runner.newest_revision()
@@ -91,6 +92,22 @@ def _server() -> list[Finding]:
             return findings
     except DaybreakError as error:
         return [Finding("server", good=False, text=str(error))]
+
+
+def _pooler(db: settings.DatabaseSettings, *, pooled: bool) -> Finding:
+    """Say whether a pooler is in between. Everything works through one but Dagster's own records."""
+    storage = settings.dagster_database(db)
+    if not pooled:
+        return Finding("pooler", good=True, text="none between here and the server")
+    if (storage.host, storage.port) == (db.host, db.port):
+        text = (
+            "there is one, and Dagster cannot keep its records through it: set DAYBREAK_DAGSTER_HOST and "
+            "DAYBREAK_DAGSTER_PORT to the server"
+        )
+        return Finding("pooler", good=False, text=text)
+    return Finding(
+        "pooler", good=True, text=f"there is one; Dagster's records go to {storage.host}:{storage.port}"
+    )
 
 
 def _tls(db: settings.DatabaseSettings, *, encrypted: bool) -> Finding:

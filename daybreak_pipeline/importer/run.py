@@ -28,7 +28,7 @@ from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.importer.statements import execute, from_file
 from daybreak_pipeline.privacy import audit, keys
 from daybreak_pipeline.schema import catalog as catalogs
-from daybreak_pipeline.schema import runner
+from daybreak_pipeline.schema import locks, runner
 from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import TABLES
 
@@ -140,6 +140,10 @@ class _Import:
         """How long it has taken so far."""
         return time.monotonic() - self._clock
 
+    def wait(self, text: str) -> None:
+        """Report whom this import waits for."""
+        self.progress(text, 0)
+
     def entry(self, status: Status, source: Source | None = None, **facts: Any) -> Entry:
         """Begin a row of the ledger."""
         return Entry(
@@ -192,18 +196,16 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
     try:
         with connection.transaction():
             # Two imports of one table follow each other. The lock is the transaction's: nobody can leave it behind.
-            execute(
-                connection,
-                "begin: alone on the table",
-                "SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%(table)s))",
-                {"table": begun.table},
-            )
+            locks.take(connection, f"import {begun.table}", tell=begun.wait)
             execute(connection, "begin: settings", from_file("begin"))
-            keys.hold(connection)
+            keys.hold(connection, begun.wait)
             return work()
     except SourceError as error:
         failure = ImportFailedError(str(error))
         file_is_there = not isinstance(error, AbsentSourceError)
+    except locks.LockedError as error:
+        msg = f"{begun.table}: {error}"
+        raise locks.LockedError(msg) from None
     except DaybreakError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the ledger says that the import failed, and why

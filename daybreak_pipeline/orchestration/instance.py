@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 import psycopg
+from psycopg import sql
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration.installation import Installation
-from daybreak_pipeline.settings import DAGSTER_DATABASE, DatabaseSettings
+from daybreak_pipeline.settings import DatabaseSettings
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -59,7 +60,7 @@ def prepare(installation: Installation) -> Installation:
     file = home / "dagster.yaml"
     if settings.given_dagster_home() and file.exists() and not file.read_text().startswith(_OURS):
         return installation
-    storage = replace(installation.database, name=DAGSTER_DATABASE)
+    storage = settings.dagster_database(installation.database)
     _ensure_database(installation.database, storage)
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -110,13 +111,14 @@ def _ensure_database(db: DatabaseSettings, storage: DatabaseSettings) -> None:
     else:
         return
     try:
-        with psycopg.connect(db.conninfo(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{DAGSTER_DATABASE}"')
+        beside = replace(storage, name=db.name)
+        with psycopg.connect(beside.conninfo(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(storage.name)))
     except psycopg.errors.DuplicateDatabase:
         return  # another command was first
     except psycopg.Error:
         msg = (
-            f"the server has no database {DAGSTER_DATABASE} for Dagster's own records and user {db.user} may not "
-            f"create it: run CREATE DATABASE {DAGSTER_DATABASE} OWNER {db.user} as an administrator"
+            f"the server has no database {storage.name} for Dagster's own records and user {db.user} may not "
+            f"create it: run CREATE DATABASE {storage.name} OWNER {db.user} as an administrator"
         )
         raise UsageError(msg) from None

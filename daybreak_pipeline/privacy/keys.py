@@ -10,6 +10,7 @@ import binascii
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import TYPE_CHECKING
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.schema import locks
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 KEY_BYTES = 32
-TRY_ALONE = "SELECT pg_try_advisory_xact_lock(hashtext('daybreak.key'), 0)"
+TRY_ALONE = "SELECT true FROM ingest.locks WHERE name = 'key' FOR UPDATE SKIP LOCKED"
 """Takes what ``hold`` shares for oneself alone, if nobody has it."""
 _HOW = "generate one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
@@ -104,16 +106,17 @@ class State:
 
 def state(connection: Connection) -> State:
     """Return the state of the session's key. Changes nothing."""
-    found = database.one(
-        connection,
-        State,
-        """
+    with connection.transaction():
+        found = database.one(
+            connection,
+            State,
+            """
         SELECT coalesce(check_value = privacy.sub_key(
                    privacy.root_key(nullif(current_setting('daybreak.encryption_key', true), '')), 'check'), false),
                previous_sealed IS NOT NULL
         FROM privacy.key_check
         """,
-    )
+        )
     return found or State(fits=None, rotating=False)
 
 
@@ -140,13 +143,14 @@ def verify(connection: Connection) -> None:
             raise UsageError(_other_key())
 
 
-def hold(connection: Connection) -> None:
+def hold(connection: Connection, tell: Callable[[str], None] = lambda _text: None) -> None:
     """Keep the key from being rotated until the session's transaction ends.
 
     Raises:
         UsageError: a rotation is unfinished, or the key is not the database's.
+        LockedError: a rotation that begins takes too long (``locks.take``, as ``tell``).
     """
-    connection.execute("SELECT pg_advisory_xact_lock_shared(hashtext('daybreak.key'), 0)")
+    locks.take(connection, "key", shared=True, tell=tell)
     verify(connection)
 
 

@@ -21,7 +21,7 @@ from psycopg.errors import Diagnostic
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.schema import runner
+from daybreak_pipeline.schema import locks, runner
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -204,8 +204,9 @@ def show(connection: Connection) -> list[str]:
 
 
 def _apply(connection: Connection) -> Applied:
-    connection.execute("SELECT pg_advisory_xact_lock(hashtext('daybreak.roles'))")
     installer = _installer(connection)
+    if runner.current_revision(connection) == runner.newest_revision():
+        locks.take(connection, "roles")
     done = Applied()
     for role in ROLES:
         notes = _settle(connection, installer, role)

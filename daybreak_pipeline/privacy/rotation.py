@@ -7,7 +7,8 @@ keys come from belongs to ``keys``, what depends on them and the SQL for it to `
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, LiteralString
@@ -20,6 +21,7 @@ from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.privacy import keys, sealed
 from daybreak_pipeline.privacy.keys import Exchange
 from daybreak_pipeline.privacy.sealed import Target
+from daybreak_pipeline.schema import locks, processes
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -31,6 +33,10 @@ BATCH = 5000
 """Rows in one transaction: about a second, for which their writers wait."""
 PATIENCE = 60.0
 """Seconds that older transactions get to end in."""
+_GONE_AFTER_SECONDS = 10
+"""A rotation that has not renewed its row for so long is taken for dead."""
+_ALONE_SECONDS = 15.0
+"""How long a rotation waits for another one to end, or to be taken for dead."""
 _PAUSE = 0.5
 
 # Triggers stand aside: for the importer's transactions, and audit's for a rotation's. A rotation gives way
@@ -91,14 +97,14 @@ def rotate(
         UsageError: it cannot begin or go on; the message says why. What was done stays done.
     """
     try:
-        _alone(connection)
-        found = sealed.targets(connection)
-        _refuse_hidden_rows(connection, found)
-        rotation_id = _resume(connection, exchange) or _begin(connection, exchange, tell, patience)
-        if rotation_id is None:
-            return Outcome(None, finished_before=True)
-        _await_older(connection, rotation_id, tell, patience)
-        return _through(connection, rotation_id, found, tell, batch)
+        with _alone(connection) as claim:
+            found = sealed.targets(connection)
+            _refuse_hidden_rows(connection, found)
+            rotation_id = _resume(connection, exchange) or _begin(connection, exchange, tell, patience, claim)
+            if rotation_id is None:
+                return Outcome(None, finished_before=True)
+            _await_older(connection, rotation_id, tell, patience, claim)
+            return _through(connection, rotation_id, found, tell, batch, claim)
     except psycopg.errors.InsufficientPrivilege as error:
         msg = (
             f"user {connection.info.user} may not rotate the key ({error.diag.message_primary}): "
@@ -110,16 +116,18 @@ def rotate(
         raise UsageError(msg) from None
 
 
-def _through(
-    connection: Connection, rotation_id: int, found: list[Target], tell: Tell, batch: int
+def _through(  # noqa: PLR0913, PLR0917 - each is a fact of the one rotation
+    connection: Connection, rotation_id: int, found: list[Target], tell: Tell, batch: int, claim: str
 ) -> Outcome:
     """Go through all tables, twice: re-encrypt, then look at every value with the new key alone."""
     outcome = Outcome(rotation_id)
     for target in found:
-        outcome.rows[target.relation] = _Step(connection, rotation_id, "re-encrypt", target, tell).run(batch)
+        outcome.rows[target.relation] = _Step(connection, rotation_id, "re-encrypt", target, tell, claim).run(
+            batch
+        )
     for target in found:
         if target.sealed:
-            _Step(connection, rotation_id, "verify", target, tell).run(batch)
+            _Step(connection, rotation_id, "verify", target, tell, claim).run(batch)
     with connection.transaction():
         connection.execute("UPDATE privacy.key_check SET previous_sealed = NULL")
         connection.execute("UPDATE privacy.rotations SET finished_at = now() WHERE id = %s", [rotation_id])
@@ -157,15 +165,31 @@ def status(connection: Connection) -> Status:
 # --- Beginning ------------------------------------------------------------------------------------------
 
 
-def _alone(connection: Connection, patience: float = 10.0) -> None:
-    """Make sure that this is the only rotation; a killed one's session may need a moment to end."""
-    deadline = time.monotonic() + patience
-    query = "SELECT pg_try_advisory_lock(hashtext('daybreak.rotation'), 0)"
-    while not database.value(connection, query):
+@contextmanager
+def _alone(connection: Connection) -> Iterator[str]:
+    """Be the only rotation while the block runs; yields the row that says so, to be renewed with every batch.
+
+    One that was killed, or whose server was, is taken for dead a moment after it last renewed its row.
+    """
+    deadline = time.monotonic() + _ALONE_SECONDS
+    while (claim := _claimed(connection)) is None:
         if time.monotonic() > deadline:
             msg = "another rotation of the key is running: wait for it, daybreak keys status tells how far it is"
             raise UsageError(msg)
         time.sleep(0.1)
+    try:
+        yield claim
+    finally:
+        with suppress(psycopg.Error):  # where the server is gone, the row grows old by itself
+            processes.end(connection, claim)
+
+
+def _claimed(connection: Connection) -> str | None:
+    with connection.transaction():
+        locks.take(connection, "rotation")
+        if processes.anybody(connection, "rotation", _GONE_AFTER_SECONDS):
+            return None
+        return processes.begin(connection, "rotation")
 
 
 def _refuse_hidden_rows(connection: Connection, found: list[Target]) -> None:
@@ -192,7 +216,7 @@ def _refuse_hidden_rows(connection: Connection, found: list[Target]) -> None:
 
 def _use(connection: Connection, key: str) -> keys.State:
     """Give the session a key and return its state."""
-    connection.execute("SELECT set_config('daybreak.encryption_key', %s, false)", [key])
+    database.use_key(connection, key)
     return keys.state(connection)
 
 
@@ -206,7 +230,7 @@ def _resume(connection: Connection, exchange: Exchange) -> int | None:
     raise UsageError(exchange.missing)
 
 
-def _begin(connection: Connection, exchange: Exchange, tell: Tell, patience: float) -> int | None:
+def _begin(connection: Connection, exchange: Exchange, tell: Tell, patience: float, claim: str) -> int | None:
     """Put the new key in force and return the rotation that begins; None where it has come to its end before."""
     if exchange.new and _use(connection, exchange.new).fits:
         return None
@@ -218,9 +242,10 @@ def _begin(connection: Connection, exchange: Exchange, tell: Tell, patience: flo
         msg = "NEW_ENCRYPTION_KEY is the key in use: give another"
         raise UsageError(msg)
     # Those of the rotation's own begin are few and short if no long one is open now.
-    _await(connection, _open_transactions(connection), tell, patience, "nothing was changed")
+    _await(connection, claim, _open_transactions(connection), tell, patience, "nothing was changed")
     while (rotation_id := _exchanged(connection, current, new)) is None:
         tell("waits for the imports that are running")
+        processes.renew(connection, claim)
         time.sleep(_PAUSE)
     _use(connection, new)
     tell("the new key is in force")
@@ -264,7 +289,7 @@ def _open_transactions(connection: Connection) -> list[str]:
     return [virtual_id for (virtual_id,) in rows]
 
 
-def _await_older(connection: Connection, rotation_id: int, tell: Tell, patience: float) -> None:
+def _await_older(connection: Connection, rotation_id: int, tell: Tell, patience: float, claim: str) -> None:
     """Wait until nobody is left who saw the old key in force: what they write would be passed over."""
     awaited = database.value(connection, "SELECT awaited FROM privacy.rotations WHERE id = %s", [rotation_id])
     note = "UPDATE privacy.rotations SET awaited = %s WHERE id = %s"
@@ -273,6 +298,7 @@ def _await_older(connection: Connection, rotation_id: int, tell: Tell, patience:
         connection.execute(note, [awaited, rotation_id])
     _await(
         connection,
+        claim,
         awaited,
         tell,
         patience,
@@ -281,23 +307,26 @@ def _await_older(connection: Connection, rotation_id: int, tell: Tell, patience:
     connection.execute(note, [[], rotation_id])
 
 
-def _await(connection: Connection, awaited: list[str], tell: Tell, patience: float, otherwise: str) -> None:
+def _await(  # noqa: PLR0913, PLR0917 - each is a fact of the one wait
+    connection: Connection, claim: str, awaited: list[str], tell: Tell, patience: float, otherwise: str
+) -> None:
     deadline = time.monotonic() + patience
     while awaited:
         rows = connection.execute(
             "SELECT DISTINCT pid FROM pg_locks WHERE locktype = 'virtualxid' AND granted AND virtualxid = ANY(%s)",
             [awaited],
         ).fetchall()
-        processes = ", ".join(str(pid) for (pid,) in rows)
+        others = ", ".join(str(pid) for (pid,) in rows)
         if not rows:
             return
         if time.monotonic() > deadline:
             msg = (
-                f"transactions are open that are older than the new key (server process {processes}): "
+                f"transactions are open that are older than the new key (server process {others}): "
                 f"wait for them or end them with pg_terminate_backend; {otherwise}"
             )
             raise UsageError(msg)
-        tell(f"waits for older transactions to end: server process {processes}")
+        tell(f"waits for older transactions to end: server process {others}")
+        processes.renew(connection, claim)
         time.sleep(0.1)
 
 
@@ -313,6 +342,7 @@ class _Step:
     phase: Phase
     target: Target
     tell: Tell
+    claim: str
 
     def run(self, batch: int) -> int:
         """Go to the end of the table; returns how many rows were gone through in all runs."""
@@ -332,6 +362,7 @@ class _Step:
             try:
                 position, rows = self._batch(position, batch)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                processes.renew(self.connection, self.claim)
                 self.tell(f"{self.target.relation}: waits for a row that another session has locked")
                 time.sleep(_PAUSE)
                 continue
@@ -348,6 +379,7 @@ class _Step:
     def _batch(self, position: object, batch: int) -> tuple[object, int]:
         """Do the next rows in one transaction and return the last one's key and their number."""
         with self.connection.transaction():
+            processes.renew(self.connection, self.claim)
             self.connection.execute(_BATCH_SETTINGS)
             begun = position is not None
             after = Jsonb(position)

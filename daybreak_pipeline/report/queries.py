@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from daybreak_pipeline import settings
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS
@@ -36,8 +36,7 @@ def read(connection: Connection) -> Facts:
     Raises:
         UsageError: the schema is not there.
     """
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    with database.snapshot(connection):
         known = connection.execute(
             "SELECT now(), current_database(), to_regclass('ingest.check_results') IS NOT NULL"
         ).fetchone()

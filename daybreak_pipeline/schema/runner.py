@@ -211,9 +211,9 @@ def downgrade(
     """
     known = migrations(directory)
     before = {m.revision: previous.revision for previous, m in pairwise(known)}
-    target = _NOTHING if int(to) == 0 else _revision(known, to)
 
     def step(current: str) -> _Step | None:
+        target = _NOTHING if int(to) == 0 else _revision(known, to)
         if current < target:
             msg = f"migration {target} is not applied: the database has {current}"
             raise UsageError(msg)

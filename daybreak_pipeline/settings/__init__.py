@@ -6,7 +6,13 @@ of this package itself: ``settings.home()``. Nothing here opens a file or a conn
 
 from __future__ import annotations
 
-from daybreak_pipeline.settings.databases import DatabaseSettings, RoleLogin, given_database, role_login
+from daybreak_pipeline.settings.databases import (
+    DatabaseSettings,
+    RoleLogin,
+    dagster_database,
+    given_database,
+    role_login,
+)
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier, web_url
 from daybreak_pipeline.settings.processes import child_environment, own_environment
 from daybreak_pipeline.settings.values import (
@@ -19,6 +25,7 @@ from daybreak_pipeline.settings.values import (
     given_dagster_home,
     has_display,
     home,
+    lock_seconds,
     new_encryption_key,
     sensor_seconds,
     server_programs,
@@ -57,6 +64,7 @@ __all__ = [
     "RoleLogin",
     "audit_months",
     "child_environment",
+    "dagster_database",
     "debug",
     "encryption_key",
     "environment",
@@ -66,6 +74,7 @@ __all__ = [
     "given_database",
     "has_display",
     "home",
+    "lock_seconds",
     "new_encryption_key",
     "notifier",
     "own_environment",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from daybreak_pipeline.settings import variables
 
@@ -105,4 +105,18 @@ def role_login(role: str) -> RoleLogin:
         return RoleLogin("", None)  # a role that nobody logs in as
     return RoleLogin(
         variables.ROLE_PASSWORDS[role].given() or "", variables.ROLE_CONNECTION_LIMITS[role].given()
+    )
+
+
+def dagster_database(tables: DatabaseSettings) -> DatabaseSettings:
+    """Return where Dagster keeps its own records, by the login of the tables: ``DAYBREAK_DAGSTER_HOST`` and so on.
+
+    Raises:
+        UsageError: a variable cannot be used.
+    """
+    return replace(
+        tables,
+        host=variables.DAGSTER_HOST.given() or tables.host,
+        port=variables.DAGSTER_PORT.given() or tables.port,
+        name=variables.DAGSTER_DB.value(),
     )

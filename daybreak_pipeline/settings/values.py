@@ -49,6 +49,15 @@ def settle_seconds() -> int:
     return variables.SETTLE_SECONDS.value()
 
 
+def lock_seconds() -> int:
+    """Return for how long to wait for a lock that somebody else holds: ``DAYBREAK_LOCK_SECONDS``.
+
+    Raises:
+        UsageError: it is no number of seconds.
+    """
+    return variables.LOCK_SECONDS.value()
+
+
 def sensor_seconds() -> int:
     """Return how long a sensor may take: ``DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS``.
 

@@ -83,6 +83,33 @@ SETTLE_SECONDS = Number(
 
 # --- The server ---------------------------------------------------------------------------------------------
 
+DAGSTER_HOST = Text(
+    "DAYBREAK_DAGSTER_HOST",
+    section=SERVER,
+    meaning=(
+        "Where Dagster keeps its own records. It cannot work through a pooler in transaction mode: where `DB_HOST` is one, "
+        "this must be the server itself."
+    ),
+    otherwise="`DB_HOST`",
+)
+DAGSTER_PORT = Port(
+    "DAYBREAK_DAGSTER_PORT", section=SERVER, meaning="The port of that server.", otherwise="`DB_PORT`"
+)
+DAGSTER_DB = Text(
+    "DAYBREAK_DAGSTER_DB",
+    section=SERVER,
+    meaning="The database for Dagster's own records. Several environments on one server must not share one.",
+    default=DAGSTER_DATABASE,
+)
+LOCK_SECONDS = Number(
+    "DAYBREAK_LOCK_SECONDS",
+    section=SERVER,
+    meaning="For how long an import waits for another one of the same table, or for a rotation of the key.",
+    of="seconds",
+    most=86_400,
+    default=3600,
+)
+
 DB_HOST = Text(
     "DB_HOST",
     section=SERVER,

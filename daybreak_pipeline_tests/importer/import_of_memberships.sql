@@ -1,6 +1,3 @@
--- begin: alone on the table
-SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%(table)s));
-
 -- begin: settings
 -- Triggers that touch what clients write stand aside for this very transaction.
 SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true);
@@ -315,9 +312,6 @@ DELETE FROM ingest.absent_files WHERE table_name = %(table)s;
 
 
 -- ======== the same file, one record changed ========
-
--- begin: alone on the table
-SELECT pg_advisory_xact_lock(hashtext('daybreak.import'), hashtext(%(table)s));
 
 -- begin: settings
 -- Triggers that touch what clients write stand aside for this very transaction.

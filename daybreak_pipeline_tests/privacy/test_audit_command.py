@@ -69,8 +69,9 @@ def test_values_are_shown_when_asked_for() -> None:
 
 
 def test_what_cannot_be_shown_says_why(changed: Connection, session: Connection) -> None:
-    changed.execute("RESET daybreak.encryption_key")
-    changed.execute("DELETE FROM documents")
+    with changed.transaction():
+        changed.execute("RESET daybreak.encryption_key")
+        changed.execute("DELETE FROM documents")
     assert "(not kept: the session had no key)" in run("show", "--values").stdout
     session.execute("SELECT set_config('daybreak.rotation_xid', pg_current_xact_id()::text, true)")
     session.execute("UPDATE audit.changes SET before_encrypted = 'x' WHERE before_encrypted IS NOT NULL")

@@ -149,6 +149,8 @@ MATRIX = (
             "privacy.key_check",
             "ingest.check_results",
             "ingest.absent_files",
+            "ingest.locks",
+            "ingest.processes",
             "privacy.roles_applied",
             "privacy.rotations",
             "privacy.rotation_steps",

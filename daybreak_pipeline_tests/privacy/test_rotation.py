@@ -529,7 +529,7 @@ def test_a_second_rotation_at_once_is_refused(
     held = held_open(migrated, KEY, "SELECT 1")
     first = Rotating(migrated)
     first.heard("waits for older transactions")
-    monkeypatch.setattr(rotation._alone, "__defaults__", (0.2,))
+    monkeypatch.setattr(rotation, "_ALONE_SECONDS", 0.2)
     with pytest.raises(UsageError, match="another rotation of the key is running"):
         rotate(migrated)
     held.close()

@@ -1,0 +1,90 @@
+"""The pipeline's locks: rows of ``ingest.locks``, which only the owner of the tables can lock.
+
+Each is held until the transaction ends, so that nobody can leave one behind, not even through a pooler. Who waits says
+for whom and since when, and gives up in the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.errors import DaybreakError
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+_SECONDS_UNTIL_TOLD = 5
+_PAUSE_SECONDS = 0.2
+# Whoever has locked the row is the transaction that its xmax names, which holds the lock of its own number.
+_HOLDER = """
+    SELECT format('%%s (server process %%s%%s), at work since %%s UTC',
+                  coalesce(nullif(a.application_name, ''), a.usename, 'a session'), a.pid,
+                  ' from ' || host(a.client_addr), to_char(a.xact_start AT TIME ZONE 'UTC', 'HH24:MI:SS'))
+    FROM ingest.locks held JOIN pg_locks l ON l.locktype = 'transactionid' AND l.granted AND l.transactionid = held.xmax
+    JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE held.name = %s
+"""
+
+
+class LockedError(DaybreakError):
+    """Somebody else has held a lock for longer than anybody waits."""
+
+
+def take(
+    connection: Connection,
+    name: str,
+    *,
+    shared: bool = False,
+    tell: Callable[[str], None] = lambda _text: None,
+    seconds: int | None = None,
+) -> None:
+    """Lock until the transaction ends.
+
+    Args:
+        connection: of the tables' owner, in a transaction.
+        name: what is locked, such as ``import referrals``.
+        shared: with others that share it; nobody can then have it alone.
+        tell: called every five seconds of waiting, with whom it waits for.
+        seconds: how long to wait; ``DAYBREAK_LOCK_SECONDS`` by default.
+
+    Raises:
+        LockedError: it is still held after that time.
+    """
+    patience = settings.lock_seconds() if seconds is None else seconds
+    begun = told = time.monotonic()
+    while not _taken(connection, name, shared=shared):
+        now = time.monotonic()
+        if now - begun >= patience:
+            msg = f"gave up after {patience:,} s of waiting for {_holder(connection, name)}; nothing was changed"
+            raise LockedError(msg)
+        if now - told >= _SECONDS_UNTIL_TOLD:
+            told = now
+            tell(f"waits for {_holder(connection, name)}")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _holder(connection: Connection, name: str) -> str:
+    return database.value(connection, _HOLDER, [name]) or "another session"
+
+
+def _taken(connection: Connection, name: str, *, shared: bool) -> bool:
+    """Lock if nobody else has, and return whether that succeeded. Never waits: who waits in the server can say nothing."""
+    lock = sql.SQL("SELECT true FROM ingest.locks WHERE name = {} FOR {} SKIP LOCKED").format(
+        sql.Literal(name), sql.SQL("SHARE" if shared else "UPDATE")
+    )
+    if database.value(connection, lock):
+        return True
+    if database.value(connection, "SELECT EXISTS (SELECT FROM ingest.locks WHERE name = %s)", [name]):
+        return False
+    try:  # the lock of a new table, which somebody else may be making just now
+        with connection.transaction(), database.local_settings(connection, lock_timeout="1s"):
+            connection.execute("INSERT INTO ingest.locks (name) VALUES (%s) ON CONFLICT DO NOTHING", [name])
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return bool(database.value(connection, lock))
