@@ -2,7 +2,7 @@
 
 The one place where the domain is declared; it needs no database, so that the asset graph loads
 without one. What the database knows better (column types, NOT NULL, CHECK, UNIQUE, defaults) is not
-repeated here: it is read from the catalog at run time. A test holds the references below against
+repeated here: it is read from the catalog at run time. A test compares the references below with
 ``pg_constraint`` and the asset graph.
 """
 
@@ -46,9 +46,9 @@ class JsonShape:
 
 @dataclass(frozen=True)
 class Threshold:
-    """From which share of what was looked at a check fails: more than ``warn`` as WARN, than ``error`` as ERROR.
+    """The share of what was looked at above which a check fails: ``warn`` as WARN, ``error`` as ERROR.
 
-    ``lost`` is as ``error``, for the records among them that could not be loaded. None: never.
+    ``lost`` is like ``error``, but counts only the records that could not be loaded. None means never.
     """
 
     warn: float = 0.0

@@ -1,6 +1,6 @@
 """What checks look at besides the rows: open quarantine and field issues, and the ledger of a table.
 
-Each is asked for once, however many checks want it.
+Each is queried once, however many checks need it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LastFile:
 
 @dataclass(frozen=True)
 class Noted:
-    """What an import kept of one kind of fault in one column: how often, and the first names of it."""
+    """What an import kept of one kind of fault in one column: how often, and the first rows that have it."""
 
     code: str
     column: str

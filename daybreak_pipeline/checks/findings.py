@@ -35,7 +35,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Wording:
-    """How a finding is said: what one fault is called, what several are, and the sentence where there is none.
+    """How a finding is worded: what one fault is called, what several are, and the sentence for when there are none.
 
     ``of`` names what was looked at.
     """
@@ -73,7 +73,7 @@ class Finding:
 
     @property
     def sql(self) -> str:
-        """Statements that show every row that is meant, each under its label."""
+        """Statements that show every affected row, each under its label."""
         return "\n".join(f"-- {shown(t.label)}\n{t.sql};" for t in self.tallies if t.count and t.sql)
 
     @property
@@ -94,8 +94,8 @@ def conclude(
 
     Args:
         wording: how to say it.
-        threshold: from when on the check fails.
-        tallies: what was counted, also what is 0.
+        threshold: when the check fails.
+        tallies: what was counted, zeros included.
         total: how many rows, records or columns were looked at.
         count: how many faults there are where that is not the sum of the tallies.
     """

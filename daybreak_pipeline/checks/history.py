@@ -12,7 +12,7 @@ from daybreak_pipeline.checks.findings import Finding
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-# A step that Dagster tries again does not tell the same twice.
+# A step that Dagster retries does not record the same result twice.
 _APPEND = """
     INSERT INTO ingest.check_results
         (run_id, table_name, check_name, passed, severity, failed, total, description, details)

@@ -85,7 +85,7 @@ _EARLIER_COLUMNS = """
 """
 
 NAMED_BY_OTHER_CHECKS = frozenset({"missing_required", "invalid_enum", "missing_parent", "duplicate_key"})
-"""Reasons of quarantine that other checks report, each of its own kind."""
+"""Reasons for quarantine that other checks already report."""
 
 ENOUGH_IMPORTS = 5
 """How many earlier imports make a history."""
@@ -159,9 +159,9 @@ def row_accounting(evidence: Evidence, tallies: list[Tally]) -> Finding:
 def quarantine_rate(evidence: Evidence, _: list[Tally]) -> Finding:
     """Judge how much of the last file is in quarantine.
 
-    Too large a part is an ERROR, whatever the reasons; one record is no part to speak of. Below that only
-    records are told whose reasons no other check reports: nothing that was refused goes unmentioned, and
-    nothing is told twice.
+    Too large a share is an ERROR, whatever the reasons; a single record never is. Below that, only records
+    whose reasons no other check reports count, as a WARN: nothing that was refused goes unmentioned, and nothing
+    is reported twice.
     """
     threshold = evidence.threshold("quarantine_rate")
     last = evidence.last_file

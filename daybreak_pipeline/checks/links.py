@@ -46,7 +46,7 @@ def orphans(evidence: Evidence, _: list[Tally]) -> Finding:
 
 
 def duplicates(evidence: Evidence, _: list[Tally]) -> Finding:
-    """Judge what is there twice: records of one id in the last file, of one natural key, and rows that look the same."""
+    """Judge duplicates: records with one id in the last file, with one natural key, and rows that look the same."""
     last = evidence.last_file
     older = last.duplicates if last and not evidence.catalog.table.change_data else 0
     superseded = Tally("older records of the same id in the last file", older)

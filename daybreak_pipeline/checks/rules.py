@@ -116,7 +116,7 @@ _ALL = frozenset(rule.name for rule in RULES)
 def examine(
     connection: Connection, catalog: TableCatalog, wanted: Collection[str] = _ALL
 ) -> dict[str, Finding]:
-    """Apply rules to one table, in one transaction that reads the table itself as seldom as can be.
+    """Apply rules to one table, in one transaction that reads the table itself as rarely as possible.
 
     Args:
         connection: to the migrated database; the encryption key is not needed.
@@ -134,7 +134,7 @@ def examine(
         raise UsageError(msg)
     chosen = [rule for rule in RULES if rule.name in wanted]
     own = connection.info.transaction_status == TransactionStatus.IDLE
-    # Ledger, quarantine and rows of one moment: an import that ends meanwhile must not look like a fault.
+    # Read ledger, quarantine and rows as of one moment: an import that ends meanwhile must not look like a fault.
     with database.snapshot(connection) if own else connection.transaction():
         connection.execute(LOCAL_SETTINGS)
         evidence = Evidence(connection, catalog)

@@ -1,8 +1,8 @@
-"""Reads a table once for all conditions that checks have about its rows.
+"""Reads a table once for all the conditions that checks look for in its rows.
 
-A table of ten million rows is wide: one aggregate with a FILTER for each condition costs hardly more than
-counting the rows, and PostgreSQL shares it among its cores. Ids are fetched afterwards, for conditions
-that some row meets.
+With ten million wide rows, one aggregate with a FILTER for each condition costs hardly more than counting
+the rows, and PostgreSQL splits the work among the cores. Ids are fetched afterwards, for conditions that
+at least one row meets.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ LOCAL_SETTINGS = """
 
 @dataclass(frozen=True)
 class Fault:
-    """A condition that rows of a table should not meet. ``columns`` are what it is about.
+    """A condition that rows of a table should not meet. ``columns`` are those it is about.
 
-    One that is no fault but only to be counted is not ``shown``.
+    ``shown`` is False for one that is no fault and is only counted.
     """
 
     label: str
@@ -66,7 +66,7 @@ def scan(connection: Connection, table: str, faults: Sequence[Fault]) -> tuple[i
 
 
 def first_rows(connection: Connection, queries: dict[int, sql.Composed]) -> dict[int, tuple[str, ...]]:
-    """Return the first ids of each query, those from the begin of their file before others."""
+    """Return the first ids of each query, by their place in the file."""
     if not queries:
         return {}
     each = sql.SQL(" UNION ALL ").join(

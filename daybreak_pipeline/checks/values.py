@@ -1,6 +1,6 @@
 """Checks of single rows: codes, required values, JSON, constants and times (the plan, 2.3 and "Data Integrity Tests").
 
-Each says which conditions its faults meet, for the one scan of the table, and judges what the scan counted
+Each states the conditions of its faults for the one scan of the table, and then judges what the scan counted,
 together with what imports refused for the same reason.
 """
 
@@ -20,7 +20,7 @@ _DONE = ("created_at", "updated_at", "completed_at", SYNCED_AT, COMMITTED_AT)
 
 
 def unlisted_codes(evidence: Evidence) -> list[Fault]:
-    """Return what each CHECK refuses; only one that is NOT VALID lets such rows be."""
+    """Return what each CHECK refuses; such rows can exist only where it is NOT VALID."""
     return [
         Fault(
             f"{', '.join(check.columns)} ({check.name})",
@@ -99,7 +99,7 @@ def placeholders(evidence: Evidence) -> list[Fault]:
 
 
 def placeholder_values(evidence: Evidence, tallies: list[Tally]) -> Finding:
-    """Judge texts that are words for nothing. Of sealed columns the import has counted them in the last file."""
+    """Judge texts that are words for nothing. In sealed columns the import has counted them, in the last file."""
     last = evidence.last_file
     sealed = last.placeholder_values if last else {}
     return conclude(
@@ -172,9 +172,9 @@ def constants(evidence: Evidence, tallies: list[Tally]) -> Finding:
 
 
 def odd_times(evidence: Evidence) -> list[Fault]:
-    """Return the conditions of times that cannot be.
+    """Return the conditions for impossible times.
 
-    A file without ``created_at`` gets the time of its import there, later than any ``updated_at``: no fault.
+    Where a file has no ``created_at``, its import fills in its own time, which is later than any ``updated_at``: no fault.
     """
     times = [column.name for column in evidence.catalog.columns if column.type == _TIME]
     faults = []

@@ -41,7 +41,7 @@ def merge(work: Workspace, dangling: set[str]) -> None:
 def _park(work: Workspace, columns: tuple[str, ...]) -> None:
     """Take the natural key from rows that give it to others, so that rows can exchange their keys.
 
-    PostgreSQL looks at a key row by row, so two rows that swap theirs would be in each other's way.
+    PostgreSQL checks keys row by row, so two rows that swap theirs would collide.
     """
     place = parking(work, columns)
     if place is None or not work.expressions.names_in_file.issuperset(columns):

@@ -1,8 +1,8 @@
 """Which of two records is newer, and whether a record may change the row that it meets (contract, 4.1; ADR 10).
 
-The order is that of three times: ``updated_at``, ``tx_commit_time``, ``_fivetran_synced``. What a source did not say,
-and an ``updated_at`` that cannot be, comes before everything. A row keeps the times of the record that it was last
-loaded from; what an application wrote is newer than the record that it was written on.
+The order is that of three times: ``updated_at``, ``tx_commit_time``, ``_fivetran_synced``. A time that
+the source did not give, and an impossible ``updated_at``, come before everything else. A row keeps the times of the record
+that it was last loaded from; what an application wrote is newer than the record that it overwrote.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Record:
 def sane(time: sql.Composable) -> sql.Composable:
     """Return an ``updated_at`` that takes part in the order: finite, and no more than an hour in the future.
 
-    A CASE would cast the time once for each time that it is named.
+    A CASE would repeat the cast for each mention of the time.
     """
     return compose(
         "nullif(nullif(least({}, {limit}), {limit}), {never})",
@@ -72,7 +72,7 @@ def staged(work: Workspace) -> Record:
 
 
 def tried(work: Workspace) -> Record:
-    """Return a staged record with the alias ``stage`` of which nobody has looked whether its times cast; it tells only these."""
+    """Return a staged record, with the alias ``stage``, whose times may not cast; only its times are known."""
     times: dict[str, sql.Composable] = {
         column.name: compose(
             "ingest.try_cast({}, NULL::{})", work.expressions.text(column.name), sql.SQL(column.type)
@@ -193,7 +193,7 @@ def place(times: list[sql.Composable]) -> sql.Composable:
 def _tie(work: Workspace, record: Record) -> sql.Composable:
     """Return the condition that a record of row ``target``'s place is taken, although neither is newer.
 
-    That of a file that was never imported before is: a correction that forgot its times. A record that waited in
+    It is if its file was never imported before: a correction that forgot to change its times. A record that waited in
     quarantine was one when its file came, and still is unless the row has been loaded since.
     """
     if work.again:

@@ -41,7 +41,7 @@ class Result:
     """What an import of one table did. ``seconds`` is wall time, from finding the file to the commit.
 
     ``rows_in_table`` is counted only when the table was touched: a skipped import takes milliseconds.
-    Where the file is absent, ``reason`` says so, and the source is the one that the rows are of.
+    Where the file is absent, ``reason`` says so, and the source is the one that the rows came from.
     """
 
     table: str
@@ -278,7 +278,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     entry = begun.entry("skipped", source)
     with ThreadPoolExecutor(1, "fingerprint") as beside:
         fingerprint = beside.submit(source.sha256)
-        # A file that is seen at a glance to be another need not be waited for.
+        # If a glance shows that this is another file, there is no need to wait for its hash.
         same = last is not None and last.may_be(entry) and last.sha256 == fingerprint.result()
         if not same or full:
             loaded = load.load_file(

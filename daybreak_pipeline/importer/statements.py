@@ -94,7 +94,7 @@ def value(
 def composed(
     connection: Connection, name: str, template: str, /, **parts: sql.Composable
 ) -> sql.SQL | sql.Composed:
-    """Return one statement with its name before it, once it has been let be seen."""
+    """Log one statement, and return it with its name before it."""
     text = sql.SQL(f"-- {name}\n{textwrap.dedent(template).strip()}")
     statement = text.format(**parts) if parts else text
     if LOGGER.isEnabledFor(logging.DEBUG):
@@ -126,8 +126,8 @@ class Statements:
     ) -> int:
         """Run one statement that joins working tables, and join them whole.
 
-        Most have no index, and the planner's guess how few records are refused may be old: a nested loop would then
-        take records times records.
+        Most have no index, and the planner's estimate of how few records are refused may be out of date: a nested
+        loop would then compare every record with every other.
         """
         with database.local_settings(self.connection, enable_nestloop=False):
             return self.run(name, template, parameters, **parts)

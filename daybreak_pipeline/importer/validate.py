@@ -309,7 +309,7 @@ def _natural_key(work: Workspace, columns: tuple[str, ...]) -> None:
         **parts,
     )
     _refuse(work)
-    # A row that gives its key away in this import makes place for another, unless its own record is refused.
+    # A row that gives up its key in this import makes room for another, unless its own record is refused.
     while not work.into_empty and work.statements.run(
         "validate: duplicate_key in the table",
         """
@@ -335,10 +335,10 @@ def same_key(one: str, other: str, columns: tuple[str, ...]) -> sql.Composed:
 
 
 def parking(work: Workspace, columns: tuple[str, ...]) -> tuple[str, sql.SQL] | None:
-    """Return a column of a natural key, and its value for the moment in which rows exchange keys.
+    """Return a column of a natural key, and the value that it takes while rows exchange keys.
 
-    NULL where it may be, or else an id that nobody has, where no foreign key asks for a row with it. None if all
-    columns are required references: PostgreSQL then lets no row have a key that is nobody's.
+    The value is NULL where the column may be NULL, or else an id that no row has, where no foreign key demands a row with it.
+    None if all columns are required references: PostgreSQL then accepts only keys that lead to rows.
     """
     bound = {key.column for key in work.catalog.foreign_keys}
     places = [
