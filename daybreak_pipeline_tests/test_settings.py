@@ -19,8 +19,10 @@ from daybreak_pipeline.settings.kinds import (
     Addresses,
     Certificates,
     Choice,
+    Directories,
     Directory,
     Flag,
+    HeaderName,
     Number,
     Password,
     Port,
@@ -204,6 +206,9 @@ def read(kind: type[Setting[Any]], text: str, **options: Any) -> Any:
         (Directory, "/a b ", Path("/a b "), {}),
         (Directory, "~", Path.home(), {}),
         (Directory, "a", Path.cwd() / "a", {}),
+        (Directories, "/a:b c: /d", (Path("/a"), Path.cwd() / "b c", Path.cwd() / " /d"), {}),
+        (Directories, ":/a::", (Path("/a"),), {}),
+        (HeaderName, "X-Forwarded-User", "X-Forwarded-User", {}),
         (Certificates, "system", "system", {}),
         (Certificates, "ca.crt", str(Path.cwd() / "ca.crt"), {}),
         (Address, "a@example.org", "a@example.org", {}),
@@ -229,6 +234,10 @@ def test_every_kind_is_read_in_one_way(
         (Flag, "perhaps", {}),
         (Url, "https://example.org:0/", {}),
         (Directory, "~nobody-of-this-name/a", {}),
+        (Directories, "/a:~nobody-of-this-name/a", {}),
+        (HeaderName, "X-Forwarded-User:", {}),
+        (HeaderName, "X_User", {}),
+        (HeaderName, "Ünser", {}),
         (Address, "a@example.org, b@example.org", {}),
         (Addresses, ",", {}),
     ],
@@ -272,6 +281,19 @@ def test_an_executor_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DAYBREAK_EXECUTOR", "many")
     with pytest.raises(UsageError, match="DAYBREAK_EXECUTOR is not one of in_process, multiprocess"):
         settings.executor()
+
+
+def test_a_proxy_must_have_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.web() == settings.WebSettings("token", "X-Forwarded-User")
+    monkeypatch.setenv("DAYBREAK_WEB_AUTH", "proxy")
+    with pytest.raises(UsageError, match="DAYBREAK_WEB_URL is not set"):
+        settings.web()
+    monkeypatch.setenv("DAYBREAK_WEB_URL", "https://daybreak.example/")
+    monkeypatch.setenv("DAYBREAK_WEB_PROXY_HEADER", "X-Email")
+    assert settings.web() == settings.WebSettings("proxy", "X-Email")
+    monkeypatch.setenv("DAYBREAK_WEB_AUTH", "password")
+    with pytest.raises(UsageError, match="DAYBREAK_WEB_AUTH is not one of token, proxy, none"):
+        settings.web()
 
 
 def test_a_role_that_nobody_logs_in_as_has_no_login(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ def examine(export: Path) -> list[Finding]:
         _tried("state", lambda: str(settings.home())),
         _export(export),
         _tried("web port", lambda: str(webserver.free_port())),
+        _tried("web login", lambda: settings.web().auth),
     ]
     if settings.given_database() is None:
         findings.append(_tried("server programs", lambda: str(programs.find())))

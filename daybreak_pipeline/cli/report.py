@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import webbrowser
 from pathlib import Path
 
 import click
 
-from daybreak_pipeline import database, settings
+from daybreak_pipeline import database
+from daybreak_pipeline.cli import browser
 from daybreak_pipeline.cli.common import Command, say
 from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.report import queries, render, store
@@ -30,13 +29,5 @@ def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes
         page = render.html(queries.read(connection))
     path = store.write((out or store.directory() / store.LATEST).expanduser().absolute(), page)
     say(path)
-    if show and not _shown(path):
+    if show and not browser.show(path):
         click.echo("there is no browser here: open the file on a machine that has one", err=True)
-
-
-def _shown(path: Path) -> bool:
-    """Show a file in the browser, and return whether there was one."""
-    # Without a display, webbrowser would take over the terminal with a text browser.
-    if sys.platform == "linux" and not settings.has_display():
-        return False
-    return webbrowser.open(path.as_uri())

@@ -95,8 +95,8 @@ def count(work: Workspace) -> Accounting:
     )
 
 
-def write(connection: Connection, entry: Entry) -> None:
-    """Add a row to the ledger, and one to the audit trail where rows were changed.
+def write(connection: Connection, entry: Entry, *, launched_by: str | None = None) -> None:
+    """Add a row to the ledger, and one to the audit trail where rows were changed, which names who launched the import.
 
     The database refuses one whose records are not all accounted for.
     """
@@ -144,6 +144,7 @@ def write(connection: Connection, entry: Entry) -> None:
         entry.id,
         inserted=entry.accounting.inserted,
         updated=entry.accounting.updated,
+        launched_by=launched_by,
     )
 
 

@@ -73,6 +73,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
     *,
     full: bool = False,
     run_id: str | None = None,
+    launched_by: str | None = None,
     progress: Progress = lambda _phase, _amount: None,
 ) -> Result:
     """Import one table from an export directory, and repair what earlier imports had to leave.
@@ -83,6 +84,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
         export_dir: the directory that holds the export.
         full: read the file again even when its content is the last import's.
         run_id: the Dagster run, for the ledger.
+        launched_by: who launched it in the web UI, for the audit trail.
         progress: called with phase and amount.
 
     Returns:
@@ -93,7 +95,9 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
         ImportInterruptedError: likewise, and the same may succeed when it is tried again.
     """
     found = find.candidates(export_dir, TABLES[name])
-    begun = _Import(connection, name, (found[0] if found else export_dir).as_uri(), run_id, progress)
+    begun = _Import(
+        connection, name, (found[0] if found else export_dir).as_uri(), run_id, launched_by, progress
+    )
     return _accounted(begun, lambda: _import(begun, export_dir, full=full))
 
 
@@ -102,26 +106,34 @@ def replay_table(
     name: str,
     *,
     run_id: str | None = None,
+    launched_by: str | None = None,
     progress: Progress = lambda _phase, _amount: None,
 ) -> Result:
     """Try a table's quarantined records again, without any file.
 
     Args and errors as ``import_table``.
     """
-    begun = _Import(connection, name, _quarantine_uri(name), run_id, progress)
+    begun = _Import(connection, name, _quarantine_uri(name), run_id, launched_by, progress)
     return _accounted(begun, lambda: _replay(begun))
 
 
 class _Import:
     """One import of one table, in its transaction: what the phases need, and what goes to the ledger."""
 
-    def __init__(
-        self, connection: Connection, table: str, source_uri: str, run_id: str | None, progress: Progress
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a fact of the one import
+        self,
+        connection: Connection,
+        table: str,
+        source_uri: str,
+        run_id: str | None,
+        launched_by: str | None,
+        progress: Progress,
     ) -> None:
         self.connection = connection
         self.table = table
         self.source_uri = source_uri
         self.run_id = run_id
+        self.launched_by = launched_by
         self.progress = progress
         self.columns: int | None = None  # of the file, once it is known
         self.started_at = datetime.now(UTC)
@@ -166,8 +178,14 @@ class _Import:
             self.connection, self.catalog, entry.id, self.progress, met_by=met_by
         )
         entry = replace(entry, accounting=accounting)
-        ledger.write(self.connection, entry)
+        ledger.write(self.connection, entry, launched_by=self.launched_by)
         return entry
+
+    def record_restored(self, import_id: int, restored: int) -> None:
+        """Tell the audit trail of references that were restored, as of an import."""
+        audit.record_import(
+            self.connection, self.table, import_id, updated=restored, launched_by=self.launched_by
+        )
 
     def result(self, entry: Entry, source: Source | None, **facts: Any) -> Result:
         """Say what was done."""
@@ -224,7 +242,7 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
 def _replay(begun: _Import) -> Result:
     entry = begun.replay()
     restored = repair.restore_references(begun.connection, begun.catalog, to_others=True, to_itself=True)
-    audit.record_import(begun.connection, begun.table, entry.id, updated=restored)
+    begun.record_restored(entry.id, restored)
     return begun.result(entry, None, references_restored=restored)
 
 
@@ -248,7 +266,7 @@ def _keep(begun: _Import, export_dir: Path, last: Look) -> Result:
     restored = repair.restore_references(
         connection, catalog, to_others=repairable.references, to_itself=accounting.inserted > 0
     )
-    audit.record_import(connection, begun.table, last.import_id, updated=restored)
+    begun.record_restored(last.import_id, restored)
     return Result(
         table=begun.table,
         status="absent",
@@ -299,7 +317,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
             )
         sha256 = fingerprint.result()
     entry = replace(entry, source_sha256=sha256)
-    ledger.write(connection, entry)
+    ledger.write(connection, entry, launched_by=begun.launched_by)
     absent.forget(connection, begun.table)
     if repairable.records:
         again = begun.replay(met_by=entry.id)
@@ -307,7 +325,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     restored = repair.restore_references(
         connection, catalog, to_others=repairable.references, to_itself=entry.accounting.inserted > 0
     )
-    audit.record_import(connection, begun.table, entry.id, updated=restored)
+    begun.record_restored(entry.id, restored)
     return begun.result(entry, source, references_restored=restored)
 
 

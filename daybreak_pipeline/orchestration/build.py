@@ -14,6 +14,7 @@ from daybreak_pipeline.orchestration.asset_checks import build_checks
 from daybreak_pipeline.orchestration.assets.files import build_source_assets
 from daybreak_pipeline.orchestration.assets.imported_tables import build_table_assets
 from daybreak_pipeline.orchestration.assets.report import build_report_asset, build_report_sensor
+from daybreak_pipeline.orchestration.export_directories import ExportDirectories
 from daybreak_pipeline.orchestration.jobs import JOBS
 from daybreak_pipeline.orchestration.resources import ProgressLog, database_of_environment
 from daybreak_pipeline.orchestration.schedules import SCHEDULES
@@ -28,7 +29,12 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=[*SENSORS, build_report_sensor()],
-        resources={"health_database": database_of_environment, "progress_log": ProgressLog()} | overrides,
+        resources={
+            "health_database": database_of_environment,
+            "progress_log": ProgressLog(),
+            "export_directories": ExportDirectories(),
+        }
+        | overrides,
         executor=executor(),
     )
 

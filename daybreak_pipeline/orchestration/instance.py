@@ -32,6 +32,10 @@ storage:
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+# Runs of the web UI carry who launched them.
+run_coordinator:
+  module: daybreak_pipeline.orchestration.attribution
+  class: AttributedRuns
 telemetry:
   enabled: false
 nux:

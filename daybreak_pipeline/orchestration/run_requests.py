@@ -17,6 +17,8 @@ from daybreak_pipeline.tables import TABLES
 
 STARTED_BY = "daybreak/started_by"
 COMMAND_LINE = "command line"
+LAUNCHED_BY = "daybreak/launched_by"
+"""Who launched a run of the web UI; ``attribution`` sees to it that nobody says so of himself."""
 EXPORT = "daybreak/export"
 PARTIAL = "daybreak/partial"
 """Says of an export that it has some of the files only: nobody has to hear that others are absent."""

@@ -24,6 +24,7 @@ from daybreak_pipeline.orchestration import instance, process_locks, run_request
 from daybreak_pipeline.orchestration.assets.imported_tables import IGNORED, WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
 from daybreak_pipeline.orchestration.build import build_defs
+from daybreak_pipeline.orchestration.export_directories import ExportDirectories
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.outcomes import Outcome, TableOutcome
 from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog
@@ -181,6 +182,7 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
     ):
         definitions = build_defs(
             health_database=HealthDatabase(lambda: installation),
+            export_directories=ExportDirectories(lambda: installation.export_dir),
             **({"progress_log": progress} if progress else {}),
         )
         # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.

@@ -1,4 +1,4 @@
-"""The Dagster web server and daemon as child processes, from start to a clean stop.
+"""The web UI's server and Dagster's daemon as child processes, from start to a clean stop.
 
 What they and the runs they launch print goes into a log file: the terminal is for people.
 """
@@ -8,27 +8,30 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+from urllib.parse import urlencode
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration.installation import Installation
-from daybreak_pipeline.settings import PROJECT_ROOT
+from daybreak_pipeline.settings import PROJECT_ROOT, WebSettings
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
 _PORTS_TRIED = 20
+_BACKLOG = 2048
 _START_SECONDS = 90
 _STOP_SECONDS = 15
 _CANCEL_SECONDS = 60
@@ -40,24 +43,75 @@ mutation ($runs: [String!]!) {
 }
 """
 _PR_SET_PDEATHSIG = 1
+_NOT_WRITABLE_BY_OTHERS = 0o022
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks without the proxy that ``http_proxy`` may name, which would be told the token."""
 
 
-def free_port(wanted: int = DEFAULT_PORT) -> int:
-    """Return the first free port from the wanted one on.
+@dataclass(frozen=True)
+class WebUi:
+    """The web UI of one ``daybreak up``: where it is, and the token that lets people in, and this process itself."""
+
+    port: int
+    settings: WebSettings
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        return f"http://{HOST}:{self.port}"
+
+    def link(self, path: str = "/") -> str:
+        """Return what a person opens: with the token where that is the login, and through the proxy where there is one."""
+        if self.settings.auth == "token":
+            return f"{self.url}{path}?{urlencode({'token': self.token})}"
+        return f"{settings.web_url(self.url) if self.settings.auth == 'proxy' else self.url}{path}"
+
+    def ask(self, path: str, *, body: bytes | None = None, seconds: float) -> Any:
+        """Return the JSON that the web server answers to this process, which the token lets in; with a body it is a POST.
+
+        Raises:
+            OSError: it does not answer, or refuses.
+            ValueError: it answers something else.
+        """
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(  # noqa: S310 - our own server
+            f"{self.url}{path}", data=body, headers=headers
+        )
+        with _DIRECTLY.open(request, timeout=seconds) as answer:
+            return json.load(answer)
+
+
+def listen(wanted: int = DEFAULT_PORT) -> socket.socket:
+    """Return a socket that listens on the first free port from the wanted one on.
+
+    It is handed to the web server: until that answers, nobody else can take the port and be told the token.
 
     Raises:
         UsageError: none of the next twenty is free.
     """
     for port in range(wanted, wanted + _PORTS_TRIED):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            continue
+        return listener
     msg = f"the ports {wanted} to {wanted + _PORTS_TRIED - 1} are all in use: give another with --port"
     raise UsageError(msg)
+
+
+def free_port(wanted: int = DEFAULT_PORT) -> int:
+    """Return the first free port from the wanted one on, which may not be free for long.
+
+    Raises:
+        UsageError: none of the next twenty is free.
+    """
+    with listen(wanted) as listener:
+        return int(listener.getsockname()[1])
 
 
 def log_file() -> Path:
@@ -65,44 +119,39 @@ def log_file() -> Path:
     return settings.home() / "web.log"
 
 
-def url(port: int) -> str:
-    """Return where the web UI is."""
-    return f"http://{HOST}:{port}"
-
-
 @contextmanager
-def serving(installation: Installation, port: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+def serving(
+    installation: Installation, ui: WebUi, listener: socket.socket
+) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run web server and daemon until the block ends; both are stopped, with all that they started.
 
-    What they load knows the installation by its environment, and by that alone.
+    What they load knows the installation by its environment, and by that alone. The listener is closed here.
 
     Raises:
         UsageError: the web server does not answer in time.
     """
     environment = settings.child_environment(
         **installation.environment(),
-        DAYBREAK_WEB_URL=settings.web_url(url(port)),
+        DAYBREAK_WEB_URL=settings.web_url(ui.url),
         DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS=str(settings.sensor_seconds()),
         PYTHONUNBUFFERED="1",
     )
-    location = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
-    commands = [
-        ["dagster-webserver", "-h", HOST, "-p", str(port), "--dagster-log-level", "warning", *location],
-        ["dagster-daemon", "run", "--log-level", "warning", *location],
-    ]
     children: list[subprocess.Popen[bytes]] = []
     log = _new_log()
     try:
-        for command in commands:
-            children.append(_start(command, environment, log))  # noqa: PERF401 - each must be stoppable at once
-        _wait_until_up(children[0], port)
+        with listener:
+            children.append(
+                _start(_web_server(listener), environment, log, listener=listener, token=ui.token)
+            )
+        children.append(_start(_daemon(), environment, log))
+        _wait_until_up(children[0], ui)
         yield children
     finally:
         log.close()
         _stop(children)
 
 
-def cancel(port: int, run_ids: Sequence[str]) -> None:
+def cancel(ui: WebUi, run_ids: Sequence[str]) -> None:
     """Mark runs as canceled whose process is gone, as the button in the UI does.
 
     One that has ended meanwhile stays as it ended.
@@ -113,12 +162,9 @@ def cancel(port: int, run_ids: Sequence[str]) -> None:
     if not run_ids:
         return
     query = {"query": _CANCEL, "variables": {"runs": list(run_ids)}}
-    request = urllib.request.Request(  # noqa: S310 - our own server
-        f"{url(port)}/graphql", data=json.dumps(query).encode(), headers={"Content-Type": "application/json"}
-    )
     try:
-        with urllib.request.urlopen(request, timeout=_CANCEL_SECONDS) as answer:  # noqa: S310 - as above
-            done = json.load(answer)["data"]["terminateRuns"]["__typename"] == "TerminateRunsResult"
+        answer = ui.ask("/graphql", body=json.dumps(query).encode(), seconds=_CANCEL_SECONDS)
+        done = answer["data"]["terminateRuns"]["__typename"] == "TerminateRunsResult"
     except (OSError, ValueError, KeyError, TypeError):
         done = False
     if not done:
@@ -138,41 +184,60 @@ def _new_log() -> IO[bytes]:
         raise UsageError(msg) from None
 
 
-def _start(command: list[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-    program, *arguments = command
-    return subprocess.Popen(
-        [
-            str(Path(sysconfig.get_path("scripts")) / program),
-            *arguments,
-            "--code-server-log-level",
-            "warning",
-        ],
+def _web_server(listener: socket.socket) -> list[str]:
+    return [sys.executable, "-m", "daybreak_pipeline.orchestration.web", str(listener.fileno())]
+
+
+def _daemon() -> list[str]:
+    program = Path(sysconfig.get_path("scripts")) / "dagster-daemon"
+    location = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
+    return [str(program), "run", "--log-level", "warning", *location, "--code-server-log-level", "warning"]
+
+
+def _start(
+    command: list[str],
+    environment: dict[str, str],
+    log: IO[bytes],
+    *,
+    listener: socket.socket | None = None,
+    token: str = "",
+) -> subprocess.Popen[bytes]:
+    child = subprocess.Popen(
+        command,
         cwd=PROJECT_ROOT,
         env=environment,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
+        pass_fds=[listener.fileno()] if listener else [],
         start_new_session=True,  # Ctrl-C is ours to pass on, once
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one prctl call
+        preexec_fn=_begin_child,  # noqa: PLW1509 - two system calls
     )
+    assert child.stdin  # noqa: S101 - a pipe
+    with suppress(BrokenPipeError), child.stdin as pipe:  # a child that is gone already is noticed soon
+        pipe.write(token.encode())
+    return child
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to stop this child when its parent is killed, so that no web server is left behind."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _begin_child() -> None:
+    """Keep others from the child's sockets in the file system, and let no child outlive its parent where Linux can see to it."""
+    os.umask(os.umask(_NOT_WRITABLE_BY_OTHERS) | _NOT_WRITABLE_BY_OTHERS)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
+def _wait_until_up(server: subprocess.Popen[bytes], ui: WebUi) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
             msg = f"the web server ended with code {server.returncode}; see {log_file()}"
             raise UsageError(msg)
         try:
-            with urllib.request.urlopen(f"{url(port)}/server_info", timeout=2):  # noqa: S310 - our own server
-                return
-        except (urllib.error.URLError, OSError):
+            ui.ask("/server_info", seconds=2)
+        except (OSError, ValueError):
             time.sleep(0.2)
+        else:
+            return
     msg = f"the web server did not answer within {_START_SECONDS} s"
     raise UsageError(msg)
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _CHANGES = """
     SELECT c.id, c.changed_at, c.action, c.table_name, c.row_id, c.changed_columns, c.session_role, c.acting_role,
            host(c.client_address) AS client_address, c.application_name, c.transaction_id::text AS transaction_id,
-           c.import_id, c.rows_inserted, c.rows_updated, c.rows_deleted, c.before_encrypted IS NOT NULL AS sealed,
+           c.import_id, c.launched_by, c.rows_inserted, c.rows_updated, c.rows_deleted,
+           c.before_encrypted IS NOT NULL AS sealed,
            CASE WHEN %(values)s THEN privacy.unseal(c.before_encrypted, privacy.key('seal'))::jsonb END AS before
     FROM audit.changes c
     WHERE (%(table)s::text IS NULL OR c.table_name = %(table)s)
@@ -54,7 +55,8 @@ _NOT_RECORDED = """
 class Change:
     """One line of the trail. ``before`` holds old values, personal ones among them, where they were asked for.
 
-    ``sealed`` tells whether old values were kept: not where the session that changed them had no key.
+    ``launched_by`` is who launched an import in the web UI. ``sealed`` tells whether old values were kept: not where the
+    session that changed them had no key.
     """
 
     id: int
@@ -69,6 +71,7 @@ class Change:
     application_name: str
     transaction_id: str
     import_id: int | None
+    launched_by: str | None
     rows_inserted: int | None
     rows_updated: int | None
     rows_deleted: int | None
@@ -86,9 +89,10 @@ class Change:
 
     @property
     def who(self) -> str:
-        """The role, and the one it acted as where that is another."""
+        """The role, the one it acted as where that is another, and for whom where somebody launched an import."""
         acting = f" as {self.acting_role}" if self.acting_role != self.session_role else ""
-        return f"{self.session_role}{acting}"
+        launched = f" for {self.launched_by}" if self.launched_by else ""
+        return f"{self.session_role}{acting}{launched}"
 
     @property
     def origin(self) -> str:
@@ -143,8 +147,14 @@ def changes(  # noqa: PLR0913 - each narrows the search
         raise UsageError(msg) from None
 
 
-def record_import(
-    connection: Connection, table: str, import_id: int, *, inserted: int = 0, updated: int = 0
+def record_import(  # noqa: PLR0913 - each is a fact of the line
+    connection: Connection,
+    table: str,
+    import_id: int,
+    *,
+    inserted: int = 0,
+    updated: int = 0,
+    launched_by: str | None = None,
 ) -> None:
     """Write the one line of an import, in its transaction; none where it changed no row.
 
@@ -152,9 +162,9 @@ def record_import(
     """
     if inserted or updated:
         connection.execute(
-            "INSERT INTO audit.changes (table_name, action, import_id, rows_inserted, rows_updated) "
-            "VALUES (%s, 'IMPORT', %s, %s, %s)",
-            [table, import_id, inserted, updated],
+            "INSERT INTO audit.changes (table_name, action, import_id, rows_inserted, rows_updated, launched_by) "
+            "VALUES (%s, 'IMPORT', %s, %s, %s, %s)",
+            [table, import_id, inserted, updated, launched_by],
         )
 
 

@@ -13,7 +13,7 @@ from daybreak_pipeline.settings.databases import (
     given_database,
     role_login,
 )
-from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier, web_url
+from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
 from daybreak_pipeline.settings.processes import child_environment, own_environment
 from daybreak_pipeline.settings.values import (
     audit_months,
@@ -22,6 +22,7 @@ from daybreak_pipeline.settings.values import (
     environment,
     executor,
     export_dir,
+    export_roots,
     given_dagster_home,
     has_display,
     home,
@@ -45,6 +46,7 @@ from daybreak_pipeline.settings.variables import (
     SSL_MODES,
     role_variable,
 )
+from daybreak_pipeline.settings.web import WebSettings, web, web_url
 
 __all__ = [
     "AUDIT_MONTHS",
@@ -62,6 +64,7 @@ __all__ = [
     "MailSettings",
     "NotifierSettings",
     "RoleLogin",
+    "WebSettings",
     "audit_months",
     "child_environment",
     "dagster_database",
@@ -70,6 +73,7 @@ __all__ = [
     "environment",
     "executor",
     "export_dir",
+    "export_roots",
     "given_dagster_home",
     "given_database",
     "has_display",
@@ -83,5 +87,6 @@ __all__ = [
     "sensor_seconds",
     "server_programs",
     "settle_seconds",
+    "web",
     "web_url",
 ]

@@ -7,6 +7,7 @@ paths, which may begin or end with one. A message never repeats the value.
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -231,6 +232,29 @@ class Directory(Setting[Path]):
 
     def _read(self, text: str) -> Path:
         return _absolute(text)
+
+
+class Directories(Setting[tuple[Path, ...]]):
+    """Directories, as they stand in ``PATH``."""
+
+    kind = f"directories with `{os.pathsep}` between them"
+
+    def _text(self) -> str:
+        return os.environ.get(self.name, "")
+
+    def _read(self, text: str) -> tuple[Path, ...]:
+        return tuple(_absolute(one) for one in text.split(os.pathsep) if one)
+
+
+class HeaderName(Setting[str]):
+    """The name of an HTTP header."""
+
+    kind = "the name of an HTTP header"
+
+    def _read(self, text: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9-]+", text):
+            raise ValueError
+        return text
 
 
 class Certificates(Setting[str]):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import variables
+from daybreak_pipeline.settings.web import web_url
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,6 @@ def notifier() -> NotifierSettings:
         UsageError: a variable cannot be used; the message does not repeat a secret.
     """
     return NotifierSettings(web_url=web_url(), webhook_url=variables.WEBHOOK_URL.given() or "", mail=_mail())
-
-
-def web_url(default: str = variables.DEFAULT_WEB_URL) -> str:
-    """Return what links to the web UI begin with: ``DAYBREAK_WEB_URL``, or the default.
-
-    Raises:
-        UsageError: the variable is no URL.
-    """
-    return (variables.WEB_URL.given() or default).rstrip("/")
 
 
 def _mail() -> MailSettings | None:

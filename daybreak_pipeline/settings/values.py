@@ -29,6 +29,15 @@ def export_dir() -> Path:
     return variables.EXPORT_DIR.given() or SAMPLE
 
 
+def export_roots() -> tuple[Path, ...]:
+    """Return what else a run may import from, besides the export: ``DAYBREAK_EXPORT_ROOTS``.
+
+    Raises:
+        UsageError: one of them is no path.
+    """
+    return variables.EXPORT_ROOTS.given() or ()
+
+
 def server_programs() -> Path | None:
     """Return the directory of the embedded server's programs, ``DAYBREAK_PG_BIN``, or None to look for them."""
     return variables.SERVER_PROGRAMS.given()

@@ -13,8 +13,10 @@ from daybreak_pipeline.settings.kinds import (
     Addresses,
     Certificates,
     Choice,
+    Directories,
     Directory,
     Flag,
+    HeaderName,
     Key,
     Number,
     Password,
@@ -37,14 +39,17 @@ AUDIT_MONTHS = 72
 """Six years: 45 CFR 164.316(b)(2)(i)."""
 ENVIRONMENTS = ("development", "staging", "production")
 EXECUTORS = ("in_process", "multiprocess")
+WEB_LOGINS = ("token", "proxy", "none")
 
 PLACES = "Where things are"
 SERVER = "The server"
+WEB = "The web UI"
 TOLD = "Who is told"
 OTHERS = "Variables of other programs"
 SECTIONS = {
     PLACES: "",
     SERVER: "",
+    WEB: "",
     TOLD: "To hear of failed runs, of absent files and of failed checks of severity ERROR:",
     OTHERS: "These belong to others, and mean the same here:",
 }
@@ -57,6 +62,15 @@ EXPORT_DIR = Directory(
     section=PLACES,
     meaning="The directory with the export; `--data-dir` overrides it.",
     otherwise="`data/sample`",
+)
+EXPORT_ROOTS = Directories(
+    "DAYBREAK_EXPORT_ROOTS",
+    section=PLACES,
+    meaning=(
+        "What else a run of the web UI may import from: these directories and all below them, besides the export. Commands "
+        "read where they are told to."
+    ),
+    otherwise="nothing else",
 )
 HOME = Directory(
     "DAYBREAK_HOME",
@@ -209,6 +223,25 @@ ROLE_CONNECTION_LIMITS = {
     for role in _LOGINS
 }
 
+# --- The web UI ---------------------------------------------------------------------------------------------
+
+WEB_AUTH = Choice(
+    "DAYBREAK_WEB_AUTH",
+    section=WEB,
+    meaning=(
+        "Who is let in. `token`: who opens the link that `up` prints. `proxy`: whom a reverse proxy on this machine names; it "
+        "needs `DAYBREAK_WEB_URL`. `none`: everybody who has an account here."
+    ),
+    choices=WEB_LOGINS,
+    default="token",
+)
+WEB_PROXY_HEADER = HeaderName(
+    "DAYBREAK_WEB_PROXY_HEADER",
+    section=WEB,
+    meaning="The header in which the proxy names the user. The proxy must drop it from what clients send.",
+    default="X-Forwarded-User",
+)
+
 # --- Who is told --------------------------------------------------------------------------------------------
 
 WEBHOOK_URL = Url(
@@ -243,7 +276,7 @@ SMTP_STARTTLS = Flag(
 WEB_URL = Url(
     "DAYBREAK_WEB_URL",
     section=TOLD,
-    meaning="Begins the links in messages.",
+    meaning="Begins the links in messages, and is the address of the web UI behind a proxy.",
     default=DEFAULT_WEB_URL,
     otherwise="where `up` serves the UI",
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,13 +25,16 @@ from typing import Any
 import psycopg
 import pytest
 
+from daybreak_pipeline.cli.up import _until_it_ends
 from daybreak_pipeline.embedded_postgres import server
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.schema import runner
-from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
+from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings, web
 from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline_tests.embedded_postgres.test_programs import script
 from daybreak_pipeline_tests.homes import server_home
+from daybreak_pipeline_tests.orchestration.web.raw_http import call
 
 DAYBREAK = Path(sys.executable).with_name("daybreak")
 START_SECONDS = 120
@@ -57,13 +61,16 @@ def home() -> Iterator[Path]:
         yield directory
 
 
-@pytest.fixture
-def small_export(tmp_path: Path) -> Path:
-    """An export of which only one file is there: quickly read, and all other tables fail."""
-    directory = tmp_path / "export"
+def one_file_export(directory: Path) -> Path:
+    """Make an export of which only one file is there: quickly read, and all other tables fail."""
     directory.mkdir()
     shutil.copy(PROJECT_ROOT / "data" / "sample" / "documents.csv", directory)
     return directory
+
+
+@pytest.fixture
+def small_export(tmp_path: Path) -> Path:
+    return one_file_export(tmp_path / "export")
 
 
 def free_port() -> int:
@@ -125,15 +132,32 @@ class Up:
     def said(self) -> str:
         return self.output.read_text(encoding="utf-8")
 
+    @property
+    def link(self) -> str:
+        """The link that was printed, which logs in."""
+        found = re.search(r"the web UI is at (\S+)", self.said())
+        assert found
+        return found[1]
+
+    @property
+    def token(self) -> str:
+        return self.link.partition("token=")[2]
+
+    @property
+    def login(self) -> dict[str, str]:
+        """The header by which a program logs in."""
+        return {"Authorization": f"Bearer {self.token}"}
+
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=self.login)
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own server
             return json.load(answer)
 
     def ask(self, query: str) -> Any:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/graphql",
             data=json.dumps({"query": query}).encode(),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **self.login},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - as above
             return json.load(answer)["data"]
@@ -185,7 +209,7 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
         assert all(name in said for name in TABLES)
         assert running.get("/server_info")["dagster_version"].startswith("1.")
 
-        # The web UI has no login, so nobody else may reach it, nor anything else that runs.
+        # No other machine may reach the web UI, nor anything else that runs.
         addresses = listening(home)
         assert f"0100007F:{port:04X}" in addresses
         assert {address.split(":")[0] for address in addresses} == {"0100007F"}
@@ -211,6 +235,14 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
             return {s["daemonType"]: s["healthy"] for s in statuses}["SCHEDULER"] is True
 
         until(scheduler_is_well, 60)
+        assert f"the report is at http://127.0.0.1:{port}/report?token={running.token}\n" in said
+        as_a_browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with as_a_browser.open(f"http://127.0.0.1:{port}/report?token={running.token}", timeout=30) as report:
+            assert report.url == f"http://127.0.0.1:{port}/report"
+            assert "Can I trust today" in report.read().decode()
+        assert places_of(running.token, home) == []
+        assert places_of(str(home), home) != []
+        assert writable_sockets(home) == []
         # A second command shares the server, and does not stop it on its way out.
         assert psql(home, "SELECT count(*) > 0 FROM kinships") == "t\n"
         assert running.process.poll() is None
@@ -220,6 +252,27 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
         assert running.ends() == 0, running.said()
         assert "Traceback" not in running.said()
         until(lambda: not left_behind(home), 5)
+
+
+def places_of(secret: str, home: Path) -> list[str]:
+    """Return the files of a home, and the arguments and environments of its processes, that a secret is in."""
+    files = [path for path in home.rglob("*") if path.is_file() and not path.is_symlink()]
+    processes = [Path("/proc", process.split()[0]) for process in left_behind(home)]
+    places = [*files, *(process / name for process in processes for name in ("cmdline", "environ"))]
+    found = []
+    for place in places:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the server is at work
+            if secret.encode() in place.read_bytes():
+                found.append(str(place))
+    return found
+
+
+def writable_sockets(home: Path) -> list[str]:
+    """Return the sockets in the file system on which the home's code servers listen, and to which others may write."""
+    commands = [process.split() for process in left_behind(home)]
+    sockets = [command[command.index("--socket") + 1] for command in commands if "--socket" in command]
+    assert len(sockets) == 2  # of the web server and of the daemon
+    return [path for path in sockets if Path(path).stat().st_mode & 0o022]
 
 
 def psql(home: Path, query: str) -> str:
@@ -235,10 +288,18 @@ def psql(home: Path, query: str) -> str:
 
 
 def test_sigterm_ends_it_as_well_and_a_second_one_finds_the_port_taken(
-    home: Path, port: int, tmp_path: Path, small_export: Path
+    home: Path, port: int, tmp_path: Path, small_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with up(home, port, tmp_path / "output", "--data-dir", small_export) as running:
+    shown = tmp_path / "shown"
+    browser = script(tmp_path / "browser", f'echo "$@" > {shown}; cat "${{1#file://}}" >> {shown}')
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    with up(home, port, tmp_path / "output", "--open", "--data-dir", small_export) as running:
         assert "absent clinicians: its file is absent from" in running.said()
+        # The link is in the page that the browser is shown, and not in its arguments, which everybody can see.
+        until(lambda: shown.exists() and "</html>" in shown.read_text(), 10)
+        arguments, _, page = shown.read_text().partition("\n")
+        assert arguments == (home / "web-ui.html").as_uri()
+        assert f'content="0; url={running.link}"' in page
         second = subprocess.run(
             [DAYBREAK, "up", "--port", str(port), "--data-dir", small_export],
             env=os.environ | {"DAYBREAK_HOME": str(home)},
@@ -261,6 +322,7 @@ def test_sigterm_ends_it_as_well_and_a_second_one_finds_the_port_taken(
         assert running.ends() == 0, running.said()
         assert "Traceback" not in running.said()
         until(lambda: not left_behind(home), 5)
+        assert not (home / "web-ui.html").exists()
 
 
 def test_a_command_leaves_no_process_behind(home: Path) -> None:
@@ -302,10 +364,24 @@ def imports(settings: DatabaseSettings) -> int:
     return int(row[0]) if row else 0
 
 
+@pytest.mark.parametrize(("auth", "warned"), [("token", False), ("proxy", False), ("none", True)])
+def test_that_everybody_is_let_in_is_said(
+    auth: str, warned: bool, port: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DAYBREAK_WEB_AUTH", auth)
+    monkeypatch.setenv("DAYBREAK_WEB_URL", "https://daybreak.example")
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    with pytest.raises(UsageError, match="ended by itself"):
+        _until_it_ends(webserver.WebUi(port, web()), [ended], show=False)
+    assert ("every account and every program on this machine" in capsys.readouterr().err) is warned
+
+
 def test_lost_runs_that_cannot_be_marked_are_named(port: int) -> None:
+    ui = webserver.WebUi(port, web())
     with pytest.raises(UsageError, match="do it in the UI: 12345678"):
-        webserver.cancel(port, ["12345678-0000"])  # nobody listens
-    webserver.cancel(port, [])
+        webserver.cancel(ui, ["12345678-0000"])  # nobody listens
+    webserver.cancel(ui, [])
 
 
 # --- Files that arrive while it runs ---------------------------------------------------------------------
@@ -368,6 +444,47 @@ def test_a_changed_file_is_imported_within_a_minute_and_once_and_a_slow_copy_whe
         assert {"daybreak/sha256.contracts", "daybreak/export"} <= {
             tag["key"] for run in asked if run["runId"] == run_id for tag in run["tags"]
         }
+
+
+@pytest.mark.slow
+def test_what_a_user_of_the_proxy_imports_is_in_the_audit_trail_under_their_name(
+    home: Path, port: int, tmp_path: Path, small_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_WEB_AUTH", "proxy")
+    monkeypatch.setenv("DAYBREAK_WEB_URL", "https://daybreak.example")
+    launched = """
+        SELECT c.launched_by FROM audit.changes c JOIN ingest.imports i ON i.id = c.import_id
+        WHERE i.run_id = %s AND i.table_name = 'documents'
+    """
+    launch = """mutation { launchRun(executionParams: {
+        selector: {repositoryLocationName: "daybreak_pipeline", repositoryName: "__repository__", jobName: "import_all",
+                   assetSelection: [{path: ["documents"]}]}
+        runConfigData: "ops: {documents: {config: {full: true}}}"
+    }) { __typename ... on LaunchRunSuccess { run { runId } } } }"""
+    with (
+        server.serve(home) as settings,
+        up(home, port, tmp_path / "out", "--data-dir", small_export) as running,
+    ):
+        assert running.link == "https://daybreak.example/"
+        with psycopg.connect(settings.conninfo()) as connection:
+            connection.execute("TRUNCATE documents")  # so that reading the file again changes rows
+        answer = call(
+            port,
+            "POST",
+            "/graphql",
+            "Content-Type: application/json",
+            "Origin: https://daybreak.example",
+            "X-Forwarded-User: alice",
+            body=json.dumps({"query": launch}),
+        )
+        run_id = answer.json()["data"]["launchRun"]["run"]["runId"]
+
+        def recorded() -> list[tuple[str]]:
+            with psycopg.connect(settings.conninfo()) as connection:
+                return connection.execute(launched, [run_id]).fetchall()
+
+        until(lambda: recorded() != [], 60)
+        assert recorded() == [("alice",)]
 
 
 RUNS_WITH_TAGS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"

@@ -258,9 +258,22 @@ print(json.dumps([seen, "daybreak_pipeline.embedded_postgres.server" in sys.modu
 # --- What of Dagster is used -------------------------------------------------------------------------------
 
 
+NO_PUBLIC_WAY = {
+    "orchestration/web/server.py": {  # the public function for the application asks for one, made with the other
+        "dagster._core.workspace.context.WorkspaceProcessContext",
+        "dagster._core.workspace.load_target.WorkspaceFileTarget",
+    },
+    "orchestration/attribution.py": {  # a type, which Dagster's own guide to run attribution imports from there
+        "dagster._core.run_coordinator.SubmitRunContext",
+    },
+}
+"""Internals of Dagster that are used all the same, by file, each with its reason."""
+
+
 @pytest.mark.parametrize("path", FILES, ids=path_in_package)
 def test_nothing_reaches_into_dagsters_internals(path: Path) -> None:
-    assert {name for name in imported(path) if name.startswith("dagster._")} == set()
+    used = {name for name in imported(path) if name.startswith("dagster._")}
+    assert used == NO_PUBLIC_WAY.get(path_in_package(path), set())
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from daybreak_pipeline.orchestration import runs as pipeline_runs
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.outcomes import Outcome
 from daybreak_pipeline.orchestration.resources import HealthDatabase
+from daybreak_pipeline.privacy import audit
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
@@ -780,8 +781,9 @@ def test_the_embedded_server_is_opened_once_for_an_import(
 
 
 def test_a_run_of_the_web_ui_knows_the_installation_by_its_environment(
-    given: DatabaseSettings, family: Export
+    given: DatabaseSettings, family: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(family.directory))
     with dg.DagsterInstance.ephemeral() as dagster:
         done = (
             build_defs()
@@ -797,11 +799,33 @@ def test_a_run_of_the_web_ui_knows_the_installation_by_its_environment(
         assert connection.execute("SELECT count(*) FROM documents").fetchone() == (1,)
 
 
+def test_the_audit_trail_says_who_launched_an_import_in_the_web_ui(
+    given: DatabaseSettings, family: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(family.directory))
+    with dg.DagsterInstance.ephemeral() as dagster:
+        done = (
+            build_defs()
+            .resolve_job_def("import_all")
+            .execute_in_process(
+                instance=dagster,
+                asset_selection=run_requests.selection(["documents"]),
+                tags={run_requests.LAUNCHED_BY: "alice"},
+            )
+        )
+    assert done.success
+    with database.connect(given) as connection:
+        assert [(line.action, line.launched_by) for line in audit.changes(connection)] == [
+            ("IMPORT", "alice")
+        ]
+
+
 def test_a_run_of_the_web_ui_without_a_key_fails_in_its_step_with_one_line(
     given: DatabaseSettings, family: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert given
     monkeypatch.delenv("ENCRYPTION_KEY")
+    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(family.directory))
     with dg.DagsterInstance.ephemeral() as dagster:
         done = (
             build_defs()

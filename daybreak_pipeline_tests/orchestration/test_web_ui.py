@@ -90,12 +90,16 @@ def heard() -> list[Heard]:
 
 
 @pytest.fixture
-def page(browser: Browser, heard: list[Heard], request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A tab of its own, tall enough that no list leaves out what is below; it ends without errors in its console."""
+def page(browser: Browser, ui: Ui, heard: list[Heard], request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A tab of somebody who has opened the link, tall enough that no list leaves out what is below.
+
+    It ends without errors in its console.
+    """
     context = browser.new_context(viewport={"width": 1600, "height": 1800}, timezone_id="UTC")
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE_MS)
     heard.append(Heard(opened))
+    opened.goto(ui.running.link)
     yield opened
     picture(opened, request.node.name.removeprefix("test_"))
     context.close()
@@ -190,6 +194,13 @@ def test_the_report_leads_from_what_broke_to_the_failing_rows(ui: Ui, page: Page
     export = (PROJECT_ROOT / "data" / "sample" / f"{TABLE}.csv").read_text(encoding="utf-8")
     assert ids
     assert [row_id for row_id in ids if row_id not in export] == []
+
+
+def test_the_newest_report_is_a_click_away_from_its_asset(ui: Ui, page: Page) -> None:
+    page.goto(f"{ui.url}/assets/data_quality_report")
+    page.get_by_role("link", name="Here is the newest").click()
+    expect(page.get_by_role("heading", name="Can I trust today’s data?")).to_be_visible()
+    assert page.url == f"{ui.url}/report"
 
 
 def test_schedule_and_sensors_are_switched_on(ui: Ui, page: Page) -> None:

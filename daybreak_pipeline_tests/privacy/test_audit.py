@@ -485,6 +485,27 @@ def test_an_import_is_one_line_for_each_table_that_it_changed(export: Export) ->
     ]
 
 
+def test_an_imports_line_says_who_launched_it_and_for_whom_what_waited_was_repaired(export: Export) -> None:
+    export.load("organizations", record("organizations", "a"), launched_by="alice")
+    export.load("referral_members", record("referral_members", "late"), launched_by="alice")
+    export.add_parents()
+    replay_table(export.connection, "referral_members", launched_by="bob")
+    export.load("documents", record("documents", "a"))
+    found = {x.table_name: x for x in reversed(lines(export.connection))}
+    assert found["organizations"].launched_by == "alice"
+    assert found["referral_members"].launched_by == "bob"
+    assert found["referral_members"].who.endswith(" for bob")
+    assert found["documents"].launched_by is None
+    assert " for " not in found["documents"].who
+
+
+def test_nobody_but_an_import_is_launched_by_somebody(export: Export) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation):
+        export.connection.execute(
+            "INSERT INTO audit.changes (table_name, action, row_id, launched_by) VALUES ('documents', 'INSERT', 'x', 'alice')"
+        )
+
+
 def test_a_failed_import_leaves_no_line(export: Export) -> None:
     export.write_bytes("contracts", b"id,services\n")
     with pytest.raises(ImportFailedError):

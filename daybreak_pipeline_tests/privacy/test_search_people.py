@@ -381,7 +381,9 @@ def test_searches_go_through_their_indexes(
             )
         )
     session.commit()
-    with database.connect(migrated, autocommit=True) as keyless:  # VACUUM cannot share a transaction with the key
+    with database.connect(
+        migrated, autocommit=True
+    ) as keyless:  # VACUUM cannot share a transaction with the key
         keyless.execute("VACUUM ANALYZE patients_and_guardians, clinicians")
     used = set(re.findall(r"Bitmap Index Scan on (\w+)", plans(session, query)))
     assert set(indexes) <= used

@@ -13,20 +13,20 @@ from typing import Any, cast
 import dagster as dg
 from pydantic import Field
 
-from daybreak_pipeline import settings
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.formats import SUFFIXES
+from daybreak_pipeline.orchestration.export_directories import ExportDirectories
+from daybreak_pipeline.orchestration.resources import step_failures
 from daybreak_pipeline.tables import TABLES, Table
 
 EXPORT_DIR: Any = Field(
-    default="", description="Directory with the export's files; empty: DAYBREAK_EXPORT_DIR, or the sample."
+    default="",
+    description=(
+        "Directory with the export's files, one that the operator allows (DAYBREAK_EXPORT_ROOTS); empty: "
+        "DAYBREAK_EXPORT_DIR, or the sample."
+    ),
 )
-
-
-def export_directory(configured: str) -> Path:
-    """Return the directory that a run's configuration, or else the environment, names."""
-    return Path(configured).expanduser() if configured else settings.export_dir()
 
 
 def source_key(table: str) -> dg.AssetKey:
@@ -68,10 +68,13 @@ def build_source_assets() -> dg.AssetsDefinition:
 
     @observable  # type: ignore[untyped-decorator]  # Dagster's decorator has no types
     def observe_export(
-        context: dg.AssetExecutionContext, config: ObserveConfig
+        context: dg.AssetExecutionContext,
+        config: ObserveConfig,
+        export_directories: dg.ResourceParam[ExportDirectories],
     ) -> Iterator[dg.ObserveResult]:
         """Observe the files of the export directory by content."""
-        directory = export_directory(config.export_dir)
+        with step_failures(context):
+            directory = export_directories.chosen(config.export_dir)
         for unknown in find.unknown(directory):
             context.log.warning("%s", unknown)
         for key in sorted(context.selected_asset_keys):

@@ -3,14 +3,17 @@
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 
 from dataclasses import asdict
+from typing import TypedDict
 
 import dagster as dg
 from pydantic import Field
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.importer.run import Result, import_table, replay_table
+from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.orchestration import run_requests
-from daybreak_pipeline.orchestration.assets.files import EXPORT_DIR, export_directory, source_key
+from daybreak_pipeline.orchestration.assets.files import EXPORT_DIR, source_key
+from daybreak_pipeline.orchestration.export_directories import ExportDirectories
 from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog, step_failures
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema.catalog import TableCatalog
@@ -32,6 +35,14 @@ class ImportConfig(dg.Config):
     export_dir: str = EXPORT_DIR
     full: bool = Field(default=False, description="Read a file again although its content has not changed.")
     replay: bool = Field(default=False, description="Read no file: try the quarantined records again.")
+
+
+class _Facts(TypedDict):
+    """What an import is told of its run."""
+
+    run_id: str
+    launched_by: str | None
+    progress: Progress
 
 
 def build_table_assets() -> list[dg.AssetsDefinition]:
@@ -59,21 +70,20 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         config: ImportConfig,
         health_database: dg.ResourceParam[HealthDatabase],
         progress_log: dg.ResourceParam[ProgressLog],
+        export_directories: dg.ResourceParam[ExportDirectories],
     ) -> dg.MaterializeResult[None]:
-        directory = export_directory(config.export_dir)
+        with step_failures(context):
+            directory = export_directories.chosen(config.export_dir)
         with step_failures(context), health_database.connection() as connection:
-            progress = progress_log.listener(table.name, context.log)
+            facts: _Facts = {
+                "run_id": context.run.run_id,
+                "launched_by": context.run.tags.get(run_requests.LAUNCHED_BY),
+                "progress": progress_log.listener(table.name, context.log),
+            }
             result = (
-                replay_table(connection, table.name, run_id=context.run.run_id, progress=progress)
+                replay_table(connection, table.name, **facts)
                 if config.replay
-                else import_table(
-                    connection,
-                    table.name,
-                    directory,
-                    full=config.full,
-                    run_id=context.run.run_id,
-                    progress=progress,
-                )
+                else import_table(connection, table.name, directory, full=config.full, **facts)
             )
             catalog = catalogs.read(connection, table.name)
         if result.source_sha256 and result.status != "absent":

@@ -36,8 +36,8 @@ def build_report_asset() -> dg.AssetsDefinition:
         kinds={"html"},
         automation_condition=_whenever_a_run_has_ended(),
         description="Can I trust today's data? What broke, since when, and what to do: one page of HTML, complete in "
-        "itself, for every import. The last 30 are kept. A web page must not open files: `daybreak report --open` does, "
-        f"or copy the path under `{LATEST}` below into the browser's address bar.",
+        "itself, for every import. [Here is the newest](/report). The last 30 are kept as files, beside the one whose path "
+        f"is under `{LATEST}` below.",
     )
     def data_quality_report(
         context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]

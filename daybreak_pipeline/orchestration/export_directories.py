@@ -1,0 +1,47 @@
+"""Where a run may import from: the directories that the operator has given, whatever its configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from daybreak_pipeline import settings
+from daybreak_pipeline.errors import UsageError
+
+_OUTSIDE = (
+    "export_dir is outside the directories that this installation imports from: leave it empty, or have the operator add it to "
+    "DAYBREAK_EXPORT_ROOTS"
+)
+
+
+class ExportDirectories:
+    """The export of an installation, and what else ``DAYBREAK_EXPORT_ROOTS`` lets runs import from.
+
+    A command's run has the export that the command was told. Links are followed before anything is compared.
+    """
+
+    def __init__(self, export_dir: Callable[[], Path] = settings.export_dir) -> None:
+        """Take what a step asks for the installation's export."""
+        self._export_dir = export_dir
+
+    def chosen(self, configured: str) -> Path:
+        """Return the directory that a run's configuration asks for, or else the installation's export.
+
+        Raises:
+            UsageError: it is none that the operator has given. Whether it exists is not told.
+        """
+        own = self._export_dir()
+        if not configured or configured == str(own):
+            return own
+        try:
+            asked = Path(configured).expanduser().resolve()
+            allowed = [root.resolve() for root in (own, *settings.export_roots())]
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ):  # links in a circle, ~name of nobody, a character of no path
+            raise UsageError(_OUTSIDE) from None
+        if not any(asked.is_relative_to(root) for root in allowed):
+            raise UsageError(_OUTSIDE)
+        return asked

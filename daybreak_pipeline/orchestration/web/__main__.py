@@ -1,0 +1,36 @@
+"""``python -m daybreak_pipeline.orchestration.web FD``: the process that ``webserver`` starts.
+
+It gets a socket that listens, so that nobody can take the port before it, and the token on standard input: arguments can be
+seen by everybody on the machine, and the environment by every program that this one starts.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.orchestration.web.server import serve
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM, and return the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell lets its background jobs ignore it
+        signal.signal(number, signal.default_int_handler)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    try:
+        with socket.socket(fileno=int(sys.argv[1])) as listener:
+            listener.set_inheritable(False)
+            serve(listener, sys.stdin.readline().strip())
+    except DaybreakError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

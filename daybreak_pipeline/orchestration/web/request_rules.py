@@ -1,0 +1,113 @@
+"""What may be asked of the web UI, and from where: no page of others makes a browser change anything here.
+
+What only reads may come from anywhere as a page that is navigated to, and from our own pages in every other form. What may
+change something is a POST of JSON, or a WebSocket, of our own pages; a program that brings its token along need not say where it
+comes from. That GraphQL by GET only reads, its document tells.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from graphql import (
+    FragmentDefinitionNode,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    parse,
+)
+from starlette.requests import HTTPConnection
+
+from daybreak_pipeline.orchestration.web.login import Person
+
+_MOST_TOKENS = 10_000
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Refusal(NamedTuple):
+    """Why a request is refused."""
+
+    status: int
+    why: str
+
+
+_METHOD = Refusal(405, "only GET, HEAD and POST are served")
+_BY_GET = Refusal(405, "GraphQL by GET may be a query only: send everything else by POST")
+_NOT_JSON = Refusal(415, "a POST must be of type application/json")
+_OF_OTHERS = Refusal(403, "a page of another origin may not ask for this")
+_FROM_NOWHERE = Refusal(
+    403, "the request does not say where it comes from: it has neither Origin nor Sec-Fetch-Site"
+)
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of a URL as browsers write it."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    default = parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)}
+    return f"{parts.scheme}://{host}{'' if default else f':{parts.port}'}"
+
+
+def refusal(connection: HTTPConnection, person: Person, public_origin: str) -> Refusal | None:
+    """Return why somebody who is let in may not ask for this; None for what may be asked.
+
+    Args:
+        connection: a request or a WebSocket; its Host is one of ours.
+        person: who asks.
+        public_origin: the origin under which people know this server, besides its Host.
+    """
+    if connection.scope["type"] == "websocket":
+        return _unless_ours(connection, person, public_origin)
+    match connection.scope["method"]:
+        case "GET" | "HEAD":
+            if _embedded_by_others(connection):
+                return _OF_OTHERS
+            return None if _only_reads(connection) else _BY_GET
+        case "POST":
+            types = [
+                value.partition(";")[0].strip().lower()
+                for value in connection.headers.getlist("content-type")
+            ]
+            return (
+                _unless_ours(connection, person, public_origin)
+                if types == ["application/json"]
+                else _NOT_JSON
+            )
+        case _:
+            return _METHOD
+
+
+def _unless_ours(connection: HTTPConnection, person: Person, public_origin: str) -> Refusal | None:
+    sites, origins = (connection.headers.getlist(name) for name in ("sec-fetch-site", "origin"))
+    ours = {f"http://{connection.headers['host']}", public_origin}
+    if set(sites) - {"same-origin"} or set(origins) - ours:
+        return _OF_OTHERS
+    return _FROM_NOWHERE if person.by_browser and not sites and not origins else None
+
+
+def _embedded_by_others(connection: HTTPConnection) -> bool:
+    """Return whether another origin's page asks for something in itself: an image, a frame, a script."""
+    if set(connection.headers.getlist("sec-fetch-site")) <= {"same-origin", "none"}:
+        return False
+    how = (connection.headers.get("sec-fetch-mode"), connection.headers.get("sec-fetch-dest"))
+    return how != ("navigate", "document")
+
+
+def _only_reads(connection: HTTPConnection) -> bool:
+    """Return whether nothing can change by a GET. Every path that looks as if it led to GraphQL is taken for it."""
+    if "graphql" not in connection.scope["path"].lower():
+        return True
+    return all(map(_is_query, connection.query_params.getlist("query")))
+
+
+def _is_query(text: str) -> bool:
+    try:
+        document = parse(text, no_location=True, max_tokens=_MOST_TOKENS)
+    except (GraphQLError, RecursionError):
+        return False
+    return all(
+        isinstance(part, FragmentDefinitionNode)
+        or (isinstance(part, OperationDefinitionNode) and part.operation is OperationType.QUERY)
+        for part in document.definitions
+    )

@@ -1,0 +1,51 @@
+"""The newest report at /report, on the process that serves it. That it works in a browser, the tests of attacks show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from daybreak_pipeline_tests.conftest import forget_settings
+from daybreak_pipeline_tests.orchestration.web.raw_http import call
+from daybreak_pipeline_tests.orchestration.web.serving import Served, served
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with pytest.MonkeyPatch.context() as patch:
+        forget_settings(patch)
+        with served(tmp_path_factory.mktemp("report") / "home") as it:
+            yield it
+
+
+def test_the_newest_report_is_served_to_who_is_logged_in_and_a_sentence_where_there_is_none(
+    ui: Served,
+) -> None:
+    cookie = ui.cookie
+    none = ui.get("/report", cookie)
+    assert (none.status, none.header("content-type")) == (404, "text/plain; charset=utf-8")
+    assert (
+        none.text() == "There is no data-quality report yet: it is made after every import and every check.\n"
+    )
+
+    latest = ui.home / "reports" / "latest.html"
+    latest.parent.mkdir()
+    for page in ("<p>ä</p>", "<p>newer</p>"):
+        latest.write_text(page, encoding="utf-8")
+        answer = ui.get("/report", cookie)
+        assert (answer.status, answer.header("content-type")) == (200, "text/html; charset=utf-8")
+        assert answer.text() == page
+        assert answer.header("cache-control") == "no-store"
+        policies = answer.all("content-security-policy")
+        assert any("default-src 'none'" in policy and "script" not in policy for policy in policies)
+    assert ui.get("/report").status == 401
+    assert call(ui.port, "HEAD", "/report", cookie).body == b""
+
+
+@pytest.mark.parametrize(
+    "path", ["/report/../../key", "/report%2f..%2f..%2fweb.log", "/report/web.log", "/web.log"]
+)
+def test_no_other_file_is_served(ui: Served, path: str) -> None:
+    answer = ui.get(path, ui.cookie)
+    assert "<title" in answer.text()  # the UI's page, as for every path that it does not know
