@@ -287,7 +287,7 @@ def _run(
                 if current > known[-1].revision:
                     msg = (
                         f"the database has migration {current}, this program knows up to {known[-1].revision}: "
-                        "update the program"
+                        "update the program, or roll the newer ones back with the one that applied them (daybreak migrate down)"
                     )
                     raise UsageError(msg)
                 next_step = step(current)

@@ -322,6 +322,8 @@ SHORT_TYPE_NAMES = {
 
 ADDED_LATER = re.compile(r"_(?!fivetran_(deleted|synced)$).*|.*_encrypted|name_tokens")
 """Columns of later migrations, about encryption and origin: the plan's CREATE TABLE does not have them."""
+BEYOND_THE_PLAN: frozenset[str] = frozenset()
+"""Other columns that a migration has added, as ``table.column``."""
 
 
 class Column(NamedTuple):
@@ -351,7 +353,7 @@ def actual_columns(connection: psycopg.Connection[TupleRow], table: str) -> list
     ).fetchall()
     columns = []
     for name, type_, required in rows:
-        if not ADDED_LATER.fullmatch(name):
+        if not ADDED_LATER.fullmatch(name) and f"{table}.{name}" not in BEYOND_THE_PLAN:
             for long_name, short_name in SHORT_TYPE_NAMES.items():
                 type_ = type_.replace(long_name, short_name)  # noqa: PLW2901
             columns.append(Column(name, type_, required))

@@ -186,6 +186,8 @@ def test_no_page_of_others_reads_or_frames_anything(target: Target, page: Page, 
             assert page.evaluate(READ, f"{ui(target)}{path}") == "nothing", (site, path)
         page.evaluate(FRAME, f"{ui(target)}/")
         (frame,) = [one for one in page.frames if one != page.main_frame]
+        while not frame.url:  # the page of the error comes a moment after the load
+            page.wait_for_timeout(20)
         assert frame.url.startswith("chrome-error:")
 
 
