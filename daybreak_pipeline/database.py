@@ -200,6 +200,12 @@ def has_rows(connection: Connection, table: sql.Composable) -> bool:
     return bool(value(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)))
 
 
+_SET_LOCAL = (
+    "SELECT set_config(name, setting, true) FROM unnest(%s::text[], %s::text[]) AS given (name, setting)"
+)
+"""Unlike SET, this takes a list of names, such as a search path, in the form in which the server shows it."""
+
+
 @contextmanager
 def local_settings(connection: Connection, **values: str | int | bool) -> Iterator[None]:
     """Have settings of the server for the statements of the block; afterwards they are as they were before it."""
@@ -207,15 +213,14 @@ def local_settings(connection: Connection, **values: str | int | bool) -> Iterat
         yield
         return
     names = list(values)
-    before = connection.execute(
+    found = connection.execute(
         "SELECT current_setting(name) FROM unnest(%s::text[]) WITH ORDINALITY AS given (name, place) ORDER BY place",
         [names],
-    ).fetchall()
-    for name, value in values.items():
-        connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    )
+    before = [setting for (setting,) in found]
+    connection.execute(_SET_LOCAL, [names, [str(value) for value in values.values()]])
     yield  # an error needs no way back: it ends the transaction, or goes back to a savepoint, and the settings with it
-    for name, (value,) in zip(names, before, strict=True):
-        connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+    connection.execute(_SET_LOCAL, [names, before])
 
 
 def verbatim(connection: Connection, part: sql.Composable) -> sql.SQL:

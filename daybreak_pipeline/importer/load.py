@@ -28,6 +28,7 @@ from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions, comp
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.ledger import Accounting
 from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.importer.working_tables import in_the_databases_own, in_their_tablespace
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import OPERATION
@@ -63,7 +64,23 @@ def load_file(  # noqa: PLR0913 - each is a fact of the one import
     *,
     earlier_imports: Callable[[], Sequence[int]],
 ) -> Loaded:
-    """Load every record of a source; what ``earlier_imports`` returns is asked only where the table has rows."""
+    """Load every record of a source; what ``earlier_imports`` returns is asked only where the table has rows.
+
+    Raises:
+        UsageError: the working tables cannot be where ``DAYBREAK_STAGING_TABLESPACE`` wants them.
+    """
+    with in_their_tablespace(connection):
+        return _load_file(connection, catalog, source, import_id, progress, earlier_imports)
+
+
+def _load_file(  # noqa: PLR0913, PLR0917 - each is a fact of the one import
+    connection: Connection,
+    catalog: TableCatalog,
+    source: Source,
+    import_id: int,
+    progress: Progress,
+    earlier_imports: Callable[[], Sequence[int]],
+) -> Loaded:
     work = _begin(connection, catalog, source.header, import_id)
     work.earlier_imports = earlier_imports
     staging.fill(connection, work.stage, source, progress)
@@ -88,14 +105,18 @@ def load_quarantined(
     """Try the records again that wait in quarantine, but for those that the import ``met_by`` has just refused.
 
     In the stage they are numbered by their quarantine row, which knows file and record.
+
+    Raises:
+        UsageError: as ``load_file``.
     """
-    header = quarantine.unseal(connection, catalog.table.name, met_by=met_by)
-    work = _begin(connection, catalog, header, import_id)
-    work.again = True
-    quarantine.stage_again(work)
-    _process(work, progress)
-    quarantine.resolve(work, whole_file=False)
-    return _finish(work)
+    with in_their_tablespace(connection):
+        header = quarantine.unseal(connection, catalog.table.name, met_by=met_by)
+        work = _begin(connection, catalog, header, import_id)
+        work.again = True
+        quarantine.stage_again(work)
+        _process(work, progress)
+        quarantine.resolve(work, whole_file=False)
+        return _finish(work)
 
 
 def _begin(
@@ -122,7 +143,8 @@ def _process(work: Workspace, progress: Progress) -> None:
     # Nobody reads the stage after this: its room on the disk is given back before the table takes as much.
     work.statements.run("merge: empty the stage", "TRUNCATE {stage}")
     progress("merge", work.stage.records)
-    merge.merge(work, dangling)
+    with in_the_databases_own(work.connection):
+        merge.merge(work, dangling)
     quarantine.keep_issues(work)
 
 

@@ -1,4 +1,4 @@
-"""The names of the working tables of one import.
+"""The names of the working tables of one import, and the tablespace that they are in.
 
 All of them are unlogged, live in the import's transaction and are dropped at its end. What is done with them is
 in the phases' modules.
@@ -6,11 +6,55 @@ in the phases' modules.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.wording import shown
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
 SCHEMA = "ingest"
+_MAY_CREATE = "SELECT has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace WHERE spcname = %s"
+
+
+@contextmanager
+def in_their_tablespace(connection: Connection) -> Iterator[None]:
+    """Create tables, and what sorts and joins write to disk, in ``DAYBREAK_STAGING_TABLESPACE`` while the block runs.
+
+    Raises:
+        UsageError: the server has no such tablespace, or this user may not create tables in it.
+    """
+    name = settings.staging_tablespace()
+    if name is None:
+        yield
+        return
+    allowed = database.value(connection, _MAY_CREATE, [name])
+    if not allowed:
+        wrong = "the server has no such tablespace: create it"
+        if allowed is False:
+            wrong = f"user {connection.info.user} may not create tables in it: GRANT CREATE ON TABLESPACE to that user"
+        msg = f"DAYBREAK_STAGING_TABLESPACE is {shown(name)}, but {wrong}"
+        raise UsageError(msg)
+    listed = sql.Identifier(name).as_string(connection)  # this one is a list of identifiers
+    with database.local_settings(connection, default_tablespace=name, temp_tablespaces=listed):
+        yield
+
+
+@contextmanager
+def in_the_databases_own(connection: Connection) -> Iterator[None]:
+    """Create what stays, the indexes of the table itself, where it would be without the setting."""
+    if settings.staging_tablespace() is None:
+        yield
+        return
+    with database.local_settings(connection, default_tablespace=""):
+        yield
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from daybreak_pipeline.settings.values import (
     sensor_seconds,
     server_programs,
     settle_seconds,
+    staging_tablespace,
 )
 from daybreak_pipeline.settings.variables import (
     AUDIT_MONTHS,
@@ -87,6 +88,7 @@ __all__ = [
     "sensor_seconds",
     "server_programs",
     "settle_seconds",
+    "staging_tablespace",
     "web",
     "web_url",
 ]

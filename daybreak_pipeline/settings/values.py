@@ -58,6 +58,11 @@ def settle_seconds() -> int:
     return variables.SETTLE_SECONDS.value()
 
 
+def staging_tablespace() -> str | None:
+    """Return where an import's working tables go: ``DAYBREAK_STAGING_TABLESPACE``, None for where the database is."""
+    return variables.STAGING_TABLESPACE.given()
+
+
 def lock_seconds() -> int:
     """Return for how long to wait for a lock that somebody else holds: ``DAYBREAK_LOCK_SECONDS``.
 

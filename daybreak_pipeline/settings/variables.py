@@ -115,6 +115,12 @@ DAGSTER_DB = Text(
     meaning="The database for Dagster's own records. Several environments on one server must not share one.",
     default=DAGSTER_DATABASE,
 )
+STAGING_TABLESPACE = Text(
+    "DAYBREAK_STAGING_TABLESPACE",
+    section=SERVER,
+    meaning="The tablespace for what an import keeps in plain while it runs: working tables, and what sorts and joins write to "
+    "disk. By default they are where the database is. See [security](security.md#what-is-not-protected).",
+)
 LOCK_SECONDS = Number(
     "DAYBREAK_LOCK_SECONDS",
     section=SERVER,
