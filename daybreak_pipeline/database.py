@@ -15,7 +15,7 @@ import psycopg
 from psycopg import IsolationLevel, Transaction, sql
 from psycopg.abc import RV, Params, PQGen, Query, QueryNoTemplate
 from psycopg.pq import TransactionStatus
-from psycopg.rows import Row, args_row, scalar_row
+from psycopg.rows import Row, kwargs_row, scalar_row
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
@@ -177,16 +177,16 @@ def value(connection: Connection, query: QueryNoTemplate, parameters: Params | N
 def one(
     connection: Connection, kind: Callable[..., T], query: QueryNoTemplate, parameters: Params | None = None
 ) -> T | None:
-    """Return the one row that a query returns, as an object made of its columns in their order; None where there is none."""
-    with connection.cursor(row_factory=args_row(kind)) as cursor:
+    """Return the one row that a query returns, as an object made of its columns by their names; None where there is none."""
+    with connection.cursor(row_factory=kwargs_row(kind)) as cursor:
         return cursor.execute(query, parameters).fetchone()
 
 
 def every(
     connection: Connection, kind: Callable[..., T], query: QueryNoTemplate, parameters: Params | None = None
 ) -> list[T]:
-    """Return the rows that a query returns, each as an object made of its columns in their order."""
-    with connection.cursor(row_factory=args_row(kind)) as cursor:
+    """Return the rows that a query returns, each as an object made of its columns by their names."""
+    with connection.cursor(row_factory=kwargs_row(kind)) as cursor:
         return cursor.execute(query, parameters).fetchall()
 
 

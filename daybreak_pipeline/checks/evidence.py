@@ -5,7 +5,7 @@ Each is queried once, however many checks need it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.checks.findings import SHOWN_ROWS, Tally
+from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import Threshold
 
@@ -29,7 +30,8 @@ _REFUSED = """
     ), numbered AS (
         SELECT *, row_number() OVER (PARTITION BY code, subject ORDER BY record_number, name) AS place FROM reasons
     )
-    SELECT code, subject, count(*), array_agg(name ORDER BY place) FILTER (WHERE place <= %(shown)s)
+    SELECT code, subject AS column, count(*),
+           array_agg(name ORDER BY place) FILTER (WHERE place <= %(shown)s) AS rows
     FROM numbered GROUP BY code, subject ORDER BY code, subject
 """
 
@@ -39,27 +41,12 @@ _ISSUES = """
                row_number() OVER (PARTITION BY code, column_name ORDER BY row_id) AS place
         FROM ingest.field_issues WHERE table_name = %(table)s AND resolved_at IS NULL
     )
-    SELECT code, column_name, count(*), array_agg(row_id ORDER BY place) FILTER (WHERE place <= %(shown)s)
+    SELECT code, column_name AS column, count(*),
+           array_agg(row_id ORDER BY place) FILTER (WHERE place <= %(shown)s) AS rows
     FROM numbered GROUP BY code, column_name ORDER BY code, column_name
 """
 
-_LAST_FILE = """
-    SELECT id, rows_read - rows_blank, rows_duplicate, source_columns, coalesce(unknown_values, '{}'),
-           coalesce(placeholder_values, '{}')
-    FROM ingest.file_imports WHERE table_name = %s AND loaded ORDER BY id DESC LIMIT 1
-"""
-
-
-@dataclass(frozen=True)
-class LastFile:
-    """The last file that a table was imported from. ``records`` are without blank ones."""
-
-    import_id: int
-    records: int
-    duplicates: int
-    columns: Sequence[str] | None
-    unknown_values: Mapping[str, int]
-    placeholder_values: Mapping[str, int]
+_LAST_FILE = "SELECT * FROM ingest.file_imports WHERE table_name = %s AND loaded ORDER BY id DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -106,9 +93,9 @@ class Evidence:
         return self.rows + self.open_quarantine
 
     @cached_property
-    def last_file(self) -> LastFile | None:
-        """The last file that was imported; None before the first."""
-        return database.one(self.connection, LastFile, _LAST_FILE, [self.table])
+    def last_file(self) -> Entry | None:
+        """The import of the last file that was loaded; None before the first."""
+        return database.one(self.connection, Entry.of_row, _LAST_FILE, [self.table])
 
     def refused(self, code: str) -> list[Tally]:
         """Return a tally for each column in which quarantined records have a fault."""

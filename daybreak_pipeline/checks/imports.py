@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.checks.evidence import Evidence, LastFile
+from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import (
     SHOWN_ROWS,
     Finding,
@@ -24,6 +23,7 @@ from daybreak_pipeline.checks.findings import (
     share,
 )
 from daybreak_pipeline.checks.scan import Fault
+from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.tables import TRANSPORT_COLUMNS
 
 _FAILURE = """
@@ -41,11 +41,7 @@ _ENTRIES = """
         SELECT id, run_id FROM ingest.imports
         WHERE table_name = %(table)s AND status = 'imported' ORDER BY id DESC LIMIT 1
     )
-    SELECT i.id, i.rows_read, i.rows_inserted + i.rows_updated, i.rows_quarantined,
-           i.rows_read - (i.rows_inserted + i.rows_updated + i.rows_unchanged + i.rows_stale + i.rows_duplicate
-                          + i.rows_skipped_deleted + i.rows_blank + i.rows_quarantined),
-           i.source_sha256 IS NOT NULL
-    FROM ingest.imports i, last
+    SELECT i.* FROM ingest.imports i, last
     WHERE i.table_name = %(table)s AND i.status = 'imported' AND (i.id = last.id OR i.run_id = last.run_id)
     ORDER BY i.id
 """
@@ -96,16 +92,6 @@ _UNUSUAL = 3.5 * 1.4826
 _SIMILAR = 0.75
 
 
-@dataclass(frozen=True)
-class _Entry:
-    id: int
-    read: int
-    written: int
-    quarantined: int
-    unaccounted: int
-    of_file: bool
-
-
 def rows_of_last_imports(evidence: Evidence) -> list[Fault]:
     """Return the condition that a row was written by the last import, for each of its rows in the ledger."""
     return [
@@ -131,17 +117,17 @@ def row_accounting(evidence: Evidence, tallies: list[Tally]) -> Finding:
     present = {tally.label: tally.count for tally in tallies}
     counts: Counter[str] = Counter()
     for entry in entries:
-        surplus = present[str(entry.id)] - entry.written
-        counts["records without a place"] += entry.unaccounted
+        surplus = present[str(entry.id)] - entry.accounting.written
+        counts["records without a place"] += entry.accounting.without_a_place
         counts["rows written and not in the table"] += max(-surplus, 0)
         counts["rows in the table and not in the ledger"] += max(surplus, 0)
-        if entry.of_file:
+        if entry.source_sha256:
             kept = evidence.connection.execute(
                 "SELECT count(*) FROM ingest.quarantine WHERE import_id = %s AND table_name = %s",
                 [entry.id, evidence.table],
             ).fetchone()
             counts["records refused and not in quarantine"] += abs(
-                entry.quarantined - (kept[0] if kept else 0)
+                entry.accounting.quarantined - (kept[0] if kept else 0)
             )
     return conclude(
         Wording(
@@ -152,7 +138,7 @@ def row_accounting(evidence: Evidence, tallies: list[Tally]) -> Finding:
         ),
         threshold,
         [Tally(label, abs(number)) for label, number in counts.items()],
-        sum(entry.read for entry in entries),
+        sum(entry.accounting.read for entry in entries),
     )
 
 
@@ -167,7 +153,8 @@ def quarantine_rate(evidence: Evidence, _: list[Tally]) -> Finding:
     last = evidence.last_file
     if last is None:
         return _nothing_imported(threshold.error is None)
-    parameters = {"table": evidence.table, "import_id": last.import_id, "shown": SHOWN_ROWS}
+    records = last.accounting.records
+    parameters = {"table": evidence.table, "import_id": last.id, "shown": SHOWN_ROWS}
     tallies = tuple(
         Tally(code, number, tuple(rows), _as_text(evidence, code, last), lost=True)
         for code, number, rows in evidence.connection.execute(_REASONS, parameters)
@@ -175,16 +162,18 @@ def quarantine_rate(evidence: Evidence, _: list[Tally]) -> Finding:
     refused = int(database.value(evidence.connection, _OPEN_OF_IMPORT, parameters))
     unnamed = sum(tally.count for tally in tallies if tally.label not in NAMED_BY_OTHER_CHECKS)
     severity: Severity | None = None
-    if refused > 1 and exceeds(refused, last.records, threshold.error):
+    if refused > 1 and exceeds(refused, records, threshold.error):
         severity = "ERROR"
-    elif exceeds(unnamed, last.records, threshold.warn):
+    elif exceeds(unnamed, records, threshold.warn):
         severity = "WARN"
     reasons = listed([(tally.label, tally.count) for tally in tallies])
-    summary = f"{refused:,} of {last.records:,} records of the last file ({share(refused, last.records)}) are in quarantine"
+    summary = (
+        f"{refused:,} of {records:,} records of the last file ({share(refused, records)}) are in quarantine"
+    )
     return Finding(
         f"{summary}: {reasons}" if refused else summary,
         refused,
-        last.records,
+        records,
         severity or "ERROR",
         passed=severity is None,
         tallies=tallies,
@@ -200,23 +189,24 @@ def row_count_change(evidence: Evidence, _: list[Tally]) -> Finding:
     last = evidence.last_file
     if last is None:
         return _nothing_imported(threshold.error is None)
+    records = last.accounting.records
     row = evidence.connection.execute(
-        _USUAL, {"table": evidence.table, "import_id": last.import_id, "most": _MOST_IMPORTS}
+        _USUAL, {"table": evidence.table, "import_id": last.id, "most": _MOST_IMPORTS}
     ).fetchone()
     number, median, deviation = row or (0, 0, 0)
     if number < ENOUGH_IMPORTS:
         summary = (
-            f"not enough history: {last.records:,} records after {number} of {ENOUGH_IMPORTS} earlier imports"
+            f"not enough history: {records:,} records after {number} of {ENOUGH_IMPORTS} earlier imports"
         )
-        return Finding(summary, 0, last.records, "WARN", passed=True)
+        return Finding(summary, 0, records, "WARN", passed=True)
     usual = round(median)
-    change = abs(last.records - usual)
+    change = abs(records - usual)
     unusual = change > _UNUSUAL * deviation
     severity = failing(threshold, change, 0, usual) if unusual else None
-    direction = "more" if last.records > usual else "fewer"
+    direction = "more" if records > usual else "fewer"
     told = f"{change:,} {direction} than" if change else "as many as"
     return Finding(
-        f"{last.records:,} records, {told} the median of {number} earlier imports ({usual:,}, {share(change, usual)})",
+        f"{records:,} records, {told} the median of {number} earlier imports ({usual:,}, {share(change, usual)})",
         change,
         usual,
         severity or "ERROR",
@@ -235,21 +225,21 @@ def schema_drift(evidence: Evidence, _: list[Tally]) -> Finding:
     last = evidence.last_file
     if last is None:
         return _nothing_imported(threshold.error is None)
-    if last.columns is None:
+    if last.source_columns is None:
         summary = "the last import noted no header: daybreak import --full reads the file again"
         return Finding(summary, 0, 0, "WARN", passed=True)
     earlier = {
         name
         for (name,) in evidence.connection.execute(
-            _EARLIER_COLUMNS, {"table": evidence.table, "import_id": last.import_id}
+            _EARLIER_COLUMNS, {"table": evidence.table, "import_id": last.id}
         )
     }
     known = set(evidence.catalog.by_name)
-    unknown = [name for name in last.columns if name not in known | TRANSPORT_COLUMNS]
+    unknown = [name for name in last.source_columns if name not in known | TRANSPORT_COLUMNS]
     constants = {name for name, _ in evidence.catalog.table.constants}
-    missing = [name for name in evidence.catalog.by_name if name not in {*last.columns, *constants}]
+    missing = [name for name in evidence.catalog.by_name if name not in {*last.source_columns, *constants}]
     renamed = _renamed(unknown, missing)
-    values = last.unknown_values
+    values = last.unknown_values or {}
     tallies = [
         Tally(f"{old} renamed to {new} ({values.get(new, 0):,} values)", 1) for new, old in renamed.items()
     ]
@@ -260,7 +250,7 @@ def schema_drift(evidence: Evidence, _: list[Tally]) -> Finding:
             continue
         place = "kept as an export column" if kept else "not stored"
         tallies.append(Tally(f"{name} new ({number:,} values, {place})", 1))
-    gone = (set(missing) | (earlier - known - TRANSPORT_COLUMNS)) & earlier - set(last.columns)
+    gone = (set(missing) | (earlier - known - TRANSPORT_COLUMNS)) & earlier - set(last.source_columns)
     tallies += [Tally(f"{name} gone", 1) for name in sorted(gone - set(renamed.values()))]
     return conclude(
         Wording(
@@ -271,7 +261,7 @@ def schema_drift(evidence: Evidence, _: list[Tally]) -> Finding:
         ),
         threshold,
         tallies,
-        len(last.columns),
+        len(last.source_columns),
     )
 
 
@@ -287,21 +277,20 @@ def _renamed(unknown: Iterable[str], missing: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-def _entries(evidence: Evidence) -> list[_Entry]:
-    rows = evidence.connection.execute(_ENTRIES, {"table": evidence.table}).fetchall()
-    return [_Entry(*row) for row in rows]
+def _entries(evidence: Evidence) -> list[Entry]:
+    return database.every(evidence.connection, Entry.of_row, _ENTRIES, {"table": evidence.table})
 
 
 def _nothing_imported(warns: bool) -> Finding:  # noqa: FBT001 - the one fact that differs
     return Finding("no file was imported yet", 0, 0, "WARN" if warns else "ERROR", passed=True)
 
 
-def _as_text(evidence: Evidence, code: str, last: LastFile) -> str:
+def _as_text(evidence: Evidence, code: str, last: Entry) -> str:
     return (
         sql.SQL(
             "SELECT id, record_number, row_id, reasons FROM ingest.quarantine WHERE table_name = {} AND import_id = {} "
             "AND resolved_at IS NULL AND reasons @> jsonb_build_array(jsonb_build_object('code', {}::text))"
         )
-        .format(sql.Literal(evidence.table), sql.Literal(last.import_id), sql.Literal(code))
+        .format(sql.Literal(evidence.table), sql.Literal(last.id), sql.Literal(code))
         .as_string(evidence.connection)
     )

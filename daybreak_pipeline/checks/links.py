@@ -48,7 +48,7 @@ def orphans(evidence: Evidence, _: list[Tally]) -> Finding:
 def duplicates(evidence: Evidence, _: list[Tally]) -> Finding:
     """Judge duplicates: records with one id in the last file, with one natural key, and rows that look the same."""
     last = evidence.last_file
-    older = last.duplicates if last and not evidence.catalog.table.change_data else 0
+    older = last.accounting.duplicate if last and not evidence.catalog.table.change_data else 0
     superseded = Tally("older records of the same id in the last file", older)
     return conclude(
         Wording("duplicate", "duplicates", "no duplicates"),

@@ -41,7 +41,7 @@ def missing_rows(evidence: Evidence, tallies: list[Tally]) -> Finding:
     ).fetchone()
     number, first = row or (0, None)
     tally = Tally("missing", number, tuple(first or ()), query.as_string(evidence.connection))
-    if not last.records and live + deleted:
+    if not last.accounting.records and live + deleted:
         summary = f"the newest file has no record, and the table {live + deleted:,} {_OF}"
         return Finding(summary, number, live, "ERROR", passed=False, tallies=(tally,))
     return conclude(_WORDING, threshold, [tally], live)

@@ -101,7 +101,7 @@ def placeholders(evidence: Evidence) -> list[Fault]:
 def placeholder_values(evidence: Evidence, tallies: list[Tally]) -> Finding:
     """Judge texts that are words for nothing. In sealed columns the import has counted them, in the last file."""
     last = evidence.last_file
-    sealed = last.placeholder_values if last else {}
+    sealed = (last and last.placeholder_values) or {}
     return conclude(
         Wording(
             "text that is a word for nothing",
@@ -179,7 +179,7 @@ def odd_times(evidence: Evidence) -> list[Fault]:
     times = [column.name for column in evidence.catalog.columns if column.type == _TIME]
     faults = []
     last = evidence.last_file
-    if last is None or last.columns is None or "created_at" in last.columns:
+    if last is None or last.source_columns is None or "created_at" in last.source_columns:
         faults.append(
             Fault(
                 "created_at after updated_at",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from daybreak_pipeline.importer.statements import execute, value
+from daybreak_pipeline import database
+from daybreak_pipeline.importer.statements import composed, execute, value
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.privacy import audit
 
@@ -37,14 +39,32 @@ class Accounting:
         """Return the sum of two loads of one table."""
         return Accounting(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
 
+    @property
+    def records(self) -> int:
+        """How many were read, without blank ones."""
+        return self.read - self.blank
+
+    @property
+    def written(self) -> int:
+        """How many rows the records made or changed."""
+        return self.inserted + self.updated
+
+    @property
+    def without_a_place(self) -> int:
+        """How many records ended nowhere; never any, which the database sees to as well."""
+        kept = self.written + self.unchanged + self.stale + self.duplicate + self.skipped_deleted
+        return self.records - kept - self.quarantined
+
 
 COUNTS = tuple(field.name for field in fields(Accounting))
+_COLUMNS = {name: "field_issues" if name == "field_issues" else f"rows_{name}" for name in COUNTS}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the ledger. Times are UTC; ``source_sha256`` is in hex.
+    """One row of the ledger: an import that ended, or one that begins and has no ``finished_at``. Times are UTC.
 
+    SHA-256 is in hex, of the whole source and of its beginning (None where an older version imported it).
     ``placeholder_values`` counts the words for nothing in sealed columns, which no check can see later.
     ``source_columns`` is the header of the file that was read; ``unknown_values`` counts the values of those
     columns that the schema does not know.
@@ -57,14 +77,39 @@ class Entry:
     source_bytes: int | None
     schema_version: str
     started_at: datetime
+    finished_at: datetime | None = None
     run_id: str | None = None
     source_sha256: str | None = None
     accounting: Accounting = Accounting()
     error: str | None = None
     source_head_sha256: str | None = None
-    source_columns: tuple[str, ...] | None = None
+    source_columns: Sequence[str] | None = None
     unknown_values: dict[str, int] | None = None
     placeholder_values: dict[str, int] | None = None
+
+    @classmethod
+    def of_row(cls, **columns: Any) -> Entry:
+        """Return a row of ``ingest.imports`` or of its views: what ``database.one`` and ``every`` make of it."""
+        facts = {field.name: columns[field.name] for field in fields(cls) if field.name in columns}
+        counts = {name: columns[column] for name, column in _COLUMNS.items()}
+        return cls(**facts, accounting=Accounting(**counts))
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, in wall time."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else 0.0
+
+    @property
+    def records_per_second(self) -> float | None:
+        """How fast the source was read; None where nothing was read."""
+        read = self.accounting.read
+        return read / self.seconds if read and self.seconds > 0 else None
+
+    def may_be(self, begun: Entry) -> bool:
+        """Whether an import that begins can be of the content of this one, by all that a glance tells."""
+        return (self.source_bytes, self.schema_version) == (begun.source_bytes, begun.schema_version) and (
+            self.source_head_sha256 in {None, begun.source_head_sha256}
+        )
 
 
 def next_id(connection: Connection) -> int:
@@ -100,20 +145,8 @@ def write(connection: Connection, entry: Entry, *, launched_by: str | None = Non
 
     The database refuses one whose records are not all accounted for.
     """
-    values = {f"rows_{name}": value for name, value in asdict(entry.accounting).items()}
-    values["field_issues"] = values.pop("rows_field_issues")
+    values = vars(entry) | {column: getattr(entry.accounting, name) for name, column in _COLUMNS.items()}
     values |= {
-        "id": entry.id,
-        "run_id": entry.run_id,
-        "table_name": entry.table_name,
-        "source_uri": entry.source_uri,
-        "source_sha256": entry.source_sha256,
-        "source_bytes": entry.source_bytes,
-        "source_head_sha256": entry.source_head_sha256,
-        "schema_version": entry.schema_version,
-        "started_at": entry.started_at,
-        "status": entry.status,
-        "error": entry.error,
         "source_columns": list(entry.source_columns) if entry.source_columns is not None else None,
         "unknown_values": Jsonb(entry.unknown_values) if entry.unknown_values is not None else None,
         "placeholder_values": Jsonb(entry.placeholder_values)
@@ -148,36 +181,17 @@ def write(connection: Connection, entry: Entry, *, launched_by: str | None = Non
     )
 
 
-class Content(NamedTuple):
-    """What a table was imported from, and the schema's version then.
-
-    SHA-256 in hex, of the whole and of its beginning (None where an older version imported it); size in bytes.
-    """
-
-    sha256: str
-    source_bytes: int
-    schema_version: str
-    head_sha256: str | None
-
-    def may_be(self, entry: Entry) -> bool:
-        """Whether the source of an import that begins can have this content, by all that a glance tells."""
-        return (self.source_bytes, self.schema_version) == (entry.source_bytes, entry.schema_version) and (
-            self.head_sha256 in {None, entry.source_head_sha256}
-        )
-
-
-def last_content(connection: Connection, table_name: str) -> Content | None:
-    """Return the content that a table was last imported from."""
-    row = execute(
+def last_content(connection: Connection, table_name: str) -> Entry | None:
+    """Return the import that a table has its content from."""
+    query = composed(
         connection,
         "ledger: last content",
         """
-        SELECT source_sha256, source_bytes, schema_version, source_head_sha256 FROM ingest.file_imports
+        SELECT * FROM ingest.file_imports
         WHERE table_name = %(table)s AND loaded ORDER BY id DESC LIMIT 1
         """,
-        {"table": table_name},
-    ).fetchone()
-    return Content(*row) if row else None
+    )
+    return database.one(connection, Entry.of_row, query, {"table": table_name})
 
 
 def imports_of(connection: Connection, table_name: str, sha256: str) -> list[int]:
@@ -192,27 +206,14 @@ def imports_of(connection: Connection, table_name: str, sha256: str) -> list[int
     return [int(number) for (number,) in rows]
 
 
-class Look(NamedTuple):
-    """One look at a file that did not fail: the import, when it ended, and the content, which is the table's."""
-
-    import_id: int
-    at: datetime
-    source_uri: str
-    sha256: str
-
-
-def last_look(connection: Connection, table_name: str) -> Look | None:
+def last_look(connection: Connection, table_name: str) -> Entry | None:
     """Return the last look at a table's file that did not fail; None where it was never imported from one."""
-    row = execute(
+    query = composed(
         connection,
         "ledger: last look at the file",
-        """
-        SELECT id, finished_at, source_uri, source_sha256 FROM ingest.file_imports
-        WHERE table_name = %(table)s ORDER BY id DESC LIMIT 1
-        """,
-        {"table": table_name},
-    ).fetchone()
-    return Look(*row) if row else None
+        "SELECT * FROM ingest.file_imports WHERE table_name = %(table)s ORDER BY id DESC LIMIT 1",
+    )
+    return database.one(connection, Entry.of_row, query, {"table": table_name})
 
 
 class Newest(NamedTuple):

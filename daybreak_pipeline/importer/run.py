@@ -23,7 +23,7 @@ from daybreak_pipeline.errors import DaybreakError, SourceError, TransientError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import absent, find, headers, ledger, load, names, repair
 from daybreak_pipeline.importer.find import AbsentSourceError, Ignored, Source
-from daybreak_pipeline.importer.ledger import Accounting, Entry, Look, Status
+from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.importer.statements import execute, from_file
 from daybreak_pipeline.privacy import audit, keys
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What an import of one table did. ``seconds`` is wall time, from finding the file to the commit.
+    """What an import of one table did: of its file and of what it tried again, which are two rows of the ledger.
+
+    ``seconds`` is wall time, from finding the file to the commit.
 
     ``rows_in_table`` is counted only when the table was touched: a skipped import takes milliseconds.
     Where the file is absent, ``reason`` says so, and the source is the one that the rows came from.
@@ -257,7 +259,7 @@ def _import(begun: _Import, export_dir: Path, *, full: bool) -> Result:
     return _import_file(begun, source, full=full)
 
 
-def _keep(begun: _Import, export_dir: Path, last: Look) -> Result:
+def _keep(begun: _Import, export_dir: Path, last: Entry) -> Result:
     """Leave the rows of a table whose file is absent, but for what can be repaired without it."""
     connection, catalog = begun.connection, begun.catalog
     absent.note(connection, begun.table, begun.run_id)
@@ -266,19 +268,19 @@ def _keep(begun: _Import, export_dir: Path, last: Look) -> Result:
     restored = repair.restore_references(
         connection, catalog, to_others=repairable.references, to_itself=accounting.inserted > 0
     )
-    begun.record_restored(last.import_id, restored)
+    begun.record_restored(last.id, restored)
     return Result(
         table=begun.table,
         status="absent",
         accounting=accounting,
         seconds=begun.seconds,
-        import_id=last.import_id,
+        import_id=last.id,
         source_uri=last.source_uri,
-        source_sha256=last.sha256,
+        source_sha256=last.source_sha256,
         rows_in_table=None,
         references_restored=restored,
         reason=(
-            f"{begun.table}: its file is absent from {export_dir}; its rows of {last.at:%Y-%m-%d} stay"
+            f"{begun.table}: its file is absent from {export_dir}; its rows of {last.finished_at:%Y-%m-%d} stay"
             + find.hint(export_dir, catalog.table)
         ),
     )
@@ -297,7 +299,7 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
     with ThreadPoolExecutor(1, "fingerprint") as beside:
         fingerprint = beside.submit(source.sha256)
         # If a glance shows that this is another file, there is no need to wait for its hash.
-        same = last is not None and last.may_be(entry) and last.sha256 == fingerprint.result()
+        same = last is not None and last.may_be(entry) and last.source_sha256 == fingerprint.result()
         if not same or full:
             loaded = load.load_file(
                 connection,

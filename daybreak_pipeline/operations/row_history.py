@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
+from daybreak_pipeline import database
+from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.privacy import audit
 
 if TYPE_CHECKING:
@@ -58,18 +60,15 @@ def _time(column: str) -> sql.Composed:
 
 
 def _origin(connection: Connection, import_id: int, record_number: int) -> Iterator[str]:
-    entry = connection.execute(
-        "SELECT source_uri, source_sha256, finished_at, run_id, schema_version FROM ingest.imports WHERE id = %s",
-        [import_id],
-    ).fetchone()
+    entry = database.one(connection, Entry.of_row, "SELECT * FROM ingest.imports WHERE id = %s", [import_id])
     if not entry:
         yield f"last written by import {import_id}, which the ledger no longer has"
         return
-    uri, sha256, finished, run_id, version = entry
-    run = f", run {run_id}" if run_id else ""
-    yield f"last written by import {import_id}, {finished:%Y-%m-%d %H:%M:%S} UTC, schema {version}{run}"
-    if not uri.startswith(_QUARANTINE):
-        yield f"from record {record_number} of {uri} (SHA-256 {sha256})"
+    run = f", run {entry.run_id}" if entry.run_id else ""
+    when = f"{entry.finished_at:%Y-%m-%d %H:%M:%S} UTC"
+    yield f"last written by import {import_id}, {when}, schema {entry.schema_version}{run}"
+    if not entry.source_uri.startswith(_QUARANTINE):
+        yield f"from record {record_number} of {entry.source_uri} (SHA-256 {entry.source_sha256})"
         return
     kept = connection.execute(
         "SELECT import_id, record_number FROM ingest.quarantine WHERE id = %s", [record_number]

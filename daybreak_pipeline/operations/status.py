@@ -16,17 +16,21 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 _STATUS = """
-    SELECT t.name,
-           CASE WHEN gone.newest THEN 'absent' ELSE last.status END, greatest(last.finished_at, gone.last_missed_at),
-           CASE WHEN gone.newest THEN NULL ELSE last.error END, gone.since, loaded.finished_at, loaded.rows_read,
-           extract(epoch FROM now() - seen.finished_at)::bigint, greatest(c.reltuples, 0)::bigint,
-           (SELECT count(*) FROM ingest.quarantine q WHERE q.table_name = t.name AND q.resolved_at IS NULL),
-           (SELECT count(*) FROM ingest.field_issues f WHERE f.table_name = t.name AND f.resolved_at IS NULL),
+    SELECT t.name AS table,
+           CASE WHEN gone.newest THEN 'absent' ELSE last.status END AS status,
+           greatest(last.finished_at, gone.last_missed_at) AS attempted_at,
+           CASE WHEN gone.newest THEN NULL ELSE last.error END AS error, gone.since AS absent_since,
+           loaded.finished_at AS imported_at, loaded.rows_read AS records,
+           extract(epoch FROM now() - seen.finished_at)::bigint AS age_seconds, greatest(c.reltuples, 0)::bigint AS rows,
+           (SELECT count(*) FROM ingest.quarantine q WHERE q.table_name = t.name AND q.resolved_at IS NULL)
+               AS quarantined,
+           (SELECT count(*) FROM ingest.field_issues f WHERE f.table_name = t.name AND f.resolved_at IS NULL)
+               AS field_issues,
            ARRAY(SELECT r.check_name FROM (
                      SELECT DISTINCT ON (check_name) check_name, passed FROM ingest.check_results
                      WHERE table_name = t.name ORDER BY check_name, at DESC, id DESC) r
-                 WHERE NOT r.passed ORDER BY r.check_name),
-           (SELECT max(at) FROM ingest.check_results WHERE table_name = t.name)
+                 WHERE NOT r.passed ORDER BY r.check_name) AS failed_checks,
+           (SELECT max(at) FROM ingest.check_results WHERE table_name = t.name) AS checked_at
     FROM unnest(%s::text[]) WITH ORDINALITY AS t(name, place)
     LEFT JOIN pg_class c ON c.oid = to_regclass('public.' || t.name)
     LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name ORDER BY id DESC LIMIT 1) last ON true
@@ -42,7 +46,7 @@ _STATUS = """
 
 @dataclass(frozen=True)
 class TableStatus:
-    """The state of one table. Times are UTC.
+    """The state of one table, of several rows of the ledger and of what waits for repair. Times are UTC.
 
     Attributes:
         table: its name.

@@ -15,7 +15,10 @@ TableStatus = Literal["imported", "skipped", "absent", "not_tried", "failed"]
 
 @dataclass(frozen=True)
 class TableOutcome:
-    """What a run did with one table. ``reason`` says why it failed, was skipped for another that failed, or has no file."""
+    """What a run did with one table, which may have no row in the ledger: not every table is tried.
+
+    ``reason`` says why it failed, was skipped for another that failed, or has no file.
+    """
 
     status: TableStatus
     accounting: Accounting

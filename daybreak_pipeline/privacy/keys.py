@@ -112,8 +112,8 @@ def state(connection: Connection) -> State:
             State,
             """
         SELECT coalesce(check_value = privacy.sub_key(
-                   privacy.root_key(nullif(current_setting('daybreak.encryption_key', true), '')), 'check'), false),
-               previous_sealed IS NOT NULL
+                   privacy.root_key(nullif(current_setting('daybreak.encryption_key', true), '')), 'check'), false) AS fits,
+               previous_sealed IS NOT NULL AS rotating
         FROM privacy.key_check
         """,
         )

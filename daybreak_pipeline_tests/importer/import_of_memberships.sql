@@ -12,7 +12,7 @@ SET LOCAL timezone = 'UTC';
 SET LOCAL datestyle = 'ISO, MDY';
 
 -- ledger: last content
-SELECT source_sha256, source_bytes, schema_version, source_head_sha256 FROM ingest.file_imports
+SELECT * FROM ingest.file_imports
 WHERE table_name = %(table)s AND loaded ORDER BY id DESC LIMIT 1;
 
 -- repair: is anything repairable
@@ -327,7 +327,7 @@ SET LOCAL timezone = 'UTC';
 SET LOCAL datestyle = 'ISO, MDY';
 
 -- ledger: last content
-SELECT source_sha256, source_bytes, schema_version, source_head_sha256 FROM ingest.file_imports
+SELECT * FROM ingest.file_imports
 WHERE table_name = %(table)s AND loaded ORDER BY id DESC LIMIT 1;
 
 -- repair: is anything repairable
