@@ -63,5 +63,5 @@ def test_text_is_no_markdown() -> None:
 
 def test_a_label_cannot_end_its_comment_in_sql() -> None:
     tally = Tally("index x\nDROP TABLE y; --", 1, sql="SELECT 1")
-    finding = Finding("", 1, 1, "ERROR", passed=False, tallies=(tally,))
+    finding = Finding.of([tally], "", 1, 1, "ERROR", passed=False)
     assert finding.sql == "-- index x\\nDROP TABLE y; --\nSELECT 1;"

@@ -50,7 +50,8 @@ class Wording:
 class Finding:
     """What one check found: ``count`` faults in ``total`` rows, records or columns that it looked at.
 
-    ``severity`` says how bad a failure is, or would be.
+    ``severity`` says how bad a failure is, or would be. ``rows`` are the first ids or record numbers, those of lost
+    records before others; ``sql`` shows every affected row, each statement under its label.
     """
 
     summary: str
@@ -59,22 +60,38 @@ class Finding:
     severity: Severity
     passed: bool
     tallies: tuple[Tally, ...] = ()
+    rows: tuple[str, ...] = ()
+    sql: str = ""
+
+    @classmethod
+    def of(  # noqa: PLR0913 - what a finding says
+        cls,
+        tallies: Sequence[Tally],
+        summary: str,
+        count: int,
+        total: int,
+        severity: Severity,
+        *,
+        passed: bool,
+    ) -> Finding:
+        """Return the finding of tallies, with the rows and the statements of those that are not 0."""
+        faults = [tally for tally in tallies if tally.count]
+        ordered = sorted(faults, key=lambda tally: not tally.lost)
+        return cls(
+            summary,
+            count,
+            total,
+            severity,
+            passed,
+            tuple(tallies),
+            rows=tuple(dict.fromkeys(row for tally in ordered for row in tally.rows))[:SHOWN_ROWS],
+            sql="\n".join(f"-- {shown(tally.label)}\n{tally.sql};" for tally in faults if tally.sql),
+        )
 
     @property
     def counts(self) -> dict[str, int]:
         """The tallies that are not 0, by label."""
         return {tally.label: tally.count for tally in self.tallies if tally.count}
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """The first ids or record numbers, those of lost records before others."""
-        ordered = sorted((t for t in self.tallies if t.count), key=lambda tally: not tally.lost)
-        return tuple(dict.fromkeys(row for tally in ordered for row in tally.rows))[:SHOWN_ROWS]
-
-    @property
-    def sql(self) -> str:
-        """Statements that show every affected row, each under its label."""
-        return "\n".join(f"-- {shown(t.label)}\n{t.sql};" for t in self.tallies if t.count and t.sql)
 
     @property
     def percent(self) -> float:
@@ -103,13 +120,13 @@ def conclude(
     faults = sum(tally.count for tally in tallies) if count is None else count
     lost = sum(tally.count for tally in tallies if tally.lost)
     severity = failing(threshold, faults, lost, total)
-    return Finding(
+    return Finding.of(
+        tallies,
         _sentence(wording, tallies, faults, total, tolerated=severity is None),
         faults,
         total,
         severity or ("WARN" if threshold.error is None else "ERROR"),
         passed=severity is None,
-        tallies=tallies,
     )
 
 

@@ -113,7 +113,7 @@ def row_accounting(evidence: Evidence, tallies: list[Tally]) -> Finding:
     if not entries or failed:
         summary = f"the last import failed: {failed[0]}" if failed else "the table was never imported"
         tally = Tally("failed imports" if failed else "missing imports", 1)
-        return Finding(summary, 1, 1, "ERROR", passed=False, tallies=(tally,))
+        return Finding.of([tally], summary, 1, 1, "ERROR", passed=False)
     present = {tally.label: tally.count for tally in tallies}
     counts: Counter[str] = Counter()
     for entry in entries:
@@ -170,13 +170,13 @@ def quarantine_rate(evidence: Evidence, _: list[Tally]) -> Finding:
     summary = (
         f"{refused:,} of {records:,} records of the last file ({share(refused, records)}) are in quarantine"
     )
-    return Finding(
+    return Finding.of(
+        tallies,
         f"{summary}: {reasons}" if refused else summary,
         refused,
         records,
         severity or "ERROR",
         passed=severity is None,
-        tallies=tallies,
     )
 
 
@@ -205,13 +205,13 @@ def row_count_change(evidence: Evidence, _: list[Tally]) -> Finding:
     severity = failing(threshold, change, 0, usual) if unusual else None
     direction = "more" if records > usual else "fewer"
     told = f"{change:,} {direction} than" if change else "as many as"
-    return Finding(
+    return Finding.of(
+        [Tally(f"{direction} records than usual", change)] if change else [],
         f"{records:,} records, {told} the median of {number} earlier imports ({usual:,}, {share(change, usual)})",
         change,
         usual,
         severity or "ERROR",
         passed=severity is None,
-        tallies=(Tally(f"{direction} records than usual", change),) if change else (),
     )
 
 

@@ -43,7 +43,7 @@ def missing_rows(evidence: Evidence, tallies: list[Tally]) -> Finding:
     tally = Tally("missing", number, tuple(first or ()), query.as_string(evidence.connection))
     if not last.accounting.records and live + deleted:
         summary = f"the newest file has no record, and the table {live + deleted:,} {_OF}"
-        return Finding(summary, number, live, "ERROR", passed=False, tallies=(tally,))
+        return Finding.of([tally], summary, number, live, "ERROR", passed=False)
     return conclude(_WORDING, threshold, [tally], live)
 
 

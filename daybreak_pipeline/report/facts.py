@@ -5,32 +5,15 @@ Counts, names of columns and ids of rows; never a value of a record. All times a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from daybreak_pipeline.checks.findings import Finding
+from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.timetable import LATE_AFTER
 
-Severity = Literal["ERROR", "WARN"]
 State = Literal["passed", "WARN", "ERROR", "none"]
-
-
-@dataclass(frozen=True)
-class Load:
-    """One row of the ledger, of a file. ``seconds`` is wall time."""
-
-    status: str
-    finished_at: datetime
-    seconds: float
-    counts: dict[str, int]
-    error: str | None = None
-    run_id: str | None = None
-
-    @property
-    def records_per_second(self) -> float | None:
-        """How fast the file was read; None where nothing was read."""
-        read = self.counts.get("read", 0)
-        return read / self.seconds if read and self.seconds > 0 else None
 
 
 @dataclass(frozen=True)
@@ -47,32 +30,24 @@ class CheckResult:
 
     table: str
     name: str
-    passed: bool
-    severity: Severity
-    failed: int
-    total: int
-    description: str
-    at: datetime
-    counts: dict[str, int] = field(default_factory=dict)
-    rows: tuple[str, ...] = ()
-    query: str = ""
+    finding: Finding
     streak: Streak | None = None
     outdated: bool = False
 
     @property
     def state(self) -> State:
         """How the heat map shows it."""
-        return "passed" if self.passed else self.severity
+        return "passed" if self.finding.passed else self.finding.severity
 
     @property
     def details(self) -> dict[str, int]:
-        """The counts that the description does not name already."""
-        return {label: number for label, number in self.counts.items() if label not in self.description}
+        """The counts that the summary does not name already."""
+        return {label: n for label, n in self.finding.counts.items() if label not in self.finding.summary}
 
     @property
     def percent(self) -> float | None:
-        """How much of what was looked at fails, in percent; None where nothing was."""
-        return 100 * self.failed / self.total if self.total else None
+        """How much of what was looked at fails, in percent, neither rounded nor limited; None where nothing was."""
+        return 100 * self.finding.count / self.finding.total if self.finding.total else None
 
 
 @dataclass(frozen=True)
@@ -88,13 +63,13 @@ class TableFacts:
     name: str
     rows: int | None = None
     rows_estimated: bool = False
-    last: Load | None = None
-    loaded: Load | None = None
+    last: Entry | None = None
+    loaded: Entry | None = None
     good_at: datetime | None = None
     failing: Streak | None = None
     replayed: int = 0
     absent_since: datetime | None = None
-    history: tuple[Load, ...] = ()
+    history: tuple[Entry, ...] = ()
     quarantined_records: int = 0
     quarantined: tuple[tuple[str, str, int], ...] = ()
     issues: tuple[tuple[str, str, int], ...] = ()

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from daybreak_pipeline import database, settings
+from daybreak_pipeline.checks.findings import Finding, Tally
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.importer.ledger import COUNTS
-from daybreak_pipeline.report.facts import CheckResult, Facts, Load, Streak, TableFacts
+from daybreak_pipeline.importer.ledger import Entry
+from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def read(connection: Connection) -> Facts:
         if not known or not known[2]:
             msg = "the database lacks the tables that a report is made of: run daybreak migrate up"
             raise UsageError(msg)
-        checks = _checks(_run(connection, "checks"))
+        checks: dict[str, list[CheckResult]] = defaultdict(list)
+        for check in database.every(connection, _check, *_statement("checks")):
+            checks[check.table].append(check)
         return Facts(
             at=known[0],
             database=known[1],
@@ -54,9 +57,12 @@ def read(connection: Connection) -> Facts:
 
 
 def _run(connection: Connection, name: str) -> Rows:
-    statement = (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-    parameters = {"tables": list(TABLES), "imports": SHOWN_IMPORTS}
-    return connection.execute(statement.encode(), parameters).fetchall()
+    return connection.execute(*_statement(name)).fetchall()
+
+
+def _statement(name: str) -> tuple[bytes, dict[str, Any]]:
+    statement = (Path(__file__).parent / "sql" / f"{name}.sql").read_bytes()
+    return statement, {"tables": list(TABLES), "imports": SHOWN_IMPORTS}
 
 
 def _columns(checks: Mapping[str, list[CheckResult]]) -> tuple[str, ...]:
@@ -68,10 +74,7 @@ def _columns(checks: Mapping[str, list[CheckResult]]) -> tuple[str, ...]:
 
 def _tables(connection: Connection, checks: Mapping[str, list[CheckResult]]) -> tuple[TableFacts, ...]:
     """Return the plan's tables, and whatever else checks were about."""
-    ledger = {row[0]: row[1:] for row in _run(connection, "imports")}
-    history: dict[str, list[Load]] = defaultdict(list)
-    for name, entry in _run(connection, "history"):
-        history[name].append(_load(entry))
+    ledger = _ledger(connection)
     records: dict[str, int] = {}
     quarantined: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for name, code, column, number in _run(connection, "quarantine"):
@@ -87,12 +90,11 @@ def _tables(connection: Connection, checks: Mapping[str, list[CheckResult]]) -> 
             name=name,
             rows=rows,
             rows_estimated=estimated,
-            history=tuple(history[name]),
             quarantined_records=records.get(name, 0),
             quarantined=tuple(quarantined[name]),
             issues=tuple(issues[name]),
             checks=tuple(checks.get(name, ())),
-            **_ledger(*ledger[name]),
+            **ledger[name],
         )
         for name, (rows, estimated) in _sizes(connection).items()
     ]
@@ -122,68 +124,44 @@ def _sizes(connection: Connection) -> dict[str, tuple[int, bool]]:
     return {name: found[name] for name in TABLES}
 
 
-def _ledger(  # noqa: PLR0913, PLR0917 - the columns of imports.sql
-    last: dict[str, Any] | None,
-    loaded: dict[str, Any] | None,
-    good_at: datetime | None,
-    since: datetime | None,
-    times: int,
-    replayed: int,
-    absent_since: datetime | None,
-) -> dict[str, Any]:
+def _ledger(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Return what the ledger says of each table."""
+    tables = database.every(connection, dict[str, Any], *_statement("imports"))
+    wanted = [number for table in tables for number in (table["last"], table["loaded"], *table["history"])]
+    found = database.every(
+        connection, Entry.of_row, "SELECT * FROM ingest.imports WHERE id = ANY(%s)", [wanted]
+    )
+    entries = {entry.id: entry for entry in found}
     return {
-        "last": _load(last) if last else None,
-        "loaded": _load(loaded) if loaded else None,
-        "good_at": good_at,
-        "failing": Streak(since, times) if since else None,
-        "replayed": replayed,
-        "absent_since": absent_since,
+        table.pop("name"): {
+            "last": entries.get(table.pop("last")),
+            "loaded": entries.get(table.pop("loaded")),
+            "history": tuple(entries[number] for number in table.pop("history")),
+            "failing": _streak(table.pop("since"), table.pop("times")),
+            **table,
+        }
+        for table in tables
     }
 
 
-def _load(entry: Mapping[str, Any]) -> Load:
-    begun, finished = (datetime.fromisoformat(entry[name]) for name in ("started_at", "finished_at"))
-    return Load(
-        status=entry["status"],
-        finished_at=finished,
-        seconds=(finished - begun).total_seconds(),
-        counts={name: entry["field_issues" if name == "field_issues" else f"rows_{name}"] for name in COUNTS},
-        error=entry["error"],
-        run_id=entry["run_id"],
+def _streak(since: datetime | None, times: int) -> Streak | None:
+    return Streak(since, times) if since else None
+
+
+def _check(  # noqa: PLR0913 - the columns of checks.sql
+    *,
+    table: str,
+    name: str,
+    details: Mapping[str, Any],
+    since: datetime | None,
+    times: int,
+    outdated: bool,
+    **found: Any,
+) -> CheckResult:
+    finding = Finding(
+        **found,
+        tallies=tuple(Tally(label, number) for label, number in (details.get("counts") or {}).items()),
+        rows=tuple(str(row) for row in details.get("rows") or ()),
+        sql=str(details.get("sql") or ""),
     )
-
-
-def _checks(rows: Rows) -> dict[str, list[CheckResult]]:
-    found: dict[str, list[CheckResult]] = defaultdict(list)
-    for (
-        table,
-        name,
-        passed,
-        severity,
-        failed,
-        total,
-        description,
-        at,
-        details,
-        since,
-        times,
-        outdated,
-    ) in rows:
-        found[table].append(
-            CheckResult(
-                table=table,
-                name=name,
-                passed=passed,
-                severity=severity,
-                failed=failed,
-                total=total,
-                description=description,
-                at=at,
-                counts=dict(details.get("counts") or {}),
-                rows=tuple(str(row) for row in details.get("rows") or ()),
-                query=str(details.get("sql") or ""),
-                streak=Streak(since, times) if since else None,
-                outdated=outdated,
-            )
-        )
-    return found
+    return CheckResult(table, name, finding, _streak(since, times), outdated)

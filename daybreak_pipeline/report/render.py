@@ -115,7 +115,9 @@ def trends(table: TableFacts) -> list[tuple[Trend, Markup]]:
     """Return what is plotted for a table, over its last imports that read the file or failed."""
 
     def over(label: str, count: str) -> Trend:
-        return Trend(label, tuple(None if load.error else load.counts[count] for load in table.history))
+        return Trend(
+            label, tuple(None if load.error else getattr(load.accounting, count) for load in table.history)
+        )
 
     duration = Trend(
         "Duration", tuple(None if load.error else round(load.seconds, 2) for load in table.history), " s"
@@ -161,7 +163,7 @@ def _summary(facts: Facts, verdict: Verdict) -> dict[str, int]:
         "tables": sum(table.known for table in facts.tables),
         "rows": sum(table.rows or 0 for table in facts.tables),
         "checks": len(checks),
-        "passed": sum(check.passed for check in checks),
+        "passed": sum(check.finding.passed for check in checks),
         "quarantined": sum(table.quarantined_records for table in facts.tables),
         "issues": sum(number for table in facts.tables for _, _, number in table.issues),
         "errors": sum(problem.severity == "ERROR" for problem in verdict.problems),

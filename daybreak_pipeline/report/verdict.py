@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from daybreak_pipeline.report.facts import CheckResult, Facts, Severity, Streak, TableFacts
+from daybreak_pipeline.checks.findings import Severity
+from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 
 Answer = Literal["yes", "yes, but", "no"]
 
@@ -142,14 +143,15 @@ def _problems(facts: Facts) -> Iterator[Problem]:
     for table in facts.tables:
         yield from _import_problems(table, facts.at)
         for check in table.checks:
-            if not check.passed:
+            found = check.finding
+            if not found.passed:
                 yield Problem(
-                    check.severity,
+                    found.severity,
                     table.name,
                     check.name,
-                    check.description,
+                    found.summary,
                     check.streak,
-                    check.failed,
+                    found.count,
                     tuple(_actions(table, check)),
                 )
         if _unchecked(table):
@@ -180,6 +182,7 @@ def _import_problems(table: TableFacts, now: datetime) -> Iterator[Problem]:
 
 def _actions(table: TableFacts, check: CheckResult) -> Iterator[Action]:
     """Return what helps with a failing check: commands first, then the check's own query."""
+    found = check.finding
     reason = _REASONS.get(check.name)
     held_back = {code for code, _, _ in table.quarantined}
     listing = f"daybreak quarantine list --table {table.name}"
@@ -189,7 +192,7 @@ def _actions(table: TableFacts, check: CheckResult) -> Iterator[Action]:
         yield Action("List the records", listing)
     elif check.name == "database_matches_migrations":
         yield Action("Look at the schema", "daybreak migrate status")
-    elif check.rows and table.known and not check.query:
-        yield Action("Trace the first row", shlex.join(["daybreak", "trace", table.name, check.rows[0]]))
-    if check.query:
-        yield Action("See the rows", check.query, "sql")
+    elif found.rows and table.known and not found.sql:
+        yield Action("Trace the first row", shlex.join(["daybreak", "trace", table.name, found.rows[0]]))
+    if found.sql:
+        yield Action("See the rows", found.sql, "sql")

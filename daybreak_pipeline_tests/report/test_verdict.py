@@ -7,18 +7,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from daybreak_pipeline.checks.findings import Finding, Severity
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.report.facts import CheckResult, Facts, Load, Streak, TableFacts
+from daybreak_pipeline.importer.ledger import Accounting, Entry
+from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.report.verdict import Answer, Problem, judge
 from daybreak_pipeline.timetable import LATE_AFTER
 from daybreak_pipeline_tests.report.pages import checked, everything_fine, facts, imported
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-GOOD = Load("imported", NOW, 1.0, {"read": 1})
-PASSED = CheckResult("a", "orphans", True, "WARN", 0, 1, "", NOW)
+GOOD = Entry(1, "a", "imported", "file:///export/a.csv", 1, "009", NOW, NOW, accounting=Accounting(read=1))
+PASSED = CheckResult("a", "orphans", Finding("", 0, 1, "WARN", passed=True))
 FINE = TableFacts("a", rows=1, last=GOOD, loaded=GOOD, good_at=NOW, checks=(PASSED,))
-FAILED = Load("failed", NOW, 1.0, {}, error="a: no file")
+FAILED = replace(GOOD, id=2, status="failed", accounting=Accounting(), error="a: no file")
 
 
 def verdict_of(*tables: TableFacts) -> tuple[Answer, list[str]]:
@@ -26,9 +28,12 @@ def verdict_of(*tables: TableFacts) -> tuple[Answer, list[str]]:
     return found.answer, [" ".join((clause.words, *clause.tables)) for clause in found.clauses]
 
 
-def failing(severity: str, table: str = "a") -> TableFacts:
-    result = replace(PASSED, table=table, passed=False, failed=2, severity=severity)  # type: ignore[arg-type]  # one of the two
-    return replace(FINE, name=table, checks=(result,))
+def found(count: int, severity: Severity) -> Finding:
+    return Finding("", count, 9, severity, passed=False)
+
+
+def failing(severity: Severity, table: str = "a") -> TableFacts:
+    return replace(FINE, name=table, checks=(CheckResult(table, "orphans", found(2, severity)),))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,7 @@ def test_a_table_that_nobody_checked_is_not_called_sound() -> None:
 
 def test_the_worst_tables_are_named_and_the_rest_is_counted() -> None:
     tables = [failing("ERROR", f"t{n}") for n in range(8)]
-    worst = replace(tables[5], checks=(replace(tables[5].checks[0], failed=9),))
+    worst = replace(tables[5], checks=(replace(tables[5].checks[0], finding=found(9, "ERROR")),))
     tables[5] = worst
     (clause,) = judge(Facts(NOW, "db", "development", tuple(tables), ("orphans",))).clauses
     assert (clause.tables, clause.more) == (("t5", "t0", "t1", "t2"), 4)
@@ -114,7 +119,7 @@ def test_a_table_is_unchecked_when_any_of_its_checks_is_from_before_its_import()
 
 def test_the_worst_problem_stands_first() -> None:
     few, many = failing("WARN", "a"), failing("WARN", "b")
-    many = replace(many, checks=(replace(many.checks[0], failed=9),))
+    many = replace(many, checks=(replace(many.checks[0], finding=found(9, "WARN")),))
     problems = judge(
         Facts(NOW, "db", "development", (few, many, failing("ERROR", "c")), ("orphans",))
     ).problems

@@ -10,8 +10,9 @@ WITH RECURSIVE pairs AS (
 ), imported AS (
     SELECT table_name, max(finished_at) AS finished_at FROM ingest.imports WHERE status = 'imported' GROUP BY table_name
 )
-SELECT p.table_name, p.check_name, l.passed, l.severity, l.failed, l.total, l.description, l.at, l.details,
-       broken.since, broken.times, coalesce(imported.finished_at > l.at, false)
+SELECT p.table_name AS table, p.check_name AS name, l.passed, l.severity, l.failed AS count, l.total,
+       l.description AS summary, l.details, broken.since, broken.times,
+       coalesce(imported.finished_at > l.at, false) AS outdated
 FROM pairs p
 CROSS JOIN LATERAL (
     SELECT * FROM ingest.check_results r

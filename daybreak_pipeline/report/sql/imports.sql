@@ -1,7 +1,15 @@
--- The ledger, table by table: the last import, the last one that read the file, since when imports fail,
--- how many records loaded from quarantine since, and since when the file is missing. A replay that succeeds is no import of a file.
-SELECT t.name,
-       to_jsonb(last), to_jsonb(file), good.finished_at, failing.since, failing.times, replayed.rows, absent.since
+-- The ledger, table by table: the last import, the last one that read the file, the newest ones that read it or failed
+-- to, oldest first (all by id), since when imports fail, how many records loaded from quarantine since, and since when
+-- the file is missing. A replay that succeeds is no import of a file.
+SELECT t.name, last.id AS last, file.id AS loaded,
+       ARRAY(
+           SELECT h.id FROM (
+               SELECT i.id FROM ingest.imports i
+               WHERE i.table_name = t.name AND i.source_uri <> 'quarantine:' || t.name AND i.status <> 'skipped'
+               ORDER BY i.id DESC LIMIT %(imports)s
+           ) h ORDER BY h.id
+       ) AS history,
+       good.finished_at AS good_at, failing.since, failing.times, replayed.rows AS replayed, absent.since AS absent_since
 FROM unnest(%(tables)s::text[]) AS t(name)
 LEFT JOIN LATERAL (
     SELECT * FROM ingest.imports i
