@@ -68,7 +68,7 @@ def test_working_tables_are_in_the_tablespace_and_all_that_stays_is_not(
 
     export.write("documents", record("documents"), record("documents", "bad", version="x"))
     import_table(export.connection, "documents", export.directory, progress=look)
-    assert seen == dict.fromkeys(STEPS, {tablespace})
+    assert seen == {step: {tablespace} for step in STEPS}
     assert places(export.connection, "u") == set()
     assert places(export.connection, "p") == {"the database"}
 
@@ -88,7 +88,7 @@ def test_records_of_the_quarantine_are_unsealed_there(
 
     import_table(export.connection, "referral_members", export.directory, progress=look)
     assert export.rows("referral_members", "id")
-    assert seen == dict.fromkeys(STEPS, {tablespace})
+    assert seen == {step: {tablespace} for step in STEPS}
 
 
 def test_what_sorts_and_joins_write_to_disk_goes_there_and_settings_are_put_back(
