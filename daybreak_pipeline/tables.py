@@ -125,6 +125,8 @@ CHECK_THRESHOLDS = {
     "schema_drift": _KEEPS_ALL,
     "quarantine_rate": Threshold(error=0.05, lost=None),
     "missing_rows": Threshold(error=0.05),
+    # Of the rows. A value that does not show is lost to one person, and says nothing of the others.
+    "sealed_values": Threshold(error=0.001),
     # Shares of the usual number of records.
     "row_count_change": Threshold(warn=0.1, error=0.5),
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from psycopg.pq import TransactionStatus
 
 from daybreak_pipeline import database
-from daybreak_pipeline.checks import imports, links, missing, structure, values
+from daybreak_pipeline.checks import imports, links, missing, sealed_values, structure, values
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally
 from daybreak_pipeline.checks.scan import LOCAL_SETTINGS, Fault, scan
@@ -98,6 +98,7 @@ RULES = (
         values.plain_values,
         values.plain_personal_values,
     ),
+    Rule("sealed_values", "Every sealed value opens and fits its column.", sealed_values.sealed_values),
     Rule("timestamps", "Times are possible and in order.", values.timestamps, values.odd_times),
     Rule(
         "database_matches_migrations",

@@ -190,7 +190,7 @@ def unseal(connection: Connection, table: str, *, met_by: int | None) -> tuple[s
         "replay: unseal",
         """
         CREATE UNLOGGED TABLE {unsealed} AS
-        SELECT id, privacy.unseal(record_encrypted, {key})::jsonb AS record FROM ingest.quarantine
+        SELECT id, privacy.as_object(privacy.unseal(record_encrypted, {key})) AS record FROM ingest.quarantine
         WHERE table_name = {table} AND resolved_at IS NULL AND row_id IS NOT NULL
           AND import_id IS DISTINCT FROM {met_by}
         """,

@@ -140,8 +140,9 @@ def _kept(work: Workspace, name: str, value: sql.Composable) -> sql.Composable:
             """
             CASE WHEN target._export_columns_encrypted IS NULL THEN {value}
                  ELSE privacy.seal(nullif(
-                     (coalesce(privacy.unseal(target._export_columns_encrypted, {key})::jsonb, '{{}}') - {names}::text[])
-                     || coalesce(privacy.unseal({value}, {key})::jsonb, '{{}}'), '{{}}')::text, {key}) END
+                     (coalesce(privacy.as_object(privacy.unseal(target._export_columns_encrypted, {key})), '{{}}')
+                      - {names}::text[])
+                     || coalesce(privacy.as_object(privacy.unseal({value}, {key})), '{{}}'), '{{}}')::text, {key}) END
             """,
             value=value,
             key=SEAL_KEY,

@@ -10,6 +10,7 @@ from daybreak_pipeline.checks import history
 from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.checks.rules import RULES, examine
 from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
+from daybreak_pipeline.privacy import sealed_faults
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.wording import code, code_block, shown
@@ -37,6 +38,8 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
         wanted = {key.name for key in context.selected_asset_check_keys}
         with step_failures(context), health_database.connection() as connection:
             catalog = catalogs.read(connection, table.name)
+            if "sealed_values" in wanted:
+                sealed_faults.look(connection, catalog)
             findings = examine(connection, catalog, wanted)
             history.append(connection, table.name, findings, run_id=context.run.run_id)
         for name, finding in findings.items():

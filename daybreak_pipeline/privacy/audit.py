@@ -26,7 +26,7 @@ _CHANGES = """
            host(c.client_address) AS client_address, c.application_name, c.transaction_id::text AS transaction_id,
            c.import_id, c.launched_by, c.rows_inserted, c.rows_updated, c.rows_deleted,
            c.before_encrypted IS NOT NULL AS sealed,
-           CASE WHEN %(values)s THEN privacy.unseal(c.before_encrypted, privacy.key('seal'))::jsonb END AS before
+           CASE WHEN %(values)s THEN privacy.as_object(privacy.unseal(c.before_encrypted, privacy.key('seal'))) END AS before
     FROM audit.changes c
     WHERE (%(table)s::text IS NULL OR c.table_name = %(table)s)
       AND (%(row_id)s::text IS NULL OR c.row_id = lower(%(row_id)s) OR c.row_id IS NULL AND c.action = 'TRUNCATE')

@@ -27,6 +27,7 @@ BEGIN
             (10, 'daybreak_app', 'privacy', 'routine', 'unseal', 'EXECUTE'),
             (11, 'daybreak_app', 'privacy', 'routine', 'name\_%', 'EXECUTE'),
             (12, 'daybreak_app', 'privacy', 'routine', 'plain\_letters', 'EXECUTE'),
+            (13, 'daybreak_app', 'privacy', 'routine', 'as\_%', 'EXECUTE'),
             -- Analysts read the reporting views. Those belong to daybreak_reporting: see below.
             (20, 'daybreak_readonly', 'reporting', 'schema', '%', 'USAGE'),
             -- The owner of those views: columns of the tables, see below, and what refreshing the views takes.

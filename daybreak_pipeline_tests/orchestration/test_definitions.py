@@ -35,7 +35,7 @@ CHECKS = (
         "row_accounting",
     ),
     *("schema_drift", "row_count_change", "missing_rows", "quarantine_rate", "constants"),
-    *("plain_values", "timestamps"),
+    *("plain_values", "sealed_values", "timestamps"),
     "database_matches_migrations",
 )
 NOWHERE = "192.0.2.1"
