@@ -24,8 +24,9 @@ COMMENT ON FUNCTION privacy.as_jsonb(TEXT) IS 'An unsealed text as JSON; NULL wh
 
 CREATE FUNCTION privacy.as_object(value TEXT) RETURNS JSONB LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL UNSAFE AS $$
 DECLARE
-    found JSONB := value;
+    found JSONB;
 BEGIN
+    found := value; -- here, where an error is caught
     RETURN CASE WHEN jsonb_typeof(found) = 'object' THEN found END;
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
     RETURN NULL;
