@@ -19,7 +19,7 @@ BEGIN
             (2, 'daybreak_app', 'public', 'view', '%', 'SELECT'),
             (3, 'daybreak_app', 'public', 'sequence', '%', 'USAGE, SELECT'),
             (4, 'daybreak_app', 'public', 'routine', '%', 'EXECUTE'),
-            (5, 'daybreak_app', 'app', 'view', '%', 'SELECT'),
+            (5, 'daybreak_app', 'app', 'view', '%', 'SELECT, UPDATE'),
             (6, 'daybreak_app', 'app', 'routine', '%', 'EXECUTE'),
             (7, 'daybreak_app', 'privacy', 'routine', 'key', 'EXECUTE'),
             (8, 'daybreak_app', 'privacy', 'routine', 'required\_key', 'EXECUTE'),

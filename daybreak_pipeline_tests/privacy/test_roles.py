@@ -131,8 +131,12 @@ MATRIX = (
     ),
     cell("SELECT users", "SELECT * FROM public.users", APP, ADMIN),
     *(
-        cell(f"SELECT app.{name}", f"SELECT * FROM app.{name}", APP, ADMIN)
+        c
         for name in ("patients_and_guardians", "clinicians", "insurance_coverages")
+        for c in (
+            cell(f"SELECT app.{name}", f"SELECT * FROM app.{name}", APP, ADMIN),
+            cell(f"UPDATE app.{name}", f"UPDATE app.{name} SET created_at = created_at WHERE false", APP, ADMIN),
+        )
     ),
     *(
         cell(f"{verb} {table}", statement.format(table), ADMIN)

@@ -1,5 +1,19 @@
 -- Takes back 028_bound_values.
 
+DO $$
+DECLARE
+    target TEXT;
+BEGIN
+    FOREACH target IN ARRAY ARRAY['patients_and_guardians', 'clinicians', 'insurance_coverages'] LOOP
+        EXECUTE format('DROP TRIGGER write_to_table ON app.%I', target);
+        EXECUTE format('DROP FUNCTION app.update_%s()', target);
+        EXECUTE format('ALTER FUNCTION privacy.seal_%s() RESET datestyle', target);
+    END LOOP;
+END $$;
+DROP TRIGGER index_names_on_update ON patients_and_guardians;
+DROP TRIGGER index_names_on_update ON clinicians;
+DROP FUNCTION privacy.index_names();
+
 CREATE OR REPLACE VIEW users AS
 WITH held AS MATERIALIZED (SELECT privacy.key('seal') AS key)
 SELECT

@@ -138,3 +138,78 @@ BEGIN
                        'SELECT %s FROM public.%I t, held', target, columns, target);
     END LOOP;
 END $$;
+
+-- The blind index follows the names, also where somebody writes or clears their ciphertext: who was erased must not be
+-- found any more. An import's own transaction writes both. That anybody can say so of himself gives nobody anything:
+-- who may write a name may write its tokens.
+CREATE FUNCTION privacy.index_names() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    key BYTEA;
+BEGIN
+    IF num_nonnulls(NEW.first_name_encrypted, NEW.preferred_name_encrypted, NEW.middle_name_encrypted,
+                    NEW.last_name_encrypted) = 0 THEN
+        NEW.name_tokens := NULL; -- takes no key
+        RETURN NEW;
+    END IF;
+    key := privacy.required_key('seal');
+    NEW.name_tokens := privacy.name_tokens(
+        concat_ws(' ', privacy.unseal(NEW.first_name_encrypted, key), privacy.unseal(NEW.preferred_name_encrypted, key),
+                  privacy.unseal(NEW.middle_name_encrypted, key), privacy.unseal(NEW.last_name_encrypted, key)),
+        privacy.required_key('search'));
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION privacy.index_names() IS
+    'Makes the blind index of a row whose sealed names somebody has written or cleared; needs the key unless none is left.';
+
+DO $$
+DECLARE
+    target TEXT;
+BEGIN
+    FOREACH target IN ARRAY ARRAY['patients_and_guardians', 'clinicians'] LOOP
+        -- By its name before the trigger that seals, which makes the index of names that came in plain.
+        EXECUTE format('CREATE TRIGGER index_names_on_update BEFORE UPDATE ON %I FOR EACH ROW WHEN (('
+                       'NEW.first_name_encrypted IS DISTINCT FROM OLD.first_name_encrypted OR '
+                       'NEW.preferred_name_encrypted IS DISTINCT FROM OLD.preferred_name_encrypted OR '
+                       'NEW.middle_name_encrypted IS DISTINCT FROM OLD.middle_name_encrypted OR '
+                       'NEW.last_name_encrypted IS DISTINCT FROM OLD.last_name_encrypted) AND '
+                       'current_setting(''daybreak.import_xid'', true) IS DISTINCT FROM pg_current_xact_id()::text) '
+                       'EXECUTE FUNCTION privacy.index_names()', target);
+        EXECUTE format('COMMENT ON TRIGGER index_names_on_update ON %I IS %L', target,
+                       'Has the blind index follow the names where their ciphertext is written.');
+    END LOOP;
+END $$;
+
+-- A birthdate that a client writes was sealed in the client's DateStyle, and read in another's as another day.
+ALTER FUNCTION privacy.seal_patients_and_guardians() SET datestyle = 'ISO';
+ALTER FUNCTION privacy.seal_clinicians() SET datestyle = 'ISO';
+ALTER FUNCTION privacy.seal_insurance_coverages() SET datestyle = 'ISO';
+
+-- UPDATE app.<table> SET first_name = NULL erases the name. In the table itself that would say nothing, since the plain
+-- column is NULL always. What the statement did not change stays as others have made it meanwhile.
+DO $$
+DECLARE
+    target TEXT;
+    assignments TEXT;
+BEGIN
+    FOREACH target IN ARRAY ARRAY['patients_and_guardians', 'clinicians', 'insurance_coverages'] LOOP
+        SELECT string_agg(
+                   CASE WHEN e.attname IS NULL OR v.attname = 'email'
+                        THEN format('%1$I = CASE WHEN NEW.%1$I IS DISTINCT FROM OLD.%1$I THEN NEW.%1$I ELSE t.%1$I END', v.attname)
+                        ELSE format('%1$I = CASE WHEN NEW.%1$I IS DISTINCT FROM OLD.%1$I THEN NEW.%1$I END, '
+                                    '%2$I = CASE WHEN NEW.%1$I IS NULL AND OLD.%1$I IS NOT NULL THEN NULL ELSE t.%2$I END',
+                                    v.attname, e.attname) END,
+                   E',\n        ' ORDER BY v.attnum)
+        INTO assignments
+        FROM pg_attribute v LEFT JOIN pg_attribute e
+            ON e.attrelid = ('public.' || target)::regclass AND e.attname = v.attname || '_encrypted' AND NOT e.attisdropped
+        WHERE v.attrelid = ('app.' || target)::regclass AND v.attnum > 0 AND NOT v.attisdropped;
+        EXECUTE format(E'CREATE FUNCTION app.update_%1$s() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$\n'
+                       'BEGIN\n    UPDATE public.%1$I t SET\n        %2$s\n    WHERE t.id = OLD.id;\n'
+                       '    RETURN CASE WHEN FOUND THEN NEW END;\nEND $body$', target, assignments);
+        EXECUTE format('COMMENT ON FUNCTION app.update_%s() IS %L', target,
+                       'Writes what an UPDATE of the view changes into the table; a personal value set to NULL is erased there.');
+        EXECUTE format('CREATE TRIGGER write_to_table INSTEAD OF UPDATE ON app.%I FOR EACH ROW EXECUTE FUNCTION app.update_%s()',
+                       target, target);
+        EXECUTE format('COMMENT ON TRIGGER write_to_table ON app.%I IS %L', target, 'Makes the view one that can be updated.');
+    END LOOP;
+END $$;
