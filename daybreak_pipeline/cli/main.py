@@ -29,6 +29,10 @@ COMMANDS = {
         f"{_CLI}.doctor:doctor",
         "Look at everything that is needed, and say what is missing.",
     ),
+    "erase": (
+        f"{_CLI}.erase:erase",
+        "Erase one person's values everywhere: in the row, search tokens, quarantine, repaired values and the audit trail.",
+    ),
     "generate": (
         f"{_CLI}.generate:generate",
         "Write a synthetic export of 16 files, or of some tables; nobody in it exists.",

@@ -49,7 +49,7 @@ def _row(connection: Connection, table: str, row_id: str) -> Iterator[str]:
         yield "written by an application, never by an import"
         return
     yield from _origin(connection, import_id, record_number)
-    yield f"content hash {content[:16]}…"
+    yield f"content hash {content[:16]}…" if content else "content hash erased"
 
 
 def _time(column: str) -> sql.Composed:
@@ -85,6 +85,9 @@ def _gone(connection: Connection, table: str, row_id: str) -> Iterator[str]:
         "LEFT JOIN ingest.imports i ON i.id = t.import_id WHERE t.table_name = %s AND t.row_id = lower(%s)",
         [table, row_id],
     ):
+        if import_id is None:
+            yield "erased without ever being loaded: no older record of it loads"
+            continue
         origin = f" of {uri}, {finished:%Y-%m-%d %H:%M:%S} UTC" if uri else ""
         yield f"deleted at the source and never loaded: import {import_id}{origin}"
     for import_id, since in connection.execute(

@@ -406,10 +406,10 @@ def test_a_session_without_the_key_is_recorded_without_old_values(
     client: Connection, keyless: Connection, session: Connection
 ) -> None:
     add(client, "patients_and_guardians", ZOE)
-    keyless.execute("UPDATE patients_and_guardians SET latest_ticket = '7', last_name_encrypted = 'broken'")
+    keyless.execute("UPDATE patients_and_guardians SET latest_ticket = '7', phone_encrypted = 'broken'")
     keyless.execute("DELETE FROM patients_and_guardians")
     _, updated, deleted = lines(session)
-    assert updated.changed_columns == ["last_name_encrypted", "latest_ticket"]
+    assert updated.changed_columns == ["latest_ticket", "phone_encrypted"]
     assert (updated.action, updated.session_role, updated.sealed) == ("UPDATE", ROLE, False)
     assert (deleted.action, deleted.row_id, deleted.sealed) == ("DELETE", ZOE["id"], False)
 
