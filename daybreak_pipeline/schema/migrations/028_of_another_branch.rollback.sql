@@ -1,0 +1,2 @@
+-- Takes back 028_of_another_branch.
+SELECT;

@@ -1,0 +1,2 @@
+-- Takes back 029_of_another_branch.
+SELECT;

@@ -1,0 +1,2 @@
+-- Takes back 030_of_another_branch.
+SELECT;
