@@ -277,6 +277,9 @@ def test_a_role_has_only_so_many_connections(
 WITHHELD = {
     *("member_id", "front_card_url", "back_card_url", "concerns"),
     *("supabase_metadata", "migration_details", "migration_profile_data"),
+    # What other systems call a person, or what is one person's only.
+    *("healthie_id", "supabase_id", "zendesk_id", "zendesk_ticket_id", "latest_ticket"),
+    *("openpm_reference_id", "openpm_policyholder_id", "openpm_coverage_id"),
 }
 
 
@@ -289,8 +292,44 @@ def test_a_reporting_view_has_the_plans_columns_but_the_personal_ones(
             f"SELECT * FROM {table} LIMIT 0".encode()
         )  # found without its schema
         shown = [column.name for column in cursor.description or ()]
-    hidden = {*TABLES[table].sealed_columns, *WITHHELD}
+    healthie_number = {"user_id"} if table == "clinician_availabilities" else set()
+    hidden = {*TABLES[table].sealed_columns, *WITHHELD, *healthie_number}
     assert shown == [column.name for column in planned_columns(table) if column.name not in hidden]
+
+
+def test_analysts_see_no_time_of_day_whatever_their_time_zone(
+    session: Connection, migrated: DatabaseSettings
+) -> None:
+    apply_with_passwords(migrated)
+    session.execute(
+        "INSERT INTO documents (id, label, created_at, version_date)"
+        " VALUES (%s, 'privacy_policy', '2024-02-29 23:59:58+00', '2024-03-01')",
+        [uuid("document")],
+    )
+    session.commit()
+    with database.connect(login(migrated, READONLY)) as analyst:
+        for zone in ("UTC", "Pacific/Kiritimati", "Etc/GMT+12"):
+            analyst.execute("SELECT set_config('TimeZone', %s, false)", [zone])
+            seen = analyst.execute("SELECT created_at::text, version_date::text FROM documents").fetchall()
+            assert seen == [("2024-02-29", "2024-03-01")]
+        exact = analyst.execute(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = 'reporting' AND data_type LIKE 'timestamp%'"
+        ).fetchall()
+    assert exact == []
+
+
+def test_a_later_id_of_another_system_is_withheld_and_that_of_an_insurer_is_not(
+    session: Connection, migrated: DatabaseSettings
+) -> None:
+    session.execute("ALTER TABLE questionnaires ADD COLUMN sent_by_healthie_id text, ADD COLUMN zendesk_form text")
+    session.commit()
+    apply_with_passwords(migrated)
+    with database.connect(login(migrated, READONLY)) as analyst:
+        cursor = analyst.execute("SELECT * FROM questionnaires q LEFT JOIN insurance_coverages c ON false")
+        shown = {column.name for column in cursor.description or ()}
+    assert not [name for name in shown if "healthie" in name or "zendesk" in name]
+    assert {"openpm_insurance_organization_id", "openpm_insurance_organization_name"} <= shown
 
 
 @pytest.mark.parametrize("table", [name for name in TABLES if soft_delete_mark(name)])
