@@ -17,7 +17,7 @@ from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.orchestration import webserver
-from daybreak_pipeline.privacy import audit, keys, plain_values, roles
+from daybreak_pipeline.privacy import audit, keys, plain_values, role_limits, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
@@ -85,6 +85,7 @@ def _server() -> list[Finding]:
             if applied == newest:
                 with database.connect(db) as connection:
                     findings.append(_roles(connection))
+                    findings.append(_role_limits(connection))
             if applied == newest and findings[0].good:
                 findings.append(_tried("key fits the database", lambda: _key_fits(db)))
             if applied == newest:
@@ -132,6 +133,16 @@ def _roles(connection: database.Connection) -> Finding:
     current = roles.is_current(connection)
     missing = "missing, or not as they should be: run daybreak roles apply"
     return Finding("roles", current, "all there, grants complete" if current else missing)
+
+
+def _role_limits(connection: database.Connection) -> Finding:
+    """Name what a role has set for itself. What the server leaves open is told, and nothing that this login lacks."""
+    tampered = role_limits.tampered(connection)
+    if tampered:
+        text = f"{'; '.join(tampered)}: find out who did that, then run daybreak roles apply"
+        return Finding("role limits", good=False, text=text)
+    open_ = role_limits.left_open(connection)
+    return Finding("role limits", good=True, text="; ".join(["as they should be", *open_]))
 
 
 def _key_fits(db: settings.DatabaseSettings) -> str:

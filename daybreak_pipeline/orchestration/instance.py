@@ -118,6 +118,10 @@ def _ensure_database(db: DatabaseSettings, storage: DatabaseSettings) -> None:
         beside = replace(storage, name=db.name)
         with psycopg.connect(beside.conninfo(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(storage.name)))
+            # New, so nobody else has come in yet: by default every role of the server could.
+            connection.execute(
+                sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(storage.name))
+            )
     except psycopg.errors.DuplicateDatabase:
         return  # another command was first
     except psycopg.Error:

@@ -21,6 +21,7 @@ from psycopg.errors import Diagnostic
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.privacy import role_limits
 from daybreak_pipeline.schema import locks, runner
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def ensure(given: DatabaseSettings) -> Applied:
 
 
 def is_current(connection: Connection) -> bool:
-    """Return whether roles and grants are as this program and the environment want them. One query.
+    """Return whether roles and grants are as this program and the environment want them, as far as this login can tell
+    the server. A few queries.
 
     The schema must be there.
     """
@@ -144,7 +146,9 @@ def is_current(connection: Connection) -> bool:
     if not there_is_all:
         return False
     applied = database.value(connection, "SELECT fingerprint FROM privacy.roles_applied")
-    return bool(applied == _fingerprint(connection))
+    return bool(applied == _fingerprint(connection)) and not any(
+        one.ours for one in role_limits.differences(connection)
+    )
 
 
 def apply(given: DatabaseSettings) -> Applied:
@@ -200,7 +204,12 @@ def show(connection: Connection) -> list[str]:
     if not is_current(connection):
         return [*lines, "grants: not as they should be: run daybreak roles apply"]
     row = connection.execute("SELECT fingerprint, applied_at FROM privacy.roles_applied").fetchone()
-    return [*lines, f"grants: complete, applied {row[1]:%Y-%m-%d %H:%M} UTC" if row else "grants: none"]
+    return [
+        *lines,
+        f"grants: complete, applied {row[1]:%Y-%m-%d %H:%M} UTC" if row else "grants: none",
+        *(f"left open: {line}" for line in role_limits.left_open(connection)),
+        *role_limits.tampered(connection),
+    ]
 
 
 def _apply(connection: Connection) -> Applied:
@@ -217,7 +226,8 @@ def _apply(connection: Connection) -> Applied:
     _refuse_other_owners(connection, installer)
     with _noticed(connection, done.warnings):
         connection.execute(_GRANTS.read_bytes())
-    _search_the_views_first(connection, installer)
+    done.warnings += role_limits.put_back(connection)
+    done.lines += [f"left open: {line}" for line in role_limits.left_open(connection)]
     connection.execute(
         "INSERT INTO privacy.roles_applied (fingerprint) VALUES (%s) ON CONFLICT (only_row)"
         " DO UPDATE SET fingerprint = excluded.fingerprint, applied_at = now()",
@@ -310,23 +320,6 @@ def _refuse_other_owners(connection: Connection, installer: _Installer) -> None:
     if not ours:
         msg = f"the tables belong to {owner}: set DB_USER to {owner} or to an administrator, not to {installer.name}"
         raise UsageError(msg)
-
-
-def _search_the_views_first(connection: Connection, installer: _Installer) -> None:
-    """Let analysts name a view as the plan names the table. Nothing depends on it, so who may not set it leaves it."""
-    set_already = database.value(
-        connection,
-        "SELECT EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = 'daybreak_readonly'::regrole"
-        " AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        " AND 'search_path=reporting' = ANY (setconfig))",
-    )
-    if set_already or not installer.makes_roles:
-        return
-    connection.execute(
-        sql.SQL("ALTER ROLE daybreak_readonly IN DATABASE {} SET search_path = reporting").format(
-            sql.Identifier(connection.info.dbname)
-        )
-    )
 
 
 def _roles(connection: Connection) -> dict[str, _Present]:

@@ -113,6 +113,58 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Large objects and pg_notify are everybody's where a superuser does not take them away. (The statement NOTIFY has no
+-- privilege at all.) The owner and administrators keep them.
+DO $$
+DECLARE
+    owner REGROLE := (SELECT nspowner FROM pg_namespace WHERE nspname = 'ingest');
+    routine RECORD;
+BEGIN
+    FOR routine IN
+        SELECT p.oid::regprocedure AS name, has_function_privilege('public', p.oid, 'EXECUTE') AS is_public
+        FROM pg_proc p
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^(lo_.*|loread|lowrite|pg_notify)$'
+          AND pg_has_role(p.proowner, 'USAGE')
+          AND (has_function_privilege('daybreak_app', p.oid, 'EXECUTE')
+               OR has_function_privilege('daybreak_readonly', p.oid, 'EXECUTE'))
+        ORDER BY 1
+    LOOP
+        IF routine.is_public THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s, daybreak_admin', routine.name, owner);
+        END IF;
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, daybreak_app, daybreak_readonly, daybreak_reporting', routine.name);
+    END LOOP;
+END $$;
+
+-- The owner's other databases (Dagster's; on a server of our own postgres and template1): PUBLIC may not enter, unless
+-- a login that is none of ours comes in that way. Databases of others are theirs to close.
+DO $$
+DECLARE
+    owner OID := (SELECT nspowner FROM pg_namespace WHERE nspname = 'ingest');
+    ours NAME[] := ARRAY['daybreak_app', 'daybreak_readonly', 'daybreak_admin', 'daybreak_reporting'];
+    target NAME;
+BEGIN
+    FOR target IN
+        WITH entries AS (
+            SELECT d.oid, a.grantee
+            FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+            WHERE a.privilege_type = 'CONNECT'
+        )
+        SELECT d.datname FROM pg_database d
+        WHERE d.datallowconn AND d.datname <> current_database() AND d.datdba = owner AND pg_has_role(owner, 'USAGE')
+          AND EXISTS (SELECT FROM entries e WHERE e.oid = d.oid AND e.grantee = 0)
+          AND NOT EXISTS (
+              SELECT FROM pg_roles r
+              WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> ALL (ours)
+                AND NOT EXISTS (SELECT FROM entries e WHERE e.oid = d.oid AND e.grantee <> 0
+                                                        AND pg_has_role(r.oid, e.grantee, 'USAGE')))
+        ORDER BY d.datname
+    LOOP
+        EXECUTE format('GRANT CONNECT ON DATABASE %I TO daybreak_admin', target);
+        EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', target);
+    END LOOP;
+END $$;
+
 -- Tables that a later migration makes, from its commit until this file has run again.
 DO $$
 DECLARE

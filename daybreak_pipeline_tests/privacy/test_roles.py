@@ -322,7 +322,9 @@ def test_analysts_see_no_time_of_day_whatever_their_time_zone(
 def test_a_later_id_of_another_system_is_withheld_and_that_of_an_insurer_is_not(
     session: Connection, migrated: DatabaseSettings
 ) -> None:
-    session.execute("ALTER TABLE questionnaires ADD COLUMN sent_by_healthie_id text, ADD COLUMN zendesk_form text")
+    session.execute(
+        "ALTER TABLE questionnaires ADD COLUMN sent_by_healthie_id text, ADD COLUMN zendesk_form text"
+    )
     session.commit()
     apply_with_passwords(migrated)
     with database.connect(login(migrated, READONLY)) as analyst:
