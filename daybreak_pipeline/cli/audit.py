@@ -1,4 +1,4 @@
-"""``daybreak audit``: who changed what, and for how long that is kept."""
+"""``daybreak audit``: who changed or read what, and for how long that is kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli.common import Group, json_option, say
 from daybreak_pipeline.cli.output import console
+from daybreak_pipeline.cli.reading import put_on_record
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.privacy import audit as trail
@@ -24,7 +25,7 @@ _NAMED = 3
 
 @click.group(cls=Group)
 def audit() -> None:
-    """See who changed which row, when and from where; drop what is older than must be kept."""
+    """See who changed or read which row, when and from where; drop what is older than must be kept."""
 
 
 @audit.command("show")
@@ -39,7 +40,8 @@ def audit() -> None:
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(min=1), help="How many at the most."
 )
-@click.option("--values", is_flag=True, help="Unseal the old values: personal data.")
+@click.option("--values", is_flag=True, help="Unseal the old values, or the searches: personal data.")
+@click.option("--reads", is_flag=True, help="Who looked at what, in place of who changed what.")
 @json_option
 def show(  # noqa: PLR0913, PLR0917 - click passes each option
     table: str | None,
@@ -48,34 +50,47 @@ def show(  # noqa: PLR0913, PLR0917 - click passes each option
     role: str | None,
     limit: int,
     values: bool,  # noqa: FBT001 - click passes flags so
+    reads: bool,  # noqa: FBT001 - as above
     as_json: bool,  # noqa: FBT001 - as above
 ) -> None:
-    """List changes, newest first; without --values no value of any row."""
+    """List changes, newest first; without --values no value of any row. To see values is to read: it goes on record."""
     with (
         readiness.ready(migrate=False) as installation,
         database.connect(installation.database, key=installation.key if values else None) as connection,
     ):
         found = trail.changes(
-            connection, table=table, row_id=row_id, since=since, role=role, limit=limit, values=values
+            connection,
+            table=table,
+            row_id=row_id,
+            since=since,
+            role=role,
+            limit=limit,
+            values=values,
+            reads=reads,
         )
+        opened = [(change.table_name, change.row_id) for change in found if change.before is not None]
+        if opened:
+            put_on_record(connection, "audit show --values", opened)
     if as_json:
         hidden = set() if values else {"before"}
         lines = [{k: v for k, v in asdict(change).items() if k not in hidden} for change in found]
         click.echo(json.dumps(lines, default=str))
     elif not found:
-        click.echo("no such change is on record")
+        click.echo(f"no such {'reading' if reads else 'change'} is on record")
     else:
-        _show(found, values=values)
+        heading = "searched for" if reads else "before"
+        _show(found, values=heading if values else "")
         if len(found) == limit:
             click.echo(f"the newest {limit}: --limit shows more, --table, --id, --since and --role choose")
 
 
-def _show(found: list[Change], *, values: bool) -> None:
+def _show(found: list[Change], *, values: str = "") -> None:
+    """Print a table; ``values`` is the heading of what was sealed, where that is shown."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("when (UTC)", "action", "table", "row", "what", "who", "from"):
         table.add_column(heading, overflow="fold")
     if values:
-        table.add_column("before", overflow="fold")
+        table.add_column(values, overflow="fold")
     for change in found:
         cells = [f"{change.changed_at:%Y-%m-%d %H:%M:%S}", change.action, change.table_name]
         cells += [change.row_id or "", change.what, change.who, change.origin]

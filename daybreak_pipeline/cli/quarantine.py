@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from rich.table import Table
 from daybreak_pipeline import database
 from daybreak_pipeline.cli.common import LazyGroup, json_option, say
 from daybreak_pipeline.cli.output import console
+from daybreak_pipeline.cli.reading import put_on_record
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.tables import TABLES
@@ -71,16 +73,17 @@ def show(number: int) -> None:
     """Show one record as it came, decrypted: personal data."""
     rows = _query(
         """
-        SELECT q.table_name, q.record_number, i.source_uri, q.reasons,
+        SELECT q.table_name, q.row_id, q.record_number, i.source_uri, q.reasons,
                jsonb_strip_nulls(privacy.as_object(privacy.unseal(q.record_encrypted, privacy.key('seal')))), q.resolution
         FROM ingest.quarantine q LEFT JOIN ingest.imports i ON i.id = q.import_id WHERE q.id = %(id)s
         """,
         {"id": number},
+        read=lambda found: (f"quarantine show {number}", [(table, row_id) for table, row_id, *_ in found]),
     )
     if not rows:
         msg = f"there is no quarantine row {number}: see daybreak quarantine list"
         raise UsageError(msg)
-    table, record_number, uri, reasons, record, resolution = rows[0]
+    table, _row_id, record_number, uri, reasons, record, resolution = rows[0]
     say(f"{table}, record {record_number} of {uri}, {resolution or 'open'}")
     for reason in reasons:
         say(f"  {_reason(reason)}: {reason['detail']}")
@@ -107,9 +110,17 @@ def _reason(reason: dict[str, Any]) -> str:
     return f"{reason['code']} {reason['column']}" if reason["column"] else str(reason["code"])
 
 
-def _query(query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+def _query(
+    query: str,
+    parameters: dict[str, Any],
+    read: Callable[[list[tuple[Any, ...]]], tuple[str, list[tuple[str, str | None]]]] | None = None,
+) -> list[tuple[Any, ...]]:
+    """Return the rows of a query; ``read`` names what of them goes on record as read, and how."""
     with (
         readiness.ready(migrate=False) as installation,
         database.connect(installation.database, key=installation.key) as connection,
     ):
-        return connection.execute(query.encode(), parameters).fetchall()
+        rows = connection.execute(query.encode(), parameters).fetchall()
+        if read and rows:
+            put_on_record(connection, *read(rows))
+        return rows

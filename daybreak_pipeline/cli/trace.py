@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from daybreak_pipeline import database
 from daybreak_pipeline.cli.common import Command, say
+from daybreak_pipeline.cli.reading import put_on_record
 from daybreak_pipeline.operations import row_history
 from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.tables import TABLES
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{1,20}")
+"""Any other text finds nothing, and may be a name that somebody typed in place of an id: it goes on no record."""
 
 
 @click.command(cls=Command)
@@ -20,5 +26,8 @@ def trace(table: str, row_id: str) -> None:
         readiness.ready(migrate=False) as installation,
         database.connect(installation.database) as connection,
     ):
-        for line in row_history.trace(connection, table, row_id):
-            say(line)
+        story = list(row_history.trace(connection, table, row_id))
+        known = row_id.lower() if _ID.fullmatch(row_id.lower()) else None
+        put_on_record(connection, "trace", [(table, known)])
+    for line in story:
+        say(line)

@@ -1,11 +1,12 @@
 """The audit trail: what imports write into it, its partitions, and reading it.
 
-What clients change, triggers record (migration 012_audit_trail). The trail is append-only; old lines go by whole
-months. Its design is in docs/adr/0006-audit-trail.md.
+What clients change, triggers record (migration 012_audit_trail); what they look at by name, ``audit.record_reads``
+(032_reads). The trail is append-only; old lines go by whole months. Its design is in docs/adr/0006-audit-trail.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 _CHANGES = """
     SELECT c.id, c.changed_at, c.action, c.table_name, c.row_id, c.changed_columns, c.session_role, c.acting_role,
            host(c.client_address) AS client_address, c.application_name, c.transaction_id::text AS transaction_id,
-           c.import_id, c.launched_by, c.rows_inserted, c.rows_updated, c.rows_deleted,
+           c.import_id, c.launched_by, c.rows_inserted, c.rows_updated, c.rows_deleted, c.reading, c.rows_read,
            c.before_encrypted IS NOT NULL AS sealed,
            CASE WHEN %(values)s THEN privacy.as_object(privacy.unseal(c.before_encrypted, privacy.key('seal'))) END AS before
     FROM audit.changes c
-    WHERE (%(table)s::text IS NULL OR c.table_name = %(table)s)
+    WHERE (c.action = 'READ') = %(reads)s
+      AND (%(table)s::text IS NULL OR c.table_name = %(table)s)
       AND (%(row_id)s::text IS NULL OR c.row_id = lower(%(row_id)s) OR c.row_id IS NULL AND c.action = 'TRUNCATE')
       AND (%(since)s::timestamptz IS NULL OR c.changed_at >= %(since)s)
       AND (%(role)s::text IS NULL OR %(role)s IN (c.session_role, c.acting_role))
@@ -53,10 +55,10 @@ _NOT_RECORDED = """
 
 @dataclass(frozen=True)
 class Change:
-    """One line of the trail. ``before`` holds old values, personal ones among them, where they were asked for.
+    """One line of the trail. ``before`` holds old values, or what was searched for, where they were asked for.
 
-    ``launched_by`` is who launched an import in the web UI. ``sealed`` tells whether old values were kept: not where the
-    session that changed them had no key.
+    ``launched_by`` is for whom an import or a reading was, as far as that is known. ``sealed`` tells whether old values
+    were kept: not where the session that changed them had no key.
     """
 
     id: int
@@ -75,12 +77,16 @@ class Change:
     rows_inserted: int | None
     rows_updated: int | None
     rows_deleted: int | None
+    reading: str | None
+    rows_read: int | None
     sealed: bool
     before: dict[str, Any] | None
 
     @property
     def what(self) -> str:
-        """Which columns or how many rows, in words; empty for a row that was inserted or deleted."""
+        """Which columns, how many rows or how it was read, in words; empty for a row that was inserted or deleted."""
+        if self.reading is not None:
+            return self.reading if self.rows_read is None else f"{self.reading}: {self.rows_read} found"
         if self.changed_columns is not None:
             return ", ".join(self.changed_columns)
         if self.import_id is not None:
@@ -89,7 +95,7 @@ class Change:
 
     @property
     def who(self) -> str:
-        """The role, the one it acted as where that is another, and for whom where somebody launched an import."""
+        """The role, the one it acted as where that is another, and for whom where that is known."""
         acting = f" as {self.acting_role}" if self.acting_role != self.session_role else ""
         launched = f" for {self.launched_by}" if self.launched_by else ""
         return f"{self.session_role}{acting}{launched}"
@@ -114,8 +120,9 @@ def changes(  # noqa: PLR0913 - each narrows the search
     role: str | None = None,
     limit: int | None = None,
     values: bool = False,
+    reads: bool = False,
 ) -> list[Change]:
-    """Return lines of the trail, newest first.
+    """Return lines of the trail, newest first: changes, or readings.
 
     Args:
         connection: of a role that may read the trail; with the key if ``values``.
@@ -124,7 +131,8 @@ def changes(  # noqa: PLR0913 - each narrows the search
         since: not older than this; UTC unless it has a zone.
         role: by sessions that logged in, or acted, as this role.
         limit: how many at the most; all where None.
-        values: unseal the old values: personal data.
+        values: unseal the old values, or what was searched for: personal data.
+        reads: who looked at what, in place of who changed what.
 
     Raises:
         UsageError: the role may not read the trail.
@@ -138,6 +146,7 @@ def changes(  # noqa: PLR0913 - each narrows the search
         "role": role,
         "limit": limit,
         "values": values,
+        "reads": reads,
     }
     try:
         with connection.cursor(row_factory=class_row(Change)) as cursor:
@@ -166,6 +175,34 @@ def record_import(  # noqa: PLR0913 - each is a fact of the line
             "VALUES (%s, 'IMPORT', %s, %s, %s, %s)",
             [table, import_id, inserted, updated, launched_by],
         )
+
+
+def record_reads(
+    connection: Connection, how: str, rows: Iterable[tuple[str, str | None]], *, person: str | None = None
+) -> str | None:
+    """Write a line for each row that somebody is about to be shown, committed before they are.
+
+    Args:
+        connection: outside any transaction; a standby's, or one of a role without the right, can write nothing.
+        how: the command.
+        rows: table and id of each; an id of None where there was no single row.
+        person: who asked, as far as that is known.
+
+    Returns:
+        Why nothing is on record, to be told to whoever asked; None where it is.
+    """
+    tables, row_ids = [list(part) for part in zip(*rows, strict=True)] or [[], []]
+    try:
+        with connection.transaction():
+            connection.execute("SELECT set_config('daybreak.person', %s, true)", [person or ""])
+            recorded = database.value(
+                connection, "SELECT audit.record_reads(%s, %s::text[], %s::text[])", [how, tables, row_ids]
+            )
+    except psycopg.errors.InsufficientPrivilege:
+        return (
+            f"role {connection.info.user} may not write to the audit trail, so this reading is not on record"
+        )
+    return None if recorded else "the database is read-only, so this reading is not on record"
 
 
 def require_whole(connection: Connection) -> None:
