@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test pooler browser test-slow lint format bench clean
+.PHONY: install up test pooler pgaudit browser test-slow lint format bench clean
 
 install: $(INSTALLED)
 
@@ -31,7 +31,11 @@ pooler: install
 browser: install
 	@$(BIN)/python -m daybreak_pipeline_tests.browser
 
-test-slow: browser
+# Reads are logged by PostgreSQL's extension pgaudit. Without it, its tests are skipped and say so.
+pgaudit: install
+	@$(BIN)/python -m daybreak_pipeline_tests.pgaudit
+
+test-slow: browser pgaudit
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow
 
 lint: install

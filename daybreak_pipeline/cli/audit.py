@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from daybreak_pipeline import database, settings
+from daybreak_pipeline.cli.audit_reads import reads as reads_in_the_log
 from daybreak_pipeline.cli.common import Group, json_option, say
 from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.cli.reading import put_on_record
@@ -26,6 +27,9 @@ _NAMED = 3
 @click.group(cls=Group)
 def audit() -> None:
     """See who changed or read which row, when and from where; drop what is older than must be kept."""
+
+
+audit.add_command(reads_in_the_log)
 
 
 @audit.command("show")

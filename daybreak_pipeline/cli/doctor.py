@@ -17,7 +17,7 @@ from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.orchestration import webserver
-from daybreak_pipeline.privacy import audit, keys, plain_values, role_limits, roles
+from daybreak_pipeline.privacy import audit, keys, plain_values, read_log, role_limits, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
@@ -90,6 +90,8 @@ def _server() -> list[Finding]:
                 findings.append(_tried("key fits the database", lambda: _key_fits(db)))
             if applied == newest:
                 findings.append(_tried("audit trail", lambda: _recorded(db)))
+                with database.connect(db) as connection:
+                    findings.append(_reads(connection))
                 findings.append(_tried("personal values", lambda: _sealed(db)))
             return findings
     except DaybreakError as error:
@@ -155,6 +157,12 @@ def _recorded(db: settings.DatabaseSettings) -> str:
     with database.connect(db) as connection:
         audit.require_whole(connection)
     return "changes of every table are recorded"
+
+
+def _reads(connection: database.Connection) -> Finding:
+    """Say whether the server logs reads by SQL. Many servers have no pgaudit: that is told, and is no fault."""
+    found = read_log.state(connection)
+    return Finding("reads", found.good, found.describe())
 
 
 def _sealed(db: settings.DatabaseSettings) -> str:

@@ -160,8 +160,28 @@ BEGIN
                                                         AND pg_has_role(r.oid, e.grantee, 'USAGE')))
         ORDER BY d.datname
     LOOP
-        EXECUTE format('GRANT CONNECT ON DATABASE %I TO daybreak_admin', target);
+        IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = 'daybreak_admin') THEN
+            EXECUTE format('GRANT CONNECT ON DATABASE %I TO daybreak_admin', target);
+        END IF;
         EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', target);
+    END LOOP;
+END $$;
+
+-- Where reads of the decrypting views are logged (privacy/read_log.py), those of a view that a migration has made again, too.
+DO $$
+DECLARE
+    target REGCLASS;
+BEGIN
+    FOR target IN
+        SELECT c.oid::regclass FROM pg_class c
+        WHERE (c.relnamespace = 'app'::regnamespace OR c.oid = to_regclass('public.users')) AND c.relkind = 'v'
+          AND EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+                      WHERE d.datname = current_database() AND s.setrole = 0
+                        AND 'pgaudit.role=daybreak_auditor' = ANY (s.setconfig))
+          AND to_regrole('daybreak_auditor') IS NOT NULL
+        ORDER BY 1
+    LOOP
+        EXECUTE format('GRANT SELECT ON %s TO daybreak_auditor', target);
     END LOOP;
 END $$;
 
