@@ -19,7 +19,7 @@ _CLI = "daybreak_pipeline.cli"
 COMMANDS = {
     "audit": (
         f"{_CLI}.audit:audit",
-        "See who changed which row, when and from where; drop what is older than must be kept.",
+        "See who changed or read which row, when and from where; drop what is older than must be kept.",
     ),
     "check": (
         f"{_CLI}.check:check",

@@ -1,7 +1,7 @@
 """What bounds the roles beside their grants: settings of their own, and what PostgreSQL leaves open to every role.
 
 Every role may change its own settings (``ALTER ROLE … SET``), and no server can forbid it. So nothing that protects
-data depends on them (ADR 0005), and whatever a role has set is taken back when roles are applied.
+data depends on them (ADR 0005), and whatever a role has set is put back when roles are applied.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from daybreak_pipeline.settings.databases import (
     role_login,
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
-from daybreak_pipeline.settings.processes import child_environment, own_environment
+from daybreak_pipeline.settings.processes import account, child_environment, own_environment
 from daybreak_pipeline.settings.values import (
     audit_months,
     debug,
@@ -66,6 +66,7 @@ __all__ = [
     "NotifierSettings",
     "RoleLogin",
     "WebSettings",
+    "account",
     "audit_months",
     "child_environment",
     "dagster_database",

@@ -1,4 +1,4 @@
-"""The environment as a whole: what a child process is given, and what libraries in this one look for.
+"""The environment as a whole: what a child process is given, what libraries in this one look for, and who runs it.
 
 Nothing else writes to the environment.
 """
@@ -6,6 +6,7 @@ Nothing else writes to the environment.
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -34,3 +35,14 @@ def own_environment(**variables: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def account() -> str:
+    """Return the machine's account that runs this process, or the one that became root with sudo to run it."""
+    number = os.getuid()
+    if number == 0 and os.environ.get("SUDO_USER"):
+        return f"account {os.environ['SUDO_USER']}"
+    try:
+        return f"account {pwd.getpwuid(number).pw_name}"
+    except KeyError:  # in a container a number may have no name
+        return f"account {number}"

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli import reading
 from daybreak_pipeline.cli.main import main
 from daybreak_pipeline.database import Connection
@@ -131,7 +131,7 @@ def test_a_trace_is_on_record_before_it_is_told(session: Connection) -> None:
     assert "UPDATE last_name" in run("trace", "clinicians", PERSON.upper()).stdout
     (line,) = readings(session, row_id=PERSON)
     assert (line.reading, line.table_name, line.row_id) == ("trace", "clinicians", PERSON)
-    assert line.launched_by == reading.account()
+    assert line.launched_by == settings.account()
     assert line.launched_by.startswith("account ")
     assert "READ" not in run("trace", "clinicians", PERSON).stdout  # a story is of changes
 
@@ -204,10 +204,10 @@ def test_a_role_without_the_right_gets_its_answer_and_is_told(
 def test_who_became_root_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.getuid", lambda: 0)
     monkeypatch.setenv("SUDO_USER", "dana")
-    assert reading.account() == "account dana"
+    assert settings.account() == "account dana"
     monkeypatch.delenv("SUDO_USER")
     monkeypatch.setattr("os.getuid", lambda: 4_000_000)
-    assert reading.account() == "account 4000000"
+    assert settings.account() == "account 4000000"
 
 
 # --- Keeping -------------------------------------------------------------------------------------------------
