@@ -1,2 +1,0 @@
--- Takes back 028_of_another_branch.
-SELECT;

@@ -1,2 +1,0 @@
--- Takes back 029_of_another_branch.
-SELECT;

@@ -1,2 +1,0 @@
--- Takes back 030_of_another_branch.
-SELECT;
