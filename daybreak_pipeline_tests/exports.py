@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,6 +86,11 @@ def record(table: str, word: str = "", /, **values: str | None) -> dict[str, str
         else value
         for name, value in merged.items()
     }
+
+
+def in_blocks(text: bytes, block: int) -> Iterator[bytes]:
+    """Yield a text as blocks of a size, as it is read from a file."""
+    return (text[start : start + block] for start in range(0, len(text), block))
 
 
 def soon() -> str:

@@ -11,29 +11,34 @@ Both ways read the same records: a property test compares them with each other a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import codecs
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import records
+from daybreak_pipeline import settings
+from daybreak_pipeline.importer import limits, long_records, records
 from daybreak_pipeline.importer.encoding import UTF_8, Text
 from daybreak_pipeline.importer.forms import Columns
+from daybreak_pipeline.importer.long_records import LongRecord
+from daybreak_pipeline.importer.tape import Read, Tape
 
-LARGEST_CELL = 64 << 20
-"""A quoted cell of more bytes counts as not closed: looking for its end must not take all memory."""
+LONG = 4 << 20
+"""A record of which so much is read, and not its end, is read by itself (``long_records``)."""
 _KEPT_MEMORY = 16 << 20
 _LF, _CR, _QUOTE, _BACKSLASH, _POINT = b'\n\r"\\.'
 _FIRST_NOT_ASCII = 0x80
+_NUL = "a NUL character"
 _Codes = NDArray[np.uint8]
 _Positions = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Whole records as CSV for COPY, with the file's delimiter and LF behind each record.
+    """Records as CSV for COPY, with the file's delimiter and LF behind each record. A long one comes in several segments,
+    and counts with its last.
 
     Those that are ``numbered`` have three more columns before the file's own: the record's number, why it is malformed,
     and the text of one that is.
@@ -49,16 +54,18 @@ class Reader:
     """Reads the records of one file. ``width`` is how many cells its header has.
 
     ``number`` is the next record's, ``line`` the one that it begins in; ``text`` tells the encoding for messages.
-    ``looking`` is False where each record is to be taken apart, as tests do. ``columns`` tells what is true of all records
-    read so far.
+    ``called`` are the names of its columns, for messages. ``looking`` is False where each record is to be taken apart, as
+    tests do. ``columns`` tells what is true of all records read so far.
     """
 
-    name: str
     delimiter: bytes
     width: int
     number: int = 1
     line: int = 1
     text: Text | None = None
+    called: tuple[str, ...] = ()
+    largest_cell: int = field(default_factory=settings.max_cell)
+    largest_record: int = limits.RECORD
     looking: bool = True
     columns: Columns = field(init=False, repr=False)
     _ends_quote: NDArray[np.bool_] = field(init=False, repr=False)
@@ -72,31 +79,25 @@ class Reader:
         self._ends_quote = np.zeros(256, np.bool_)
         self._ends_quote[[ord(self.delimiter), _LF, _CR, _QUOTE]] = True
 
-    def segments(self, blocks: Iterable[bytes]) -> Iterator[Segment]:
-        """Yield the records of a text that follows its header.
-
-        Raises:
-            SourceError: a record is too long to be one.
-        """
-        ready = iter(blocks)
+    def segments(self, read: Read) -> Iterator[Segment]:
+        """Yield the records of a text that follows its header; ``read`` reads it from the beginning."""
+        tape = Tape(read)
         rest, complete = b"", False
         while not complete:
             # A record that goes on gets as much again: a long one is not looked at block by block.
-            data, complete = _longer(rest, ready)
-            hopeless = len(data) > LARGEST_CELL
+            data, complete = _longer(rest, tape)
             plain = self._plain(data, complete=complete) if self.looking else None
-            if plain is None or (hopeless and plain[0] is None):
-                segment, end = self._taken_apart(data, complete=complete, hopeless=hopeless)
-            else:
-                segment, end = plain
+            segment, end = plain or self._taken_apart(data, complete=complete)
             if segment:
                 yield segment
                 self.number += segment.records
                 self.line += records.lines_in(data, 0, end)
-            elif hopeless and not complete:
-                msg = f"{self.name}: the record in line {self.line} has more than {LARGEST_CELL >> 20} MB: is this CSV?"
-                raise SourceError(msg)
-            rest = data[end:]
+                rest = data[end:]
+            elif len(data) < LONG or complete:
+                rest = data
+            else:
+                rest = b""
+                yield from self._long(data, tape)
 
     def _plain(self, data: bytes, *, complete: bool) -> tuple[Segment | None, int] | None:
         """Return the whole records of a text that begins with one, and where they end; None if any is not plain."""
@@ -114,6 +115,8 @@ class Reader:
             ends = ends[: int(np.flatnonzero(ends)[-1]) + 1]
         else:
             return None, 0
+        if end > self.largest_cell and not self._are_small(stops, ends):
+            return None
         number = int(ends.sum())
         if ends.size != number * self.width or not ends[self.width - 1 :: self.width].all():
             return None
@@ -126,6 +129,11 @@ class Reader:
             whole = _with_line_feeds(codes[:end], stops, pairs)
         self.columns.look(codes, stops[: ends.size])
         return Segment(whole if whole.endswith(b"\n") else whole + b"\n", number, numbered=False), end
+
+    def _are_small(self, stops: _Positions, ends: NDArray[np.bool_]) -> bool:
+        """Whether no cell and no record is larger than it may be, from where they end. Quotes count as text."""
+        sizes = np.diff(stops, prepend=-1), np.diff(stops[: ends.size][ends], prepend=-1)
+        return bool(sizes[0].max() <= self.largest_cell and sizes[1].max() <= self.largest_record)
 
     def _quotes_fit(self, codes: _Codes, quotes: _Positions, *, complete: bool) -> bool:
         """Whether each quote that opens a cell is at its beginning, and each that closes one at its end."""
@@ -163,53 +171,120 @@ class Reader:
         pairs = found[followed]
         return found[~followed], (kinds != ord(self.delimiter))[~followed], pairs
 
-    def _taken_apart(self, data: bytes, *, complete: bool, hopeless: bool) -> tuple[Segment | None, int]:
+    def _taken_apart(self, data: bytes, *, complete: bool) -> tuple[Segment | None, int]:
         rows: list[bytes] = []
         end = 0
-        for record in records.split(data, self.delimiter, complete=complete or hopeless):
-            if record.end == len(data) and hopeless and not complete:
-                break  # where it ends is not known yet
+        for record in records.split(data, self.delimiter, complete=complete):
             rows.append(self._row(record, data[record.start : record.end], self.number + len(rows)))
             end = record.end
         return (Segment(b"".join(rows), len(rows), numbered=True) if rows else None), end
 
+    def _long(self, data: bytes, tape: Tape) -> Iterator[Segment]:
+        """Yield one long record, of which a text is the beginning, as segments."""
+        called = self._names()
+        found = long_records.take(tape, data, self.delimiter, called, self.largest_cell, self.largest_record)
+        is_blank = not found.filled and not found.fault
+        fault = "" if is_blank else found.fault or self._fault_of_long(found)
+        if fault:
+            kept = limits.kept(fault, _beginning(found.text), found.size, is_whole=found.is_whole)
+            yield Segment(self._refused(self.number, self.line, *kept), 1, numbered=True)
+        else:
+            self.columns.look_at_record([b""] * self.width if is_blank else found.cells)
+            yield Segment(self._numbered(self.number), 0, numbered=True)
+            pieces = [self.delimiter * (self.width - 1)] if is_blank else found.as_csv()
+            yield from (Segment(piece, 0, numbered=True) for piece in pieces)
+            yield Segment(b"\n", 1, numbered=True)
+        self.number += 1
+        self.line += found.lines
+
     def _row(self, record: records.Record, raw: bytes, number: int) -> bytes:
         """Return a record as a numbered row."""
         cells = record.cells if any(record.cells) else [b""] * self.width
-        fault = record.fault or self._fault(cells, raw)
-        if not fault:
-            self.columns.look_at_record(cells)
         raw = records.without_line_end(raw)
+        too_large = self._too_large(cells, raw)
+        fault = record.fault or too_large or self._fault(cells, raw)
         if fault:
-            kept = raw.decode("utf-8", "backslashreplace").replace("\0", "\\x00").encode()
-            why = f"line {self.line + record.line}: {fault}".encode()
-            cells = [b"%d" % number, records.quoted(why), records.quoted(kept), *[b""] * self.width]
-            return self.delimiter.join(cells) + b"\n"
+            kept = limits.kept(fault, raw, len(raw), is_whole=not too_large)
+            return self._refused(number, self.line + record.line, *kept)
+        self.columns.look_at_record(cells)
         if b'"' in raw or cells is not record.cells:
             raw = self.delimiter.join(records.quoted(cell) if cell else cell for cell in cells)
-        return self.delimiter.join([b"%d" % number, b"", b"", raw]) + b"\n"
+        return self._numbered(number) + raw + b"\n"
+
+    def _numbered(self, number: int) -> bytes:
+        """Return what is before the cells of a record that is not malformed."""
+        return self.delimiter.join([b"%d" % number, b"", b"", b""])
+
+    def _refused(self, number: int, line: int, fault: str, text: bytes) -> bytes:
+        """Return a malformed record as a numbered row."""
+        kept = text.decode("utf-8", "backslashreplace").replace("\0", "\\x00").encode()
+        why = f"line {line}: {fault}".encode()
+        cells = [b"%d" % number, records.quoted(why), records.quoted(kept), *[b""] * self.width]
+        return self.delimiter.join(cells) + b"\n"
+
+    def _names(self) -> tuple[str, ...]:
+        return self.called or tuple(f"column {place}" for place in range(1, self.width + 1))
+
+    def _too_large(self, cells: list[bytes], raw: bytes) -> str:
+        if len(raw) <= self.largest_cell:
+            return ""
+        large = [place for place, cell in enumerate(cells) if len(cell) > self.largest_cell]
+        if large:
+            called = self._names()
+            name = called[large[0]] if large[0] < len(called) else f"column {large[0] + 1}"
+            return limits.cell_too_large(name, len(cells[large[0]]), self.largest_cell)
+        return (
+            limits.record_too_large(len(raw), self.largest_record) if len(raw) > self.largest_record else ""
+        )
 
     def _fault(self, cells: list[bytes], raw: bytes) -> str:
         if b"\0" in raw:
-            return "a NUL character"
+            return _NUL
         if not raw.isascii() and not _is_utf_8(raw):
-            encoding = self.text.encoding if self.text else UTF_8
-            return f"bytes that are no character in {encoding}"
+            return self._no_character()
         if len(cells) != self.width:
             return f"{len(cells)} fields instead of {self.width}"
         return ""
 
+    def _fault_of_long(self, record: LongRecord) -> str:
+        if any(b"\0" in piece for piece in record.text):
+            return _NUL
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            for piece in record.text:
+                decoder.decode(piece)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return self._no_character()
+        if record.fields != self.width:
+            many = f"more than {self.width}" if record.fields > self.width else record.fields
+            return f"{many} fields instead of {self.width}"
+        return ""
 
-def _longer(rest: bytes, blocks: Iterator[bytes]) -> tuple[bytes, bool]:
+    def _no_character(self) -> str:
+        return f"bytes that are no character in {self.text.encoding if self.text else UTF_8}"
+
+
+def _longer(rest: bytes, tape: Tape) -> tuple[bytes, bool]:
     """Return a text with more behind it, at least as long as itself, and whether that is all there is."""
     parts, size = [rest], 0
     while size <= len(rest):
-        block = next(blocks, None)
+        block = tape.next()
         if block is None:
             return b"".join(parts), True
         parts.append(block)
         size += len(block)
     return b"".join(parts), False
+
+
+def _beginning(pieces: list[bytes]) -> bytes:
+    """Return so much of a text as may be kept of it."""
+    joined = bytearray()
+    for piece in pieces:
+        if len(joined) > limits.WHOLE:
+            break
+        joined += piece
+    return bytes(joined)
 
 
 def _with_line_feeds(codes: _Codes, stops: _Positions, pairs: _Positions) -> bytes:

@@ -20,6 +20,9 @@ _OPEN = re.compile(rb'"(?:[^"]++|"")*+')
 """A quoted cell without its closing quote. It never gives back what it has taken, so no text makes it slow."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _LINE_FEED, _RETURN = 10, 13
+NOT_CLOSED = "a quoted cell is not closed"
+GOES_ON = "text follows the closing quote of a cell"
+QUOTE_FAULTS = (NOT_CLOSED, GOES_ON)
 _QUOTE = b'"'
 
 
@@ -106,10 +109,10 @@ def _fault(text: bytes, position: int, *, complete: bool) -> str:
     """Return what is wrong with the quoted cell at a position; '' if the text is too short to tell."""
     end = _OPEN.match(text, position).end()  # type: ignore[union-attr]  # a quote is there
     if end == len(text):
-        return "a quoted cell is not closed" if complete else ""
+        return NOT_CLOSED if complete else ""
     if end + 1 == len(text) and not complete:
         return ""
-    return "text follows the closing quote of a cell"
+    return GOES_ON
 
 
 def _end_of_line(text: bytes, position: int) -> int:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import compress, groupby
 from queue import Empty, Queue
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from psycopg import sql
 
@@ -24,6 +24,7 @@ from daybreak_pipeline.importer.formats import DAMAGE, let_go, unreadable
 from daybreak_pipeline.importer.parts import Part
 from daybreak_pipeline.importer.reader import Reader, Segment
 from daybreak_pipeline.importer.statements import composed, execute
+from daybreak_pipeline.importer.tape import Read
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -132,10 +133,12 @@ def _fill_part(connection: Connection, stage: Stage, part: Part) -> Iterator[int
         with _read_ahead(blocks) as segments:
             yield from _copy(connection, stage, [MALFORMED, *columns], segments)
         return
-    reader = Reader(part.name, header.delimiter, len(columns), stage.records + 1, header.lines + 1, part.text)
+    reader = Reader(
+        header.delimiter, len(columns), stage.records + 1, header.lines + 1, part.text, called=names
+    )
     with (
         part.path.open("rb") as file,
-        _read_ahead(reader.segments(_behind(part.text.blocks(file), header.size))) as segments,
+        _read_ahead(reader.segments(_reading(part, file, header.size))) as segments,
     ):
         for numbered, group in groupby(segments, lambda segment: segment.numbered):
             listed = [RECORD, MALFORMED, RAW, *columns] if numbered else columns
@@ -143,6 +146,12 @@ def _fill_part(connection: Connection, stage: Stage, part: Part) -> Iterator[int
         let_go(file)
     stage.times -= {*compress(names, ~reader.columns.times)}
     stage.empty -= {*compress(names, ~reader.columns.empty)}
+
+
+def _reading(part: Part, file: IO[bytes], size: int) -> Read:
+    """Return what reads a part's text behind its header: the first time from the file that is open."""
+    files = [file]
+    return lambda: _behind(part.text.blocks(files.pop() if files else None), size)
 
 
 def _behind(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:

@@ -163,6 +163,31 @@ class Number(Setting[int]):
 
 
 @dataclass(frozen=True)
+class Size(Setting[int]):
+    """How much text or memory, in bytes. It is written in whole megabytes, with or without the unit."""
+
+    least: int = 1
+    most: int = 1024
+
+    def _read(self, text: str) -> int:
+        digits = text.upper().removesuffix("MB").rstrip()
+        if not (digits.isascii() and digits.isdecimal()) or not self.least <= int(digits) <= self.most:
+            raise ValueError
+        return int(digits) << 20
+
+    @property
+    def expected(self) -> str:
+        """What the variable should be, as the end of a sentence."""
+        otherwise = "" if self.default is None else f", or leave it out for {self.default >> 20} MB"
+        return f"a size: set it to a number of megabytes from {self.least} to {self.most}{otherwise}"
+
+    @property
+    def holds(self) -> str:
+        """What the variable holds, as the page says it."""
+        return f"a number of megabytes, from {self.least} to {self.most}"
+
+
+@dataclass(frozen=True)
 class Port(Number):
     """A TCP port."""
 

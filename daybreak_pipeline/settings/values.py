@@ -72,6 +72,15 @@ def lock_seconds() -> int:
     return variables.LOCK_SECONDS.value()
 
 
+def max_cell() -> int:
+    """Return how many bytes one cell of a file may have: ``DAYBREAK_MAX_CELL``.
+
+    Raises:
+        UsageError: it is no such size.
+    """
+    return variables.MAX_CELL.value()
+
+
 def sensor_seconds() -> int:
     """Return how long a sensor may take: ``DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS``.
 

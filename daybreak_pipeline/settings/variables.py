@@ -22,6 +22,7 @@ from daybreak_pipeline.settings.kinds import (
     Password,
     Port,
     Setting,
+    Size,
     Text,
     Url,
 )
@@ -41,7 +42,7 @@ ENVIRONMENTS = ("development", "staging", "production")
 EXECUTORS = ("in_process", "multiprocess")
 WEB_LOGINS = ("token", "proxy", "none")
 
-PLACES = "Where things are"
+PLACES = "Where things are, and how files are read"
 SERVER = "The server"
 WEB = "The web UI"
 TOLD = "Who is told"
@@ -93,6 +94,14 @@ SETTLE_SECONDS = Number(
     of="seconds",
     most=3600,
     default=10,
+)
+MAX_CELL = Size(
+    "DAYBREAK_MAX_CELL",
+    section=PLACES,
+    meaning="How large one cell of a file may be. A record with a larger one is refused, and the others load.",
+    most=128,
+    default=64 << 20,
+    otherwise="`64`",
 )
 
 # --- The server ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -13,7 +14,7 @@ from daybreak_pipeline.database import Connection
 from daybreak_pipeline.importer import staging
 from daybreak_pipeline.importer.forms import PLAIN_TIME
 from daybreak_pipeline.importer.reader import Reader
-from daybreak_pipeline_tests.exports import NOON, Export, record
+from daybreak_pipeline_tests.exports import NOON, Export, in_blocks, record
 
 TIMES = (
     "2025-06-25T15:23:38.564555",
@@ -64,8 +65,8 @@ def test_both_ways_of_reading_know_which_columns_are_times(
     text = line_end.join(lines) + (line_end if last_line_ends else b"")
     columns = list(zip(*rows, strict=True))
     for looking in (True, False):
-        reader = Reader("file.csv", b",", 2, looking=looking)
-        for _ in reader.segments(text[start : start + block] for start in range(0, len(text), block)):
+        reader = Reader(b",", 2, looking=looking)
+        for _ in reader.segments(partial(in_blocks, text, block)):
             pass
         assert list(reader.columns.empty) == [not any(column) for column in columns]
         assert list(reader.columns.times) == [

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import encoding, parts, reader
+from daybreak_pipeline.importer import encoding, parts
 from daybreak_pipeline.importer.encoding import Text
 from daybreak_pipeline.importer.reader import Reader, Segment
+from daybreak_pipeline.importer.tape import Read
 from daybreak_pipeline.importer.run import ImportFailedError
-from daybreak_pipeline_tests.exports import NOON, Export, uuid
+from daybreak_pipeline_tests.exports import NOON, Export, in_blocks, uuid
 
 DELIMITERS = (b",", b";", b"\t")
 
@@ -113,8 +113,7 @@ def understood(segments: list[Segment], rows: Iterator[list[bytes]]) -> tuple[li
 
 
 def read(text: bytes, delimiter: bytes, width: int, block: int, *, looking: bool = True) -> list[Segment]:
-    blocks = (text[start : start + block] for start in range(0, len(text), block))
-    return list(Reader("file.csv", delimiter, width, looking=looking).segments(blocks))
+    return list(Reader(delimiter, width, looking=looking).segments(partial(in_blocks, text, block)))
 
 
 def rows_of(segments: list[Segment], delimiter: bytes) -> Iterator[list[bytes]]:
@@ -253,22 +252,6 @@ def test_a_quote_that_never_closes_takes_its_line_only() -> None:
     assert [record.raw for record in found] == ["", '2,"open', "", ""]
 
 
-def test_the_search_for_a_closing_quote_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "LARGEST_CELL", 100)
-    text = b'1,"open\n' + b"2,b\n" * 100
-    segments = read(text, b",", 2, 10)
-    _, found = understood(segments, rows_of(segments, b","))
-    assert [record.raw for record in found] == ['1,"open'] + [""] * 100
-
-
-def test_a_line_without_end_is_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "LARGEST_CELL", 100)
-    with pytest.raises(
-        SourceError, match=r"file\.csv: the record in line 2 has more than 0 MB: is this CSV\?"
-    ):
-        read(b"1,a\n" + b"x" * 1000, b",", 2, 10)
-
-
 def test_a_long_cell_is_not_looked_at_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     plain = Reader._plain
@@ -389,8 +372,8 @@ def test_a_table_fails_when_another_number_is_staged_than_was_read(
 ) -> None:
     segments = Reader.segments
 
-    def miscounted(self: Reader, blocks: Iterator[bytes]) -> Iterator[Segment]:
-        for segment in segments(self, blocks):
+    def miscounted(self: Reader, again: Read) -> Iterator[Segment]:
+        for segment in segments(self, again):
             yield replace(segment, records=segment.records + more)
 
     monkeypatch.setattr(Reader, "segments", miscounted)

@@ -1,4 +1,4 @@
--- Takes back 032_reads. Its lines go with it: the trail as it was has no place for them.
+-- Takes back 031_reads. Its lines go with it: the trail as it was has no place for them.
 
 DROP FUNCTION search_people(TEXT, INTEGER);
 ALTER FUNCTION privacy.people_named(TEXT, INTEGER) RENAME TO search_people;
@@ -31,16 +31,16 @@ ALTER TABLE audit.changes
     DROP CONSTRAINT changes_launched_are_imports_or_reads,
     DROP COLUMN reading,
     DROP COLUMN rows_read,
-    ADD CONSTRAINT changes_action CHECK (action IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'IMPORT', 'RETENTION')),
-    ADD CONSTRAINT changes_of_a_row_name_it CHECK ((action IN ('INSERT', 'UPDATE', 'DELETE')) = (row_id IS NOT NULL)),
+    ADD CONSTRAINT changes_action CHECK (action IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'IMPORT', 'RETENTION', 'ERASURE')),
+    ADD CONSTRAINT changes_of_a_row_name_it CHECK ((action IN ('INSERT', 'UPDATE', 'DELETE', 'ERASURE')) = (row_id IS NOT NULL)),
     ADD CONSTRAINT changes_launched_are_imports CHECK (launched_by IS NULL OR action = 'IMPORT');
 COMMENT ON TABLE audit.changes IS
     'One line for each row that a client changed, and one for each import, TRUNCATE and retention. Append-only, partitioned by month.';
 COMMENT ON COLUMN audit.changes.table_name IS 'The changed table in schema public; the dropped partition for RETENTION.';
 COMMENT ON COLUMN audit.changes.action IS
-    'INSERT, UPDATE or DELETE of one row; TRUNCATE of a table; IMPORT of an export into it; RETENTION: old lines of this trail were dropped.';
+    'INSERT, UPDATE or DELETE of one row; TRUNCATE of a table; IMPORT of an export into it; RETENTION: old lines of this trail were dropped; ERASURE: personal values of one row were erased everywhere, old values in this trail among them.';
 COMMENT ON COLUMN audit.changes.row_id IS 'The row''s id. A changed id is a DELETE of the old and an INSERT of the new one.';
 COMMENT ON COLUMN audit.changes.before_encrypted IS
-    'Sealed JSON of the old values: of the changed columns and updated_at, or of the whole deleted row. NULL for INSERT, and where the session had no key.';
+    'Sealed JSON of the old values: of the changed columns and updated_at, or of the whole deleted row, but for what was erased since. NULL for INSERT and ERASURE, and where the session had no key.';
 COMMENT ON COLUMN audit.changes.launched_by IS
     'Who launched an IMPORT in the web UI: the user that its proxy named, or ''web UI'' where all have one login. NULL for all others.';

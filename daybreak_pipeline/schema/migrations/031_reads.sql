@@ -9,22 +9,22 @@ ALTER TABLE audit.changes
     DROP CONSTRAINT changes_of_a_row_name_it,
     DROP CONSTRAINT changes_launched_are_imports,
     ADD CONSTRAINT changes_action CHECK
-        (action IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'IMPORT', 'RETENTION', 'READ')),
+        (action IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'IMPORT', 'RETENTION', 'ERASURE', 'READ')),
     ADD CONSTRAINT changes_of_a_row_name_it CHECK
-        (action = 'READ' OR (action IN ('INSERT', 'UPDATE', 'DELETE')) = (row_id IS NOT NULL)),
+        (action = 'READ' OR (action IN ('INSERT', 'UPDATE', 'DELETE', 'ERASURE')) = (row_id IS NOT NULL)),
     ADD CONSTRAINT changes_launched_are_imports_or_reads CHECK (launched_by IS NULL OR action IN ('IMPORT', 'READ')),
     ADD CONSTRAINT changes_reads_say_how CHECK ((action = 'READ') = (reading IS NOT NULL)),
     ADD CONSTRAINT changes_searches_are_reads CHECK (rows_read IS NULL OR action = 'READ');
 COMMENT ON TABLE audit.changes IS
-    'One line for each row that a client changed or looked at by name, and one for each import, search, TRUNCATE and retention. Append-only, partitioned by month.';
+    'One line for each row that a client changed, erased or looked at by name, and one for each import, search, TRUNCATE and retention. Append-only, partitioned by month.';
 COMMENT ON COLUMN audit.changes.table_name IS
     'The table in schema public; the dropped partition for RETENTION; ''users'' for a search, which is for people of both kinds.';
 COMMENT ON COLUMN audit.changes.action IS
-    'INSERT, UPDATE or DELETE of one row; TRUNCATE of a table; IMPORT of an export into it; READ of a row, or a search; RETENTION: old lines of this trail were dropped.';
+    'INSERT, UPDATE or DELETE of one row; TRUNCATE of a table; IMPORT of an export into it; READ of a row, or a search; RETENTION: old lines of this trail were dropped; ERASURE: personal values of one row were erased everywhere, old values in this trail among them.';
 COMMENT ON COLUMN audit.changes.row_id IS
     'The row''s id. A changed id is a DELETE of the old and an INSERT of the new one. NULL for a READ that was for no single row.';
 COMMENT ON COLUMN audit.changes.before_encrypted IS
-    'Sealed JSON of the old values: of the changed columns and updated_at, or of the whole deleted row. For a search, of what was searched for. NULL for other lines, and where the session had no key.';
+    'Sealed JSON of the old values: of the changed columns and updated_at, or of the whole deleted row, but for what was erased since. For a search, of what was searched for. NULL for other lines, and where the session had no key.';
 COMMENT ON COLUMN audit.changes.launched_by IS
     'For whom an IMPORT or READ was: the user that the web UI''s proxy named, ''web UI'' where all have one login, the account of the command line, or what an application set daybreak.person to. NULL for others.';
 COMMENT ON COLUMN audit.changes.reading IS
