@@ -7,7 +7,7 @@ part without a header is never loaded by position, and no word of what is in its
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,14 @@ class Header:
     """A file's header. ``cells`` are its names as they are in the file: data, never to be shown.
 
     ``size`` is how many bytes of the file's text (as UTF-8) come before the first record, ``lines`` how many lines.
+    ``goes_on`` is how much of a line was read that may be a header, and did not end: it is none, and has no cells.
     """
 
     cells: tuple[str, ...] = ()
     delimiter: bytes = DELIMITERS[0]
     size: int = 0
     lines: int = 0
+    goes_on: int = 0
 
     def named(self, known: Collection[str] = ()) -> tuple[str, ...]:
         """Return what the columns are called, those that are ``known`` by that name."""
@@ -74,6 +76,9 @@ def _no_header(part: Part, required: Sequence[str], missing: Sequence[str]) -> s
     really = part.sniff().really
     if really:
         return f"{part.name} has no header: it is {really}, not CSV"
+    goes_on = part.sniff().header.goes_on
+    if goes_on:
+        return f"{part.name} has no header: its first line that is not blank has more than {goes_on:,} bytes"
     lacking = "" if len(missing) == len(required) else f"; there is no {', '.join(missing)}"
     return (
         f"{part.name} has no header: its first line that is not blank must name the required columns "
@@ -81,8 +86,13 @@ def _no_header(part: Part, required: Sequence[str], missing: Sequence[str]) -> s
     )
 
 
-def of_text(text: bytes) -> Header:
-    """Return the header that the beginning of a text has; one without cells where no line could be one."""
+def of_text(text: bytes, follows: Callable[[], object] = lambda: None) -> Header:
+    """Return the header that the beginning of a text has; one without cells where no line could be one.
+
+    Args:
+        text: the beginning.
+        follows: whether there is more; it is only asked where that matters.
+    """
     start, delimiter = 0, None
     for line in text.splitlines(keepends=True):
         separator = _SEPARATOR.fullmatch(line)
@@ -102,6 +112,8 @@ def of_text(text: bytes) -> Header:
     first, chosen = max(readings, key=lambda reading: _likely(rest, *reading))
     cells = tuple(cell.decode("utf-8", "replace") for cell in first.cells)
     size = start + first.end
+    if size == len(text) and not text.endswith((b"\r", b"\n")) and follows():
+        return Header(goes_on=first.end)
     return Header(cells, chosen, size, records.lines_in(text, 0, size))
 
 

@@ -26,10 +26,11 @@ _HEAD = 2 * _SHORT + 2
 
 @dataclass
 class LongRecord:
-    """A long record: its ``text`` without its line end, in pieces; if it is too large, only the beginning.
+    """A long record: its ``text`` without its line end, in pieces; if it is too large, only its beginning.
 
-    ``size`` is without the line end too, ``lines`` is how many lines it ends. ``cells`` are those that the header has: short ones as they are, for
-    others any text that is no time. ``bare`` are the places of cells without quotes around, but with a quote inside.
+    ``size`` is without the line end too, ``lines`` is how many lines it ends. ``cells`` are those that the header has: short
+    ones as they are, for others any text that is no time. ``bare`` are the places of cells without quotes around, but
+    with a quote inside.
     """
 
     text: list[bytes] = field(default_factory=list)
@@ -73,40 +74,36 @@ def _run_of_empty(delimiter: bytes) -> re.Pattern[bytes]:
     return re.compile(rb'(?:(?:"")?' + re.escape(delimiter) + rb")*+")
 
 
-def take(  # noqa: PLR0913 - each is a fact of the file
-    tape: Tape, data: bytes, delimiter: bytes, called: Sequence[str], largest_cell: int, largest_record: int
-) -> LongRecord:
+@dataclass(frozen=True)
+class Form:
+    """How the records of a file are written, by the names of its columns, and how many bytes a cell and a record may have."""
+
+    delimiter: bytes
+    called: Sequence[str]
+    largest_cell: int
+    largest_record: int
+
+
+def take(tape: Tape, data: bytes, form: Form) -> LongRecord:
     """Take a record from a tape.
 
     Args:
         tape: what follows ``data`` is read from it, and what is read too far is given back.
         data: the beginning of the record, and what is known of the text behind it.
-        delimiter: one byte.
-        called: the names of the columns.
-        largest_cell: how many bytes a cell may have.
-        largest_record: how many bytes a record may have.
+        form: how it is written.
     """
-    return _Scan(tape, data, delimiter, called, largest_cell, largest_record).record()
+    return _Scan(tape, data, form).record()
 
 
 class _Scan:
     """Goes over one record. ``_chunk`` is the text at hand, ``_at`` how far in it; what was before is held or settled."""
 
-    def __init__(  # noqa: PLR0913 - as above
-        self,
-        tape: Tape,
-        data: bytes,
-        delimiter: bytes,
-        called: Sequence[str],
-        largest_cell: int,
-        largest_record: int,
-    ) -> None:
+    def __init__(self, tape: Tape, data: bytes, form: Form) -> None:
+        self._form = form
         self._tape, self._chunk, self._at = tape, data, 0
         self._start = tape.position - len(data)
-        self._delimiter, self._called = delimiter, called
-        self._largest_cell, self._largest_record = largest_cell, largest_record
-        self._ends = frozenset({ord(delimiter), *b"\r\n"})
-        self._stop = re.compile(b"[" + re.escape(delimiter) + rb"\r\n]")
+        self._ends = frozenset({ord(form.delimiter), *b"\r\n"})
+        self._stop = re.compile(b"[" + re.escape(form.delimiter) + rb"\r\n]")
         self._held: list[bytes] = []
         self._keeps = True
         """Whether the record may still be of a size to be kept: then all of it is held."""
@@ -129,7 +126,7 @@ class _Scan:
         self._line_end()
         self._tape.give_back(self._chunk[self._at :])
         if not found.fault and not found.is_whole:
-            found.fault = limits.record_too_large(found.size, self._largest_record)
+            found.fault = limits.record_too_large(found.size, self._form.largest_record)
         return found
 
     # --- Cells ----------------------------------------------------------------------------------------------
@@ -137,10 +134,10 @@ class _Scan:
     def _skip_cells(self) -> None:
         """Pass over whole cells of which nothing needs to be known: the header has fewer, or the record is too large."""
         found = self._found
-        if self._keeps and found.fields <= len(self._called):
+        if self._keeps and found.fields <= len(self._form.called):
             return
-        end = _run(self._delimiter).match(self._chunk, self._at).end()  # type: ignore[union-attr]  # it may be empty
-        empty = _run_of_empty(self._delimiter).match(self._chunk, self._at).end()  # type: ignore[union-attr]  # as above
+        end = _run(self._form.delimiter).match(self._chunk, self._at).end()  # type: ignore[union-attr]  # it may be empty
+        empty = _run_of_empty(self._form.delimiter).match(self._chunk, self._at).end()  # type: ignore[union-attr]  # as above
         found.filled = found.filled or empty < end
         self._at = end
 
@@ -162,11 +159,11 @@ class _Scan:
             return False
         found.fields += 1
         found.filled = found.filled or size > 0
-        if position < len(self._called) and self._keeps:
+        if position < len(self._form.called) and self._keeps:
             raw = head[: self._position() - begins]
             short = raw[1:-1].replace(b'""', b'"') if quoted else raw
             found.cells.append(short if size <= _SHORT else b"long")
-        if self._chunk[self._at : self._at + 1] == self._delimiter:
+        if self._chunk[self._at : self._at + 1] == self._form.delimiter:
             self._at += 1
             return True
         return False
@@ -180,7 +177,7 @@ class _Scan:
             bare = bare or self._chunk.find(b'"', self._at, end) >= 0
             size += end - self._at
             self._at = end
-            if size > self._largest_cell or self._is_too_large():
+            if size > self._form.largest_cell or self._is_too_large():
                 self._give_up()
             if stop or not self._more():
                 break
@@ -197,7 +194,7 @@ class _Scan:
             end = _INSIDE.match(self._chunk, self._at).end()  # type: ignore[union-attr]  # it may be empty
             size += end - self._at - self._chunk.count(b'""', self._at, end)
             self._at = end
-            if not known and (size > self._largest_cell or self._is_too_large()):
+            if not known and (size > self._form.largest_cell or self._is_too_large()):
                 self._found.fault = self._fault_ahead() or self._found.fault
                 if self._found.fault in records.QUOTE_FAULTS:
                     return None
@@ -263,7 +260,7 @@ class _Scan:
         return self._tape.position - len(self._chunk) + self._at
 
     def _is_too_large(self) -> bool:
-        return self._keeps and self._position() - self._start > self._largest_record
+        return self._keeps and self._position() - self._start > self._form.largest_record
 
     def _give_up(self) -> None:
         """Keep no more of the record than its beginning."""
@@ -272,10 +269,10 @@ class _Scan:
     def _note_size(self, size: int) -> None:
         """Say of the first cell that is too large which it is."""
         found = self._found
-        if size > self._largest_cell and not found.fault:
-            known = found.fields < len(self._called)
-            name = self._called[found.fields] if known else f"column {found.fields + 1}"
-            found.fault = limits.cell_too_large(name, size, self._largest_cell)
+        if size > self._form.largest_cell and not found.fault:
+            known = found.fields < len(self._form.called)
+            name = self._form.called[found.fields] if known else f"column {found.fields + 1}"
+            found.fault = limits.cell_too_large(name, size, self._form.largest_cell)
 
     # --- The text -------------------------------------------------------------------------------------------
 

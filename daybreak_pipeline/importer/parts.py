@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from daybreak_pipeline.importer import headers
@@ -76,7 +76,7 @@ class Part:
                 file.seek(0)
                 if not self.is_parquet:
                     with closing(self.text.blocks(file)) as blocks:
-                        header = headers.of_text(next(blocks, b""))
+                        header = headers.of_text(next(blocks, b""), follows=partial(next, blocks, None))
                 elif head:
                     # Arrow takes 100 MB, which CSV does not need.
                     from daybreak_pipeline.importer import parquet

@@ -22,8 +22,8 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.importer import limits, long_records, records
 from daybreak_pipeline.importer.encoding import UTF_8, Text
 from daybreak_pipeline.importer.forms import Columns
-from daybreak_pipeline.importer.long_records import LongRecord
-from daybreak_pipeline.importer.tape import Read, Tape
+from daybreak_pipeline.importer.long_records import Form, LongRecord
+from daybreak_pipeline.importer.tape import Reading, Tape
 
 LONG = 4 << 20
 """A record of which so much is read, and not its end, is read by itself (``long_records``)."""
@@ -65,7 +65,7 @@ class Reader:
     text: Text | None = None
     called: tuple[str, ...] = ()
     largest_cell: int = field(default_factory=settings.max_cell)
-    largest_record: int = limits.RECORD
+    largest_record: int = field(default_factory=lambda: limits.RECORD)
     looking: bool = True
     columns: Columns = field(init=False, repr=False)
     _ends_quote: NDArray[np.bool_] = field(init=False, repr=False)
@@ -79,7 +79,7 @@ class Reader:
         self._ends_quote = np.zeros(256, np.bool_)
         self._ends_quote[[ord(self.delimiter), _LF, _CR, _QUOTE]] = True
 
-    def segments(self, read: Read) -> Iterator[Segment]:
+    def segments(self, read: Reading) -> Iterator[Segment]:
         """Yield the records of a text that follows its header; ``read`` reads it from the beginning."""
         tape = Tape(read)
         rest, complete = b"", False
@@ -115,15 +115,14 @@ class Reader:
             ends = ends[: int(np.flatnonzero(ends)[-1]) + 1]
         else:
             return None, 0
-        if end > self.largest_cell and not self._are_small(stops, ends):
-            return None
         number = int(ends.sum())
-        if ends.size != number * self.width or not ends[self.width - 1 :: self.width].all():
+        is_small = end <= self.largest_cell or self._are_small(stops, ends)
+        if not is_small or ends.size != number * self.width or not ends[self.width - 1 :: self.width].all():
             return None
         whole = data[:end]
         if b"\0" in whole or (b"\\" in whole and _may_end_data(codes[:end])):
             return None
-        if not whole.isascii() and not _are_utf_8(codes[:end]):
+        if not (whole.isascii() or _are_utf_8(codes[:end])):
             return None
         if has_returns:
             whole = _with_line_feeds(codes[:end], stops, pairs)
@@ -181,8 +180,8 @@ class Reader:
 
     def _long(self, data: bytes, tape: Tape) -> Iterator[Segment]:
         """Yield one long record, of which a text is the beginning, as segments."""
-        called = self._names()
-        found = long_records.take(tape, data, self.delimiter, called, self.largest_cell, self.largest_record)
+        form = Form(self.delimiter, self._names(), self.largest_cell, self.largest_record)
+        found = long_records.take(tape, data, form)
         is_blank = not found.filled and not found.fault
         fault = "" if is_blank else found.fault or self._fault_of_long(found)
         if fault:

@@ -24,7 +24,7 @@ from daybreak_pipeline.importer.formats import DAMAGE, let_go, unreadable
 from daybreak_pipeline.importer.parts import Part
 from daybreak_pipeline.importer.reader import Reader, Segment
 from daybreak_pipeline.importer.statements import composed, execute
-from daybreak_pipeline.importer.tape import Read
+from daybreak_pipeline.importer.tape import Reading
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -148,7 +148,7 @@ def _fill_part(connection: Connection, stage: Stage, part: Part) -> Iterator[int
     stage.empty -= {*compress(names, ~reader.columns.empty)}
 
 
-def _reading(part: Part, file: IO[bytes], size: int) -> Read:
+def _reading(part: Part, file: IO[bytes], size: int) -> Reading:
     """Return what reads a part's text behind its header: the first time from the file that is open."""
     files = [file]
     return lambda: _behind(part.text.blocks(files.pop() if files else None), size)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-Read = Callable[[], Iterator[bytes]]
+Reading = Callable[[], Iterator[bytes]]
 """Reads a text from its beginning, each time that it is called."""
 
 
 class Tape:
     """A text that is read once from its beginning."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Reading) -> None:
         self._read = read
         self._blocks = read()
         self._returned: list[bytes] = []

@@ -17,8 +17,8 @@ from daybreak_pipeline.database import Connection
 from daybreak_pipeline.importer import encoding, parts
 from daybreak_pipeline.importer.encoding import Text
 from daybreak_pipeline.importer.reader import Reader, Segment
-from daybreak_pipeline.importer.tape import Read
 from daybreak_pipeline.importer.run import ImportFailedError
+from daybreak_pipeline.importer.tape import Reading
 from daybreak_pipeline_tests.exports import NOON, Export, in_blocks, uuid
 
 DELIMITERS = (b",", b";", b"\t")
@@ -372,7 +372,7 @@ def test_a_table_fails_when_another_number_is_staged_than_was_read(
 ) -> None:
     segments = Reader.segments
 
-    def miscounted(self: Reader, again: Read) -> Iterator[Segment]:
+    def miscounted(self: Reader, again: Reading) -> Iterator[Segment]:
         for segment in segments(self, again):
             yield replace(segment, records=segment.records + more)
 
