@@ -12,13 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import arrow_text, names
+from daybreak_pipeline.importer import arrow_text, limits, names
 from daybreak_pipeline.importer.arrow_text import Text
 from daybreak_pipeline.importer.formats import unreadable
 
@@ -61,8 +63,9 @@ def csv_blocks(part: Path) -> Iterator[tuple[bytes, int]]:
     records = 0
     with _attempt(part, partial(pa.OSFile, str(part))) as raw, _file(part, raw) as file:
         called = names.of_columns(file.schema_arrow.names, ())
-        for columns in _columns(part, raw, file) if called else ():
-            malformed = _malformed(called, columns)
+        for texts in _columns(part, raw, file) if called else ():
+            columns, too_large = _cut(called, texts)
+            malformed = _malformed(called, columns, too_large)
             cells = [malformed, *(column.cells for column in columns)]
             table = pa.table(cells, names=[str(i) for i in range(len(cells))])
             sink = io.BytesIO()
@@ -125,13 +128,56 @@ def _far(times: Any) -> Any:
     return pc.fill_null(pc.greater_equal(pc.abs(times.cast(pa.int64())), _INT96_SECONDS), False)
 
 
-def _malformed(called: tuple[str, ...], columns: list[Text]) -> Any:
+def _cut(called: tuple[str, ...], columns: list[Text]) -> tuple[list[Text], list[str]]:
+    """Return columns with large cells cut where a cell or a record is too large, and for each record why it is.
+
+    That is no text at all where all are small, which the size of the whole tells.
+    """
+    limit = settings.max_cell()
+    if all(column.cells.nbytes <= limit for column in columns):
+        return columns, []
+    sizes = [_sizes(column.cells) for column in columns]
+    reasons = [""] * len(sizes[0])
+    for record in np.flatnonzero(sum(sizes) > limits.RECORD):
+        reasons[record] = limits.record_too_large(int(sum(size[record] for size in sizes)), limits.RECORD)
+    for name, size in zip(called, sizes, strict=True):
+        for record in np.flatnonzero(size > limit):
+            reasons[record] = limits.cell_too_large(name, int(size[record]), limit)
+    refused = np.array([bool(reason) for reason in reasons])
+    cut = [
+        Text(_with_cut(column.cells, refused & (size > limits.KEPT)), column.faults)
+        for column, size in zip(columns, sizes, strict=True)
+    ]
+    return cut, reasons
+
+
+def _sizes(cells: Any) -> Any:
+    """Return how many bytes each text of an array has."""
+    return np.asarray(pc.fill_null(pc.binary_length(cells), 0), np.int64)
+
+
+def _with_cut(cells: Any, which: Any) -> Any:
+    """Return texts of which some are cut."""
+    places = np.flatnonzero(which)
+    if not places.size:
+        return cells
+    # Only their beginnings become objects of Python.
+    large = cells.filter(pa.array(which)).cast(pa.binary())
+    begins = pc.binary_slice(large, 0, limits.BEGINNING).to_pylist()
+    sizes = pc.binary_length(large).to_pylist()
+    kept = [limits.kept("", text, size, is_whole=False)[1] for text, size in zip(begins, sizes, strict=True)]
+    return pc.replace_with_mask(cells, pa.array(which), pa.array(kept, pa.binary()).cast(pa.string()))
+
+
+def _malformed(called: tuple[str, ...], columns: list[Text], too_large: list[str]) -> Any:
     """Return for each record why PostgreSQL could not hold it, an empty text if it can."""
     reasons = [
         pc.if_else(pa.array(where), f"{why} in {name}; ", "")
         for name, column in zip(called, columns, strict=True)
         for why, where in column.faults.items()
     ]
+    if any(too_large):
+        reasons.append(pa.array(too_large, pa.string()))
     if not reasons:
         return pa.array([""] * len(columns[0].cells), pa.string())
     return pc.ascii_rtrim(pc.binary_join_element_wise(*reasons, ""), "; ")

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from backports import zstd
 from hypothesis import example, given, settings
@@ -235,6 +237,30 @@ def test_a_small_file_of_many_records_simply_loads(export: Export) -> None:
     export.write_bytes("contracts", gzip.compress(content), ".csv.gz")
     counts = export.load("contracts")
     assert counts == {"status": "imported", "read": 300_000, "inserted": 50_000, "duplicate": 250_000}
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.string_view()])
+def test_a_cell_of_a_parquet_file_may_be_no_larger(export: Export, kind: pa.DataType) -> None:
+    urls = [b"x", None, b"y" * (MB + 1), b"z" * MB]
+    table = pa.table(
+        {
+            "id": [uuid(word) for word in "abcd"],
+            "contract_url": pa.array(urls, pa.binary()).cast(kind),
+            "updated_at": [NOON] * 4,
+            "effective_date": ["2025-01-01"] * 4,
+            "services": ["{onsite_care}"] * 4,
+            "terms": ["[]"] * 4,
+        }
+    )
+    pq.write_table(table, export.directory / "contracts.parquet")
+    assert export.load("contracts") == {"status": "imported", "read": 4, "inserted": 3, "quarantined": 1}
+    [(reasons, text)] = export.connection.execute(
+        "SELECT reasons, privacy.unseal(record_encrypted, privacy.key('seal'))::jsonb FROM ingest.quarantine"
+    ).fetchall()
+    detail = "column contract_url has 1,048,577 bytes, and a cell may have 1,048,576 (DAYBREAK_MAX_CELL)"
+    assert [reason["detail"] for reason in reasons] == [detail]
+    assert text["contract_url"] == f"{'y' * MB} … [cut off here: 1,048,576 of 1,048,577 bytes]"
+    assert text["id"] == uuid("c")
 
 
 @pytest.mark.slow
