@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.orchestration.build import build_defs
 
 __all__ = ["build_defs", "defs"]
 
+settings.close_files()  # Dagster's own programs start here, and write below the home too
 defs = build_defs()

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli.audit_reads import reads as reads_in_the_log
-from daybreak_pipeline.cli.common import Group, json_option, say
+from daybreak_pipeline.cli.common import Group, json_option, say, say_json
 from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.cli.reading import put_on_record
 from daybreak_pipeline.errors import UsageError
@@ -78,14 +78,14 @@ def show(  # noqa: PLR0913, PLR0917 - click passes each option
     if as_json:
         hidden = set() if values else {"before"}
         lines = [{k: v for k, v in asdict(change).items() if k not in hidden} for change in found]
-        click.echo(json.dumps(lines, default=str))
+        say_json(lines)
     elif not found:
-        click.echo(f"no such {'reading' if reads else 'change'} is on record")
+        say(f"no such {'reading' if reads else 'change'} is on record")
     else:
         heading = "searched for" if reads else "before"
         _show(found, values=heading if values else "")
         if len(found) == limit:
-            click.echo(f"the newest {limit}: --limit shows more, --table, --id, --since and --role choose")
+            say(f"the newest {limit}: --limit shows more, --table, --id, --since and --role choose")
 
 
 def _show(found: list[Change], *, values: str = "") -> None:
@@ -126,7 +126,7 @@ def prune(months: int | None, yes: bool) -> None:  # noqa: FBT001 - click passes
     ):
         old = trail.older_partitions(connection, kept)
         if not old:
-            click.echo(f"nothing is older than {kept} months")
+            say(f"nothing is older than {kept} months")
             return
         if not yes:
             _ask_before_loss(old, kept)

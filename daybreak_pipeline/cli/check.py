@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
-from daybreak_pipeline.cli.common import Command, json_option
+from daybreak_pipeline.cli.common import Command, json_option, say_json
 from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.runs import keep_report
 from daybreak_pipeline.orchestration import readiness, runs
@@ -20,7 +19,7 @@ def check(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     with readiness.ready(migrate=False) as installation:
         outcome = runs.run_checks(installation)
         if as_json:
-            click.echo(json.dumps({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]}))
+            say_json({"run_id": outcome.run_id, "checks": outcome.as_json()["checks"]})
         else:
             report(outcome, "check")
         keep_report(installation)

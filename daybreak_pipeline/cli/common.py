@@ -5,6 +5,7 @@ Imported by every command, ``--help`` included: nothing here that takes long.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import sys
@@ -20,7 +21,7 @@ from click.shell_completion import CompletionItem
 
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.tables import TABLES
-from daybreak_pipeline.wording import shown
+from daybreak_pipeline.wording import shown, shown_lines
 
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
@@ -76,7 +77,21 @@ def _unheard() -> bool:
 
 def say(text: object, *, err: bool = False) -> None:
     """Print one line of text, which may hold what came from outside (``wording``)."""
-    click.echo(shown(text), err=err)
+    say_lines(shown(text), err=err)
+
+
+def say_json(value: object) -> None:
+    """Print a value as JSON in one line."""
+    say_lines(json.dumps(value, default=str))
+
+
+def say_lines(text: str, *, err: bool = False) -> None:
+    """Print lines of text, each of which may hold what came from outside.
+
+    What is invisible is written as JSON writes it, so that JSON is still the same. All that commands print comes
+    through here, or through ``screen``; a test holds that.
+    """
+    click.echo(shown_lines(text), err=err)
 
 
 class Group(click.Group):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.cli.common import Command, only_option, say
 from daybreak_pipeline.cli.output import progress_line
 from daybreak_pipeline.generator import generate_export
@@ -31,7 +32,7 @@ def generate(
 ) -> None:
     """Write a synthetic export of 16 files, or of some tables; nobody in it exists."""
     begun = time.monotonic()
-    with progress_line() as tell:
+    with progress_line() as tell, settings.files_for(out):
         generate_export(
             out,
             patients=patients,

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import click
 
-from daybreak_pipeline.cli.common import Command, data_dir_option, json_option, only_option
+from daybreak_pipeline.cli.common import Command, data_dir_option, json_option, only_option, say, say_lines
 from daybreak_pipeline.cli.output import progress_line, report
 from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer import statements
 from daybreak_pipeline.orchestration import readiness, runs
-from daybreak_pipeline.wording import shown_lines
 
 
 @click.command("import", cls=Command)
@@ -51,9 +50,7 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
     with readiness.ready(export_dir=export, migrate=False) as installation:
         if dry_run:
             seen = (
-                statements.written(lambda text: click.echo(shown_lines(text), err=as_json))
-                if show_sql
-                else nullcontext()
+                statements.written(lambda text: say_lines(text, err=as_json)) if show_sql else nullcontext()
             )
             with progress_line() as tell, seen:
                 outcome = runs.dry_run_import(installation, only=only, full=full, partial=partial, tell=tell)
@@ -61,7 +58,7 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
             outcome = run_import(installation, only=only, full=full, partial=partial)
         report(outcome, export=export, as_json=as_json)
         if dry_run:
-            click.echo("a dry run: nothing was changed", err=as_json)
+            say("a dry run: nothing was changed", err=as_json)
         else:
             keep_report(installation)
     sys.exit(outcome.exit_code)

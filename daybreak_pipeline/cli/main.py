@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.cli.common import LazyGroup, errors_in_one_line
 
 _CLI = "daybreak_pipeline.cli"
@@ -93,6 +94,7 @@ class Program(LazyGroup):
         # SIGINT too: a shell lets its background jobs ignore it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
+        settings.close_files()
         with errors_in_one_line():
             return super().invoke(ctx)
 

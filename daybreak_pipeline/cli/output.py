@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import click
-
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli import scorecard
-from daybreak_pipeline.cli.common import STARTED, say
+from daybreak_pipeline.cli.common import STARTED, say, say_json, say_lines
 from daybreak_pipeline.cli.screen import Screen, line
 from daybreak_pipeline.orchestration.outcomes import Outcome
 
@@ -27,15 +24,15 @@ def report(
     Of the sample it says that its faults are planted, so that nobody takes its red checks for trouble.
     """
     if as_json:
-        click.echo(json.dumps(outcome.as_json()))
+        say_json(outcome.as_json())
         for name, table in outcome.tables.items():
             if table.reason:
                 say(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
         return
     scorecard.show(outcome, console())
     if export == settings.PROJECT_ROOT / "data" / "sample":
-        click.echo("\nThe sample has planted faults: failing checks are expected, they show what is caught.")
-    click.echo(f"\n{what}, from command to scorecard: {time.monotonic() - STARTED:.1f} s")
+        say_lines("\nThe sample has planted faults: failing checks are expected, they show what is caught.")
+    say_lines(f"\n{what}, from command to scorecard: {time.monotonic() - STARTED:.1f} s")
 
 
 def console(*, stderr: bool = False) -> Screen:

@@ -10,13 +10,12 @@ import click
 from rich.table import Table
 
 from daybreak_pipeline import database
-from daybreak_pipeline.cli.common import LazyGroup, json_option, say
+from daybreak_pipeline.cli.common import LazyGroup, json_option, say, say_json, say_lines
 from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.cli.reading import put_on_record
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.tables import TABLES
-from daybreak_pipeline.wording import shown_lines
 
 _LIST = """
     SELECT q.id, q.table_name, q.record_number, q.row_id, q.reasons, i.source_uri, q.first_seen_at, q.last_seen_at,
@@ -62,7 +61,7 @@ def list_(table: str | None, reason: str | None, limit: int, as_json: bool) -> N
             "first_seen_at",
             "last_seen_at",
         )
-        click.echo(json.dumps([dict(zip(names, row, strict=False)) for row in rows], default=str))
+        say_json([dict(zip(names, row, strict=False)) for row in rows])
         return
     _show(rows)
 
@@ -87,12 +86,12 @@ def show(number: int) -> None:
     say(f"{table}, record {record_number} of {uri}, {resolution or 'open'}")
     for reason in reasons:
         say(f"  {_reason(reason)}: {reason['detail']}")
-    click.echo(shown_lines(json.dumps(record, indent=2, ensure_ascii=False)))  # still JSON, for programs too
+    say_lines(json.dumps(record, indent=2, ensure_ascii=False))  # still JSON, for programs too
 
 
 def _show(rows: list[tuple[Any, ...]]) -> None:
     if not rows:
-        click.echo("nothing is in quarantine")
+        say("nothing is in quarantine")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("row", "table", "record", "id", "reasons", "since"):
@@ -103,7 +102,7 @@ def _show(rows: list[tuple[Any, ...]]) -> None:
     console().print(table)
     total = rows[0][-1]
     if total > len(rows):
-        click.echo(f"{total - len(rows)} more: --limit shows them, --table and --reason choose")
+        say(f"{total - len(rows)} more: --limit shows them, --table and --reason choose")
 
 
 def _reason(reason: dict[str, Any]) -> str:

@@ -27,7 +27,9 @@ def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes
         database.connect(installation.database) as connection,
     ):
         page = render.html(queries.read(connection))
-    path = store.write((out or store.directory() / store.LATEST).expanduser().absolute(), page)
+    wanted = (out or store.directory() / store.LATEST).expanduser().absolute()
+    with settings.files_for(wanted):
+        path = store.write(wanted, page)
     say(path)
     if show and not browser.show(path):
-        click.echo("there is no browser here: open the file on a machine that has one", err=True)
+        say("there is no browser here: open the file on a machine that has one", err=True)

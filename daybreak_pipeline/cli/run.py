@@ -30,7 +30,9 @@ def psql(arguments: tuple[str, ...]) -> None:
             "PGSSLMODE": db.sslmode,
             **({"PGSSLROOTCERT": db.sslrootcert} if db.sslrootcert else {}),
         }
-        sys.exit(foreground([programs.client("psql"), *arguments], variables))
+        # What a person writes with \\o or \\copy is theirs.
+        umask = settings.users_umask()
+        sys.exit(foreground([programs.client("psql"), *arguments], variables, umask=umask))
 
 
 @click.command(
@@ -38,15 +40,25 @@ def psql(arguments: tuple[str, ...]) -> None:
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(command: tuple[str, ...]) -> None:
-    """Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set (run -- CMD …)."""
+    """Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set (run -- CMD …).
+
+    Files that the command makes may be read by you alone (umask 077): Dagster's programs, say, write below
+    DAYBREAK_HOME. Set another umask in the command if its output is for others: run -- sh -c 'umask 022; …'.
+    """
     with readiness.ready(migrate=False) as installation:
         sys.exit(foreground(list(command), installation.environment()))
 
 
-def foreground(command: list[str], environment: dict[str, str]) -> int:
-    """Run a child in the foreground, leaving Ctrl-C to it, and return its exit code."""
+def foreground(command: list[str], environment: dict[str, str], *, umask: int = -1) -> int:
+    """Run a child in the foreground, leaving Ctrl-C to it, and return its exit code.
+
+    Args:
+        command: the program and its arguments.
+        environment: variables that the child is told besides this process's own.
+        umask: the child's; this process's where it is -1.
+    """
     try:
-        child = subprocess.Popen(command, env=settings.child_environment(**environment))
+        child = subprocess.Popen(command, env=settings.child_environment(**environment), umask=umask)
     except OSError as error:
         msg = f"cannot run {command[0]}: {error.strerror}"
         raise UsageError(msg) from None

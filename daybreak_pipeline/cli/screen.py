@@ -5,12 +5,14 @@ Colours are given with ``styled``, so that no text is ever looked at for them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
-from daybreak_pipeline.wording import shown
+from daybreak_pipeline.wording import shown, shown_lines
 
 
 class Screen(Console):
@@ -24,6 +26,11 @@ class Screen(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string as it is printed; see rich."""
         return super().render_str(shown(text, longest=None), **(options | {"markup": False, "emoji": False}))
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is printed; see rich. Whatever text it was made of, only rich itself steers the terminal."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=shown_lines(segment.text))
 
     def on_broken_pipe(self) -> None:
         """Raise what ended the writing, where rich would end the program."""

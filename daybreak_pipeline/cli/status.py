@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 import click
@@ -10,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daybreak_pipeline import database, timetable
-from daybreak_pipeline.cli.common import Command, json_option
+from daybreak_pipeline.cli.common import Command, json_option, say_json, say_lines
 from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.cli.screen import line, styled
 from daybreak_pipeline.operations import status as statuses
@@ -31,10 +30,10 @@ def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     upcoming = timetable.next_daily(timetable.DAILY_IMPORT_AT, datetime.now(UTC))
     if as_json:
         tables = {table.table: table.as_json() for table in found}
-        click.echo(json.dumps({"next_import_at": upcoming.isoformat(), "tables": tables}))
+        say_json({"next_import_at": upcoming.isoformat(), "tables": tables})
         return
     _show(found)
-    click.echo(
+    say_lines(
         f"\nnext scheduled import: {upcoming:%Y-%m-%d %H:%M} UTC, while daybreak up or a Dagster daemon runs"
     )
 

@@ -13,7 +13,7 @@ import click
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli import browser
-from daybreak_pipeline.cli.common import Command, data_dir_option, say
+from daybreak_pipeline.cli.common import Command, data_dir_option, say, say_lines
 from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
 from daybreak_pipeline.errors import UsageError
@@ -57,7 +57,7 @@ def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # n
         keep_report(installation)
         listener = _listen(port)
         ui = WebUi(listener.getsockname()[1], login)
-        click.echo("\nstarting the web UI …")
+        say_lines("\nstarting the web UI …")
         lost = runs.lost_runs(installation)
         with process_locks.held(db, "web"), webserver.serving(installation, ui, listener) as children:
             try:
@@ -77,8 +77,8 @@ def _until_it_ends(ui: WebUi, children: list[subprocess.Popen[bytes]], *, show: 
     """
     if ui.settings.auth == "none":
         say(f"daybreak: warning: {_OPEN_TO_ALL}", err=True)
-    click.echo(f"the report is at {ui.link('/report')}")
-    click.echo(f"the web UI is at {ui.link()} — Ctrl-C stops everything")
+    say(f"the report is at {ui.link('/report')}")
+    say(f"the web UI is at {ui.link()} — Ctrl-C stops everything")
     with ExitStack() as stack:
         if show or (show is None and sys.stdout.isatty() and browser.is_there()):
             browser.show(stack.enter_context(browser.page_that_leads_to(ui.link())))
@@ -86,7 +86,7 @@ def _until_it_ends(ui: WebUi, children: list[subprocess.Popen[bytes]], *, show: 
             while all(child.poll() is None for child in children):
                 time.sleep(0.5)
         except KeyboardInterrupt:
-            click.echo("stopping …")
+            say("stopping …")
             return
     msg = f"the web server or the daemon ended by itself: see {webserver.log_file()}"
     raise UsageError(msg)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.wording import shown
+from daybreak_pipeline.wording import shown, shown_lines
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -270,7 +270,7 @@ def keep_trace(error: BaseException) -> Path | None:
     """
     text = frames(error)
     if settings.debug():
-        sys.stderr.write(text)
+        sys.stderr.write(shown_lines(text))
     directory = settings.home() / "errors"
     path = directory / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S.%fZ}-{os.getpid()}.txt"
     try:

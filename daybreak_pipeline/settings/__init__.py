@@ -15,6 +15,7 @@ from daybreak_pipeline.settings.databases import (
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
 from daybreak_pipeline.settings.processes import account, child_environment, own_environment
+from daybreak_pipeline.settings.umask import close_files, files_for, users_umask
 from daybreak_pipeline.settings.values import (
     audit_months,
     debug,
@@ -70,6 +71,7 @@ __all__ = [
     "account",
     "audit_months",
     "child_environment",
+    "close_files",
     "dagster_database",
     "debug",
     "encryption_key",
@@ -77,6 +79,7 @@ __all__ = [
     "executor",
     "export_dir",
     "export_roots",
+    "files_for",
     "given_dagster_home",
     "given_database",
     "has_display",
@@ -93,5 +96,6 @@ __all__ = [
     "settle_seconds",
     "staging_tablespace",
     "web",
+    "users_umask",
     "web_url",
 ]
