@@ -12,7 +12,7 @@ from rich.table import Table
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli.audit_reads import reads as reads_in_the_log
-from daybreak_pipeline.cli.common import Group, json_option, say, say_json
+from daybreak_pipeline.cli.common import Group, confirmed, json_option, say, say_json
 from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.cli.reading import put_on_record
 from daybreak_pipeline.errors import UsageError
@@ -140,6 +140,6 @@ def _ask_before_loss(old: list[str], kept: int) -> None:
     if not sys.stdin.isatty():
         msg = f"{question}: repeat with --yes to drop them for good"
         raise UsageError(msg)
-    if not click.confirm(f"{question}. Drop them for good?"):
+    if not confirmed(f"{question}. Drop them for good?"):
         msg = "nothing was changed"
         raise UsageError(msg)

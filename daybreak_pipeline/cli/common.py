@@ -94,6 +94,11 @@ def say_lines(text: str, *, err: bool = False) -> None:
     click.echo(shown_lines(text), err=err)
 
 
+def confirmed(question: str) -> bool:
+    """Ask a person a question in one line, and return whether they said yes."""
+    return click.confirm(shown(question))
+
+
 class Group(click.Group):
     """A group of such commands."""
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from daybreak_pipeline import database
-from daybreak_pipeline.cli.common import Group, say
+from daybreak_pipeline.cli.common import Group, confirmed, say
 from daybreak_pipeline.cli.roles import tell_applied
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.privacy import keys, roles
@@ -91,6 +91,6 @@ def _ask_before_loss(filled: list[str]) -> None:
     if not sys.stdin.isatty():
         msg = f"{question}: make a backup, then repeat with --yes"
         raise UsageError(msg)
-    if not click.confirm(f"{question}. Go on?"):
+    if not confirmed(f"{question}. Go on?"):
         msg = "nothing was changed"
         raise UsageError(msg)

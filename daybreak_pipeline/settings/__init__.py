@@ -95,7 +95,7 @@ __all__ = [
     "server_programs",
     "settle_seconds",
     "staging_tablespace",
-    "web",
     "users_umask",
+    "web",
     "web_url",
 ]

@@ -65,7 +65,9 @@ def used(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     daybreak(home, "status")
     daybreak(home, "quarantine", "list")
     daybreak(home, "keys", "status")
-    daybreak(home, "run", "--", "sh", "-c", 'mkdir -p "$DAYBREAK_HOME/mine"; date > "$DAYBREAK_HOME/mine/file"')
+    daybreak(
+        home, "run", "--", "sh", "-c", 'mkdir -p "$DAYBREAK_HOME/mine"; date > "$DAYBREAK_HOME/mine/file"'
+    )
     return home
 
 
