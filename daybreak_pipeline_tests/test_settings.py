@@ -27,6 +27,7 @@ from daybreak_pipeline.settings.kinds import (
     Password,
     Port,
     Setting,
+    Size,
     Text,
     Url,
 )
@@ -196,6 +197,9 @@ def read(kind: type[Setting[Any]], text: str, **options: Any) -> Any:
         (Number, "1", 1, {}),
         (Number, "7", 7, {"most": 7}),
         (Number, "0", 0, {"least": 0}),
+        (Size, "1", 1 << 20, {}),
+        (Size, "2 MB", 2 << 20, {}),
+        (Size, "128mb", 128 << 20, {"most": 128}),
         (Port, "65535", 65535, {}),
         (Choice, "b", "b", {"choices": ("a", "b")}),
         (Flag, "TRUE", True, {}),
@@ -229,6 +233,10 @@ def test_every_kind_is_read_in_one_way(
         (Number, "²", {}),
         (Number, "٣", {}),
         (Number, "9" * 5000, {}),
+        (Size, "0", {}),
+        (Size, "129", {"most": 128}),
+        (Size, "1 GB", {}),
+        (Size, "1048576 bytes", {}),
         (Port, "65536", {}),
         (Choice, "A", {"choices": ("a", "b")}),
         (Flag, "perhaps", {}),
@@ -256,6 +264,9 @@ def test_a_number_out_of_its_range_is_told_the_range_and_the_default(monkeypatch
         UsageError, match=r"of seconds: set it to a number from 1 to 3600, or leave it out for 10$"
     ):
         settings.settle_seconds()
+    monkeypatch.setenv("DAYBREAK_MAX_CELL", "129")
+    with pytest.raises(UsageError, match=r"of megabytes from 1 to 128, or leave it out for 64 MB$"):
+        settings.max_cell()
     with pytest.raises(UsageError, match=r"of months: set it to 1 or more, or leave it out for 72$"):
         settings.audit_months()
 
