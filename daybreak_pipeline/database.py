@@ -77,10 +77,10 @@ class SafeConnection(psycopg.Connection[tuple[Any, ...]]):
     def give_key(self) -> None:
         """Give the server the key, for the transaction that this begins or that has just begun."""
         if self.encryption_key is not None:
-            # psycopg's own cursor: ours would ask for the key again.
-            psycopg.Cursor(self).execute(
-                "SELECT set_config('daybreak.encryption_key', %s, true)", [self.encryption_key]
-            )
+            cursor = psycopg.Cursor(self)  # psycopg's own: ours would ask for the key again
+            # Some servers log the parameters of statements that fail. What others log, ``operations.server_settings`` says.
+            cursor.execute("SET LOCAL log_parameter_max_length_on_error = 0")
+            cursor.execute("SELECT set_config('daybreak.encryption_key', %s, true)", [self.encryption_key])
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """Wait for the server; see psycopg."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli import browser
 from daybreak_pipeline.cli.common import Command, say
 from daybreak_pipeline.orchestration import readiness

@@ -20,6 +20,7 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.failures import explanations
+from daybreak_pipeline.schema import extensions, preconditions
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ _VERSION_TABLE = """
     CREATE TABLE IF NOT EXISTS migrations.alembic_version (
         version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY
     )
+"""
+# A migration takes as long as the data asks for, whatever limits the server has for everybody.
+_WITHOUT_LIMITS = """
+    SELECT set_config(name, '0', true) FROM pg_settings
+    WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout') AND setting <> '0'
 """
 # What a migration leaves is what the database should look like. Before the table for it exists, nothing is noted.
 _RECORD_STRUCTURE = """
@@ -180,7 +186,7 @@ def upgrade(
 
     Raises:
         UsageError: there is no such migration, it is not written yet, one that is applied was changed afterwards, it
-            needs the key, or the database is newer than this program.
+            needs the key, the database is newer than this program, or the server is not as it must be.
     """
     known = migrations(directory)
     newest = _newest(known)
@@ -280,9 +286,11 @@ def _run(
     with database.connect(
         settings, key=key, autocommit=True, application_name="daybreak migrate"
     ) as connection:
+        preconditions.require(connection)
         _make_version_table(connection)
         while True:
             with connection.transaction():
+                connection.execute(_WITHOUT_LIMITS)
                 current = _locked_revision(connection)
                 if current > known[-1].revision:
                     msg = (
@@ -306,12 +314,6 @@ def _make_version_table(connection: Connection) -> None:
             connection.execute(_VERSION_TABLE)
     except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateSchema):
         return  # another command was first
-    except psycopg.errors.InsufficientPrivilege as error:
-        msg = (
-            f"user {connection.info.user} may not create a schema in database {connection.info.dbname} "
-            f"({error.diag.message_primary}): GRANT CREATE ON DATABASE to it, or migrate as the database's owner"
-        )
-        raise UsageError(msg) from None
 
 
 def _locked_revision(connection: Connection) -> str:
@@ -321,18 +323,22 @@ def _locked_revision(connection: Connection) -> str:
 
 
 def _execute(connection: Connection, step: _Step) -> None:
-    """Run one SQL file as it stands, in the transaction that is open, and note what the database has then.
+    """Run one SQL file in the transaction that is open, and note what the database has then.
+
+    It runs as it is written, but for the schema of the extensions' functions.
 
     The reporting views show whatever columns there are. They step aside meanwhile, since a column that a view
     shows can be neither dropped nor changed, and come back as the tables are then.
     """
     migration, path = step.migration, step.file
     _tend_reporting(connection, "SELECT reporting.clear()")
+    connection.execute("SELECT set_config('search_path', %s, true)", [extensions.search_path(connection)])
+    statements = extensions.qualified(connection, path.read_text(encoding="utf-8"))
     try:
-        connection.execute(path.read_bytes())
+        connection.execute(statements.encode())
     except psycopg.Error as error:
         kind = ServerUnavailableError if database.is_transient(error) else UsageError
-        raise kind(_refusal(migration, path, error, connection)) from None
+        raise kind(_refusal(step, statements, error, connection)) from None
     _tend_reporting(connection, "SELECT reporting.refresh()")
     connection.execute(_RECORD_STRUCTURE)
     if _exists(connection, "migrations.applied_files"):
@@ -349,9 +355,9 @@ def _execute(connection: Connection, step: _Step) -> None:
         )
 
 
-def _refusal(migration: Migration, path: Path, error: psycopg.Error, connection: Connection) -> str:
+def _refusal(step: _Step, statements: str, error: psycopg.Error, connection: Connection) -> str:
     """Say why the server did not run a migration's file, without a value of the data."""
-    diagnosis = error.diag
+    migration, path, diagnosis = step.migration, step.file, error.diag
     if isinstance(error, psycopg.errors.InvalidAuthorizationSpecification):
         return (
             f"migration {migration.revision} changes sealed data, and {diagnosis.message_primary}: "
@@ -363,7 +369,7 @@ def _refusal(migration: Migration, path: Path, error: psycopg.Error, connection:
         return explanations.explain(error, connection, besides=f"nothing of {path.name} was done")
     line = ""
     if diagnosis.statement_position:
-        before = path.read_bytes().decode()[: int(diagnosis.statement_position)]
+        before = statements[: int(diagnosis.statement_position)]
         line = f", line {before.count(chr(10)) + 1}"
     # What is said of a statement or a constraint has names only; what is said of a value quotes it.
     told = diagnosis.message_primary if diagnosis.sqlstate[:2] in _WITHOUT_VALUES else type(error).__name__
