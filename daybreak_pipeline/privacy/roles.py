@@ -141,7 +141,9 @@ def is_current(connection: Connection) -> bool:
         "SELECT to_regclass('privacy.roles_applied') IS NOT NULL"
         " AND has_schema_privilege('daybreak_app', 'public', 'USAGE')"
         " AND (SELECT bool_and(has_schema_privilege('daybreak_readonly', oid, 'USAGE'))"
-        "      FROM pg_namespace WHERE nspname = 'reporting')",
+        "      FROM pg_namespace WHERE nspname = 'reporting')"
+        " AND (SELECT bool_and(has_schema_privilege('daybreak_app', extnamespace, 'USAGE'))"
+        "      FROM pg_extension WHERE extname = 'pgcrypto')",
     )
     if not there_is_all:
         return False
@@ -297,6 +299,7 @@ def _settle_privileges(
 
 def _set_password(connection: Connection, role: Role, password: str) -> None:
     """Let a role log in. The server never sees the password, only what SCRAM checks it with."""
+    connection.execute("SET LOCAL log_parameter_max_length_on_error = 0")
     verifier = connection.pgconn.encrypt_password(password.encode(), role.name.encode(), b"scram-sha-256")
     connection.execute(
         "SELECT set_config('daybreak.role', %s, true), set_config('daybreak.password_verifier', %s, true)",

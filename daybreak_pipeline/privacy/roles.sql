@@ -91,6 +91,20 @@ BEGIN
     END IF;
 END $$;
 
+-- The application's statements call functions of pgcrypto, which may be in a schema of its own.
+DO $$
+DECLARE
+    home REGNAMESPACE := (SELECT extnamespace FROM pg_extension WHERE extname = 'pgcrypto');
+BEGIN
+    IF has_schema_privilege('daybreak_app', home, 'USAGE') AND has_schema_privilege('daybreak_admin', home, 'USAGE') THEN
+        RETURN;
+    ELSIF has_schema_privilege(home, 'USAGE WITH GRANT OPTION') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %s TO daybreak_app, daybreak_admin', home);
+    ELSE
+        RAISE WARNING 'schema % belongs to another role, which has to run: GRANT USAGE ON SCHEMA % TO daybreak_app, daybreak_admin', home, home;
+    END IF;
+END $$;
+
 -- The database itself.
 DO $$
 DECLARE

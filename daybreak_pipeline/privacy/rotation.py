@@ -257,15 +257,16 @@ def _exchanged(connection: Connection, current: str, new: str) -> int | None:
     with connection.transaction():
         if not database.value(connection, keys.TRY_ALONE):
             return None
-        connection.execute(
+        # A SELECT of its own: many servers log changes with their parameters (log_statement = mod), and these are keys.
+        state = connection.execute(
             """
-            UPDATE privacy.key_check
-            SET check_value = privacy.sub_key(privacy.root_key(%(new)s), 'check'),
-                previous_sealed = privacy.seal(encode(privacy.root_key(%(current)s), 'hex'),
-                                               privacy.sub_key(privacy.root_key(%(new)s), 'seal'))
+            SELECT privacy.sub_key(privacy.root_key(%(new)s), 'check'),
+                   privacy.seal(encode(privacy.root_key(%(current)s), 'hex'),
+                                privacy.sub_key(privacy.root_key(%(new)s), 'seal'))
             """,
             {"new": new, "current": current},
-        )
+        ).fetchone()
+        connection.execute("UPDATE privacy.key_check SET check_value = %s, previous_sealed = %s", state)
         return _number(connection, "INSERT INTO privacy.rotations DEFAULT VALUES RETURNING id")
 
 

@@ -37,7 +37,7 @@ _FUNCTIONS_ELSEWHERE = """
     WHERE e.extname = ANY (%s) AND n.nspname <> 'public'
 """
 _NAMED_SCHEMA = """
-    SELECT substring(prosrc FROM '((?:"[^"]+"|\\w+))\\.hmac\\(') FROM pg_proc
+    SELECT substring(prosrc FROM '((?:"(?:[^"]|"")+"|\\w+))\\.hmac\\(') FROM pg_proc
     WHERE oid = to_regprocedure('privacy.sub_key(bytea, text)')
 """
 
