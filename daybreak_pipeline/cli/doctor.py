@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli.common import USAGE_EXIT, Command, data_dir_option
@@ -16,9 +17,10 @@ from daybreak_pipeline.cli.screen import line, styled
 from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
+from daybreak_pipeline.operations import server_settings
 from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.privacy import audit, keys, plain_values, read_log, role_limits, roles
-from daybreak_pipeline.schema import runner
+from daybreak_pipeline.schema import extensions, preconditions, runner
 from daybreak_pipeline.tables import TABLES
 
 _SHOWN_FILES = 3
@@ -31,18 +33,24 @@ def doctor(data_dir: Path | None) -> None:
     screen = console()
     findings = examine(data_dir or settings.export_dir())
     for finding in findings:
-        mark = styled("ok     ", "green") if finding.good else styled("missing", "red")
-        screen.print(line(mark, f" {finding.subject}: {finding.text}"), soft_wrap=True)
+        screen.print(line(_mark(finding), f" {finding.subject}: {finding.text}"), soft_wrap=True)
     sys.exit(0 if all(finding.good for finding in findings) else USAGE_EXIT)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at. ``advice`` says that it works, and could be better."""
 
     subject: str
     good: bool
     text: str
+    advice: bool = False
+
+
+def _mark(finding: Finding) -> Text:
+    if not finding.good:
+        return styled("missing", "red")
+    return styled("advice ", "yellow") if finding.advice else styled("ok     ", "green")
 
 
 def examine(export: Path) -> list[Finding]:
@@ -76,7 +84,8 @@ def _server() -> list[Finding]:
                     )
                 )
                 findings.append(_pooler(db, pooled=database.is_pooled(connection)))
-                findings.append(_tls(db, encrypted=bool(connection.pgconn.ssl_in_use)))
+                findings.append(_tls(db, connection))
+                findings += [*_preconditions(connection), *_settings(connection)]
                 applied = runner.current_revision(connection)
             newest = runner.newest_revision()
             hint = "" if applied == newest else f", newest is {newest}: run daybreak migrate up"
@@ -114,10 +123,36 @@ def _pooler(db: settings.DatabaseSettings, *, pooled: bool) -> Finding:
     )
 
 
-def _tls(db: settings.DatabaseSettings, *, encrypted: bool) -> Finding:
+def _preconditions(connection: database.Connection) -> list[Finding]:
+    """Say what would keep migrations from being applied, and where the extensions are."""
+    found = preconditions.obstacles(connection)
+    if found:
+        return [Finding(obstacle.subject, good=False, text=str(obstacle)) for obstacle in found]
+    needed = extensions.needed(connection)
+    places = ", ".join(
+        f"{one.name} in {one.schema}" if one.schema else f"{one.name} can be made" for one in needed
+    )
+    return [Finding("extensions", good=True, text=places)]
+
+
+def _settings(connection: database.Connection) -> list[Finding]:
+    """Say which of the server's settings are not as they should be."""
+    judged = server_settings.judge(connection)
+    if not judged:
+        return [
+            Finding("server settings", good=True, text="none lets values into the log or gets in the way")
+        ]
+    return [Finding(one.setting, good=not one.bad, text=str(one), advice=True) for one in judged]
+
+
+def _tls(db: settings.DatabaseSettings, connection: database.Connection) -> Finding:
     """Say whether others could listen, or stand in for the server. On this machine there is nobody between."""
+    encrypted = bool(connection.pgconn.ssl_in_use)
     if db.is_local:
         return Finding("tls", good=True, text="on" if encrypted else "off; the server is on this machine")
+    if not encrypted and database.value(connection, "SHOW ssl") == "off":
+        text = "off: as an administrator turn on ssl in the server's configuration, then set DB_SSLMODE=verify-full"
+        return Finding("tls", good=False, text=text)
     if not encrypted:
         return Finding("tls", good=False, text="off: set DB_SSLMODE=verify-full and DB_SSLROOTCERT")
     if db.sslmode != "verify-full":

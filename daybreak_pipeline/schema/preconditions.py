@@ -89,7 +89,8 @@ def _of_server(server: _Server) -> Iterator[Obstacle]:
         )
     elif server.read_only:
         meaning = f"sessions of {user} can only read (default_transaction_read_only)"
-        yield Obstacle("read-only", meaning, f"{setting} default_transaction_read_only = off")
+        mend = f"BEGIN READ WRITE; {setting} default_transaction_read_only = off; COMMIT"
+        yield Obstacle("read-only", meaning, mend)
     if server.encoding != "UTF8":
         meaning = f"database {name} has encoding {server.encoding}, in which many names cannot be stored"
         mend = f"make another one with CREATE DATABASE … OWNER {user} ENCODING 'UTF8' TEMPLATE template0"

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.embedded_postgres import server as embedded_server
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.run import replay_table
 from daybreak_pipeline.privacy import keys, roles, rotation
 from daybreak_pipeline.schema import extensions, preconditions, runner
@@ -136,3 +137,113 @@ def test_an_extension_that_was_moved_afterwards_is_named(
     administer(hosted, found.mend.partition(": ")[2], name="clinic")
     with database.connect(owned) as connection:
         assert preconditions.obstacles(connection) == []
+
+
+# --- Looking before migrations begin -----------------------------------------------------------------------
+
+REFUSED = {
+    "read only": (
+        "ALTER DATABASE clinic SET default_transaction_read_only = on",
+        f"BEGIN READ WRITE; ALTER ROLE {OWNER} IN DATABASE clinic SET default_transaction_read_only = off; COMMIT",
+    ),
+    "a schema of one's own": (
+        f"CREATE SCHEMA {OWNER} AUTHORIZATION {OWNER}",
+        "ALTER ROLE clinic_owner IN DATABASE clinic SET search_path = public",
+    ),
+    "search path": (
+        f"CREATE SCHEMA legacy AUTHORIZATION {OWNER}; ALTER DATABASE clinic SET search_path = legacy, public",
+        "ALTER ROLE clinic_owner IN DATABASE clinic SET search_path = public",
+    ),
+    "backslashes": (
+        "ALTER DATABASE clinic SET standard_conforming_strings = off",
+        "ALTER ROLE clinic_owner IN DATABASE clinic SET standard_conforming_strings = on",
+    ),
+    "row security": (
+        "ALTER DATABASE clinic SET row_security = off",
+        "ALTER ROLE clinic_owner IN DATABASE clinic SET row_security = on",
+    ),
+    "no public": ("DROP SCHEMA public", "CREATE SCHEMA public"),
+    "another's public": (
+        "ALTER SCHEMA public OWNER TO CURRENT_USER",
+        "as an administrator: GRANT ALL ON SCHEMA public TO clinic_owner",
+    ),
+    "no right to create": (
+        "ALTER DATABASE clinic OWNER TO CURRENT_USER; GRANT ALL ON SCHEMA public TO clinic_owner",
+        "as an administrator: GRANT CREATE ON DATABASE clinic TO clinic_owner",
+    ),
+    "hidden extension": (
+        "CREATE SCHEMA vault; CREATE EXTENSION pgcrypto SCHEMA vault",
+        "as an administrator: GRANT USAGE ON SCHEMA vault TO clinic_owner",
+    ),
+}
+"""What an administrator may have done, and the line that mends it; that line is run as it is, by whom it names."""
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_migrate_says_what_to_mend_before_it_changes_anything_and_works_afterwards(
+    hosted: DatabaseSettings, owned: DatabaseSettings, case: str
+) -> None:
+    done, mend = REFUSED[case]
+    administer(hosted, done, name="clinic")
+    before = schemas(replace(hosted, name="clinic"))
+    with pytest.raises(UsageError) as refused:
+        runner.upgrade(owned)
+    message = str(refused.value)
+    assert message.endswith(f": {mend} (nothing was changed)")
+    assert "\n" not in message
+    assert schemas(replace(hosted, name="clinic")) == before
+
+    administrators = mend.startswith("as an administrator: ")
+    administer(hosted if administrators else owned, mend.removeprefix("as an administrator: "), name="clinic")
+    assert runner.upgrade(owned)[-1].revision == runner.newest_revision()
+
+
+def test_a_database_in_another_encoding_is_refused(hosted: DatabaseSettings) -> None:
+    latin = replace(hosted, name="latin")
+    administer(hosted, "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+    with pytest.raises(UsageError, match=r"encoding LATIN1, .*ENCODING 'UTF8' TEMPLATE template0"):
+        runner.upgrade(latin)
+    assert schemas(latin) == []
+    administer(hosted, "DROP DATABASE latin")
+
+
+def test_a_standby_is_refused(hosted: DatabaseSettings, owned: DatabaseSettings) -> None:
+    """A standby's answer, from a function in front of the server's own."""
+    administer(
+        hosted,
+        f"CREATE SCHEMA front; GRANT USAGE ON SCHEMA front TO {OWNER}",
+        "CREATE FUNCTION front.pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+        "ALTER DATABASE clinic SET search_path = front, pg_catalog, public",
+        name="clinic",
+    )
+    with pytest.raises(UsageError, match="a standby, which can only be read: set DB_HOST to the primary"):
+        runner.upgrade(owned)
+
+
+def test_an_extension_that_only_an_administrator_may_make_is_named(
+    hosted: DatabaseSettings, owned: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extensions, "NEEDED", ("pg_stat_statements", "pgcrypto"))
+    with pytest.raises(UsageError, match="as an administrator: CREATE EXTENSION pg_stat_statements"):
+        runner.upgrade(owned)
+    administer(hosted, "CREATE EXTENSION pg_stat_statements", name="clinic")
+    with database.connect(owned) as connection:
+        assert preconditions.obstacles(connection) == []
+
+
+def test_an_extension_that_the_servers_machine_lacks_is_named(
+    owned: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extensions, "NEEDED", ("pgcrypto", "no_such_thing"))
+    with pytest.raises(UsageError, match=r"no_such_thing is not installed .*contrib package"):
+        runner.upgrade(owned)
+    assert schemas(owned) == []
+
+
+def test_time_limits_of_the_server_cut_no_migration_short(owned: DatabaseSettings, tmp_path: Path) -> None:
+    (tmp_path / "001_slow.sql").write_text("SELECT pg_sleep(0.5);\n")
+    (tmp_path / "001_slow.rollback.sql").write_text("SELECT 1;\n")
+    administer(owned, f"ALTER ROLE {OWNER} SET statement_timeout = '250ms'", name="clinic")
+    with database.connect(owned) as connection, pytest.raises(psycopg.errors.QueryCanceled):
+        connection.execute("SELECT pg_sleep(0.5)")
+    assert [one.name for one in runner.upgrade(owned, directory=tmp_path)] == ["slow"]
