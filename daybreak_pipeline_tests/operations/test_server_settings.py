@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - statements are put together from this file's own names
 """What doctor says of a server's settings is true of that server's log, and the lines that mend them do."""
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.operations import server_settings
 from daybreak_pipeline.operations.server_settings import Judgement
-from daybreak_pipeline.privacy import keys, rotation
+from daybreak_pipeline.privacy import keys, roles, rotation
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.cli.test_main import daybreak, environment_of
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.homes import server_home
 
@@ -179,6 +181,35 @@ def test_a_rotation_keeps_the_keys_where_changes_are_logged_with_their_parameter
     assert NEW_KEY not in logged
 
 
+def test_logging_changes_with_their_parameters_is_bad_since_clients_write_personal_values(ward: Ward) -> None:
+    ward.configure(log_statement="mod")
+    before = len(ward.logged())
+    with database.connect(ward.owner, key=KEY) as application:
+        application.execute(
+            "INSERT INTO clinicians (id, first_name) VALUES (gen_random_uuid(), %s)", ["Aurelia"]
+        )
+        application.rollback()
+    assert "Aurelia" in ward.logged(before)
+    assert "log_parameter_max_length" in {judgement.setting for judgement in ward.judged() if judgement.bad}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("max_connections", "40"), ("data_checksums", "off"), ("transaction_timeout", "60000")],
+)
+def test_what_takes_a_restart_or_a_newer_server_is_advice(ward: Ward, setting: str, value: str) -> None:
+    """The session sees a server of such a setting through a view of its own."""
+    ward.configure()
+    with database.connect(ward.owner) as connection:
+        connection.execute(
+            "CREATE TEMPORARY VIEW pg_settings AS "
+            f"SELECT name, setting FROM pg_catalog.pg_settings WHERE name <> '{setting}' "
+            f"UNION ALL SELECT '{setting}', '{value}'"
+        )
+        found = {judgement.setting: judgement for judgement in server_settings.judge(connection)}
+    assert not found[setting].bad
+
+
 ADVICE = {
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "5s",
@@ -209,6 +240,33 @@ def test_a_server_as_it_is_installed_gets_advice_only(ward: Ward) -> None:
         "log_error_verbosity",
         "log_min_error_statement",
     }
+
+
+def test_doctor_shows_advice_and_fails_for_what_is_bad(ward: Ward, tmp_path: Path) -> None:
+    roles.apply(replace(ward.administrator, name="ward"))
+    with database.connect(ward.owner, key=KEY) as connection:
+        keys.verify(connection)
+    environment = environment_of(ward.owner, tmp_path)
+
+    ward.configure()
+    done = daybreak(environment, "doctor")
+    others = [line for line in done.stdout.splitlines() if not line.startswith("ok ")]
+    assert all(line.startswith("advice  log_") for line in others)
+    assert (done.returncode, len(others), done.stderr) == (0, 2, "")
+
+    ward.configure(log_min_duration_statement="1s")
+    done = daybreak(environment, "doctor")
+    (bad,) = [line for line in done.stdout.splitlines() if line.startswith("missing ")]
+    assert bad.startswith(
+        "missing log_parameter_max_length: the server logs statements with their parameters"
+    )
+    assert bad.endswith("ALTER DATABASE ward SET log_parameter_max_length = 0")
+    assert (done.returncode, done.stderr) == (2, "")
+
+    ward.administer("ALTER DATABASE ward SET default_transaction_read_only = on")
+    done = daybreak(environment, "doctor")
+    assert f"missing read-only: sessions of {OWNER} can only read" in done.stdout
+    assert (done.returncode, done.stderr) == (2, "")
 
 
 def test_the_embedded_server_needs_no_advice(server: DatabaseSettings) -> None:
