@@ -1,6 +1,8 @@
 -- begin: settings
 -- Triggers that touch what clients write stand aside for this very transaction.
 SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true);
+-- Tables and functions without a schema are public's, or pgcrypto's, which may be in a schema of its own.
+SELECT set_config('search_path', 'public, ' || extnamespace::regnamespace, true) FROM pg_extension WHERE extname = 'pgcrypto';
 -- Whole tables are read and written: memory for one statement at a time, and every core for what can be shared.
 SET LOCAL work_mem = '256MB';
 SET LOCAL maintenance_work_mem = '512MB';
@@ -316,6 +318,8 @@ DELETE FROM ingest.absent_files WHERE table_name = %(table)s;
 -- begin: settings
 -- Triggers that touch what clients write stand aside for this very transaction.
 SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true);
+-- Tables and functions without a schema are public's, or pgcrypto's, which may be in a schema of its own.
+SELECT set_config('search_path', 'public, ' || extnamespace::regnamespace, true) FROM pg_extension WHERE extname = 'pgcrypto';
 -- Whole tables are read and written: memory for one statement at a time, and every core for what can be shared.
 SET LOCAL work_mem = '256MB';
 SET LOCAL maintenance_work_mem = '512MB';
