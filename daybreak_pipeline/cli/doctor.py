@@ -85,7 +85,10 @@ def _server() -> list[Finding]:
                 )
                 findings.append(_pooler(db, pooled=database.is_pooled(connection)))
                 findings.append(_tls(db, connection))
-                findings += [*_preconditions(connection), *_settings(connection)]
+                conditions = _preconditions(connection)
+                findings += [*conditions, *_settings(connection)]
+                if not all(condition.good for condition in conditions):
+                    return findings  # without these nothing more can be said, such as of tables that are another's
                 applied = runner.current_revision(connection)
             newest = runner.newest_revision()
             hint = "" if applied == newest else f", newest is {newest}: run daybreak migrate up"

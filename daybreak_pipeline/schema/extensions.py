@@ -37,8 +37,8 @@ _FUNCTIONS_ELSEWHERE = """
     WHERE e.extname = ANY (%s) AND n.nspname <> 'public'
 """
 _NAMED_SCHEMA = """
-    SELECT substring(prosrc FROM '((?:"(?:[^"]|"")+"|\\w+))\\.hmac\\(') FROM pg_proc
-    WHERE oid = to_regprocedure('privacy.sub_key(bytea, text)')
+    SELECT substring(prosrc FROM '((?:"(?:[^"]|"")+"|\\w+))\\.hmac\\(')
+    FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE n.nspname = 'privacy' AND proname = 'sub_key'
 """
 
 

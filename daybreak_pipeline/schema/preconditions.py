@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.schema import extensions
+from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -27,6 +28,32 @@ _SERVER = """
            coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false),
            quote_ident(session_user), quote_ident(current_database())
 """
+_OTHER_OWNER = """
+    SELECT nspowner::regrole::text FROM pg_namespace
+    WHERE nspname = 'migrations' AND NOT pg_has_role(nspowner, 'USAGE')
+"""
+# Nothing was ever migrated here, and yet there is something with a name that migrations give. Of the catalog, since
+# functions that look names up refuse those of schemas that the user may not use.
+_OF_OTHERS = """
+    SELECT found.name FROM (
+        SELECT 'schema ' || quote_ident(nspname) FROM pg_namespace WHERE nspname = ANY (%(schemas)s)
+        UNION ALL
+        SELECT 'table ' || quote_ident(relname) FROM pg_class
+        WHERE relnamespace = to_regnamespace('public') AND relname = ANY (%(tables)s)
+        UNION ALL
+        SELECT 'function ' || quote_ident(proname) FROM pg_proc
+        WHERE pronamespace = to_regnamespace('public') AND proname = ANY (%(functions)s)
+    ) found (name)
+    WHERE NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                      WHERE n.nspname = 'migrations' AND c.relname = 'alembic_version')
+    ORDER BY 1 LIMIT 1
+"""
+_OURS = {
+    "schemas": ["app", "audit", "ingest", "privacy", "reporting"],
+    "tables": [*TABLES, "users"],
+    "functions": ["search_people", "update_updated_at_column"],
+}
+"""What migrations make, and another program may have made before them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +101,12 @@ def obstacles(connection: Connection) -> list[Obstacle]:
     server = database.one(connection, _Server, _SERVER)
     if server is None:
         return []
-    return [*_of_server(server), *_of_rights(server), *_of_extensions(connection, server.user)]
+    return [
+        *_of_server(server),
+        *_of_rights(server),
+        *_of_others(connection, server),
+        *_of_extensions(connection, server.user),
+    ]
 
 
 def _of_server(server: _Server) -> Iterator[Obstacle]:
@@ -121,6 +153,18 @@ def _of_rights(server: _Server) -> Iterator[Obstacle]:
         yield Obstacle(
             "search_path", meaning, f"ALTER ROLE {user} IN DATABASE {name} SET search_path = public"
         )
+
+
+def _of_others(connection: Connection, server: _Server) -> Iterator[Obstacle]:
+    owner = database.value(connection, _OTHER_OWNER)
+    if owner is not None:
+        yield Obstacle(
+            "owner", f"the tables belong to {owner}, not to {server.user}", f"set DB_USER to {owner}"
+        )
+    taken = database.value(connection, _OF_OTHERS, _OURS)
+    if taken is not None:
+        meaning = f"database {server.name} has a {taken} that no migration made"
+        yield Obstacle("database", meaning, "set DB_NAME to a database that nothing else uses")
 
 
 def _of_extensions(connection: Connection, user: str) -> Iterator[Obstacle]:

@@ -191,6 +191,7 @@ def upgrade(
     known = migrations(directory)
     newest = _newest(known)
     with database.connect(settings) as connection:
+        preconditions.require(connection)
         _require_unchanged(changed(connection, directory))
 
     def step(current: str) -> _Step | None:
@@ -213,9 +214,11 @@ def downgrade(
         The migrations that were rolled back, newest first.
 
     Raises:
-        UsageError: there is no such migration, it is not applied, or it needs the key.
+        UsageError: there is no such migration, it is not applied, it needs the key, or the server is not as it must be.
     """
     known = migrations(directory)
+    with database.connect(settings) as connection:
+        preconditions.require(connection)
     before = {m.revision: previous.revision for previous, m in pairwise(known)}
 
     def step(current: str) -> _Step | None:
@@ -286,7 +289,6 @@ def _run(
     with database.connect(
         settings, key=key, autocommit=True, application_name="daybreak migrate"
     ) as connection:
-        preconditions.require(connection)
         _make_version_table(connection)
         while True:
             with connection.transaction():

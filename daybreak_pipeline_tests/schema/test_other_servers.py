@@ -17,6 +17,7 @@ from daybreak_pipeline.importer.run import replay_table
 from daybreak_pipeline.privacy import keys, roles, rotation
 from daybreak_pipeline.schema import extensions, preconditions, runner
 from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.cli.test_main import daybreak, environment_of
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.homes import server_home
@@ -171,6 +172,18 @@ REFUSED = {
         "ALTER DATABASE clinic OWNER TO CURRENT_USER; GRANT ALL ON SCHEMA public TO clinic_owner",
         "as an administrator: GRANT CREATE ON DATABASE clinic TO clinic_owner",
     ),
+    "another's schema": (
+        "CREATE SCHEMA audit",
+        "set DB_NAME to a database that nothing else uses",
+    ),
+    "another's table": (
+        "CREATE TABLE users (id int)",
+        "set DB_NAME to a database that nothing else uses",
+    ),
+    "another's function": (
+        "CREATE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "set DB_NAME to a database that nothing else uses",
+    ),
     "hidden extension": (
         "CREATE SCHEMA vault; CREATE EXTENSION pgcrypto SCHEMA vault",
         "as an administrator: GRANT USAGE ON SCHEMA vault TO clinic_owner",
@@ -193,9 +206,40 @@ def test_migrate_says_what_to_mend_before_it_changes_anything_and_works_afterwar
     assert "\n" not in message
     assert schemas(replace(hosted, name="clinic")) == before
 
+    if mend.startswith("set "):
+        return
     administrators = mend.startswith("as an administrator: ")
     administer(hosted if administrators else owned, mend.removeprefix("as an administrator: "), name="clinic")
     assert runner.upgrade(owned)[-1].revision == runner.newest_revision()
+
+
+def test_who_does_not_own_the_tables_is_told_who_does(
+    hosted: DatabaseSettings, owned: DatabaseSettings, tmp_path: Path
+) -> None:
+    runner.upgrade(owned)
+    administer(
+        hosted,
+        "CREATE ROLE colleague LOGIN PASSWORD 'test'",
+        "GRANT CREATE, CONNECT ON DATABASE clinic TO colleague; GRANT ALL ON SCHEMA public TO colleague",
+        name="clinic",
+    )
+    with pytest.raises(
+        UsageError, match=f"the tables belong to {OWNER}, not to colleague: set DB_USER to {OWNER}"
+    ):
+        runner.upgrade(replace(owned, user="colleague"))
+    done = daybreak(environment_of(replace(owned, user="colleague"), tmp_path), "doctor")
+    assert f"missing owner: the tables belong to {OWNER}" in done.stdout
+    assert (done.returncode, done.stderr) == (2, "")
+    administer(hosted, "DROP OWNED BY colleague", name="clinic")
+    administer(hosted, "DROP ROLE colleague")
+
+
+def test_what_was_taken_back_altogether_can_be_applied_again(owned: DatabaseSettings) -> None:
+    runner.upgrade(owned)
+    runner.downgrade(owned, "0")
+    with database.connect(owned) as connection:
+        assert preconditions.obstacles(connection) == []
+    assert len(runner.upgrade(owned)) == len(runner.migrations())
 
 
 def test_a_database_in_another_encoding_is_refused(hosted: DatabaseSettings) -> None:
