@@ -47,7 +47,10 @@ class Judgement:
 
 @dataclass(frozen=True)
 class _Rule:
-    """When a setting is wrong, and what to say then: ``{user}`` and ``{database}`` are put into ``mend``."""
+    """When a setting is wrong, and what to say then.
+
+    ``{value}`` is put into ``meaning``, ``{user}`` and ``{database}`` into ``mend``.
+    """
 
     setting: str
     wrong: Callable[[Settings], bool]
@@ -64,7 +67,12 @@ def judge(connection: Connection) -> list[Judgement]:
     settings: dict[str, str] = dict(connection.execute(_SETTINGS).fetchall())
     user, name = connection.execute(_NAMES).fetchone() or ("", "")
     found = [
-        Judgement(rule.setting, rule.meaning, rule.mend.format(user=user, database=name), rule.bad)
+        Judgement(
+            rule.setting,
+            rule.meaning.format(value=settings.get(rule.setting)),
+            rule.mend.format(user=user, database=name),
+            rule.bad,
+        )
         for rule in _RULES
         if rule.wrong(settings)
     ]
@@ -193,19 +201,19 @@ _RULES = (
     _Rule(
         "statement_timeout",
         _positive("statement_timeout"),
-        "an import is cut off, and its table left as it was, when a statement takes longer",
+        "an import is cut off, and its table left as it was, when a statement takes longer than {value} ms",
         f"{_OF_USER} statement_timeout = 0",
     ),
     _Rule(
         "transaction_timeout",
         _positive("transaction_timeout"),
-        "an import is cut off, and its table left as it was, when the table takes longer",
+        "an import is cut off, and its table left as it was, when the table takes longer than {value} ms",
         f"{_OF_USER} transaction_timeout = 0",
     ),
     _Rule(
         "idle_in_transaction_session_timeout",
         _positive("idle_in_transaction_session_timeout", _MINUTE),
-        "an import is cut off when its files keep it waiting for less than a minute",
+        "an import is cut off when its files keep it waiting for {value} ms",
         f"{_OF_USER} idle_in_transaction_session_timeout = '10min'",
     ),
     _Rule(
