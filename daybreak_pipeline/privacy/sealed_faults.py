@@ -37,7 +37,7 @@ _CHANGED = sql.SQL("""
       AND (changed_columns IS NULL OR changed_columns && %(columns)s)
 """)
 _LAST = """
-    SELECT changed_at, id FROM (
+    SELECT changed_at AS time, id FROM (
         SELECT changed_at, id FROM audit.changes
         WHERE table_name = %(table)s AND action IN ('INSERT', 'UPDATE')
           AND changed_at >= %(time)s AND (changed_at, id) > (%(time)s, %(id)s)

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 NEEDED = ("pgcrypto", "pg_trgm", "btree_gin")
 """Migration 001 makes those that are missing. All are trusted: whoever may create in the database may make them."""
 _EXTENSIONS = """
-    SELECT wanted.name, quote_ident(n.nspname), coalesce(has_schema_privilege(n.oid, 'USAGE'), false),
-           available.name IS NOT NULL,
+    SELECT wanted.name, quote_ident(n.nspname) AS schema,
+           coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS usable,
+           available.name IS NOT NULL AS available,
            current_setting('is_superuser')::boolean
            OR EXISTS (SELECT FROM pg_available_extension_versions v WHERE v.name = wanted.name AND v.trusted)
+           AS ours_to_make
     FROM unnest(%s::text[]) WITH ORDINALITY AS wanted (name, place)
     LEFT JOIN pg_extension e ON e.extname = wanted.name
     LEFT JOIN pg_namespace n ON n.oid = e.extnamespace

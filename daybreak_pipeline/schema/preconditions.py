@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 OLDEST = 14
 _SERVER = """
-    SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_encoding'),
-           pg_is_in_recovery(), current_setting('transaction_read_only')::boolean,
-           current_setting('standard_conforming_strings')::boolean, current_setting('row_security')::boolean,
-           current_schema()::text, has_database_privilege(current_database(), 'CREATE'),
-           to_regnamespace('public') IS NOT NULL,
-           coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false),
-           quote_ident(session_user), quote_ident(current_database())
+    SELECT current_setting('server_version_num')::integer / 10000 AS version,
+           current_setting('server_encoding') AS encoding,
+           pg_is_in_recovery() AS standby, current_setting('transaction_read_only')::boolean AS read_only,
+           current_setting('standard_conforming_strings')::boolean AS plain_backslashes,
+           current_setting('row_security')::boolean AS row_security,
+           current_schema()::text AS schema,
+           has_database_privilege(current_database(), 'CREATE') AS may_create_schemas,
+           to_regnamespace('public') IS NOT NULL AS has_public,
+           coalesce(has_schema_privilege(to_regnamespace('public'), 'CREATE'), false) AS may_create_tables,
+           quote_ident(session_user) AS user, quote_ident(current_database()) AS name
 """
 _OTHER_OWNER = """
     SELECT nspowner::regrole::text FROM pg_namespace
