@@ -18,7 +18,8 @@ from daybreak_pipeline.tables import TABLES
 STARTED_BY = "daybreak/started_by"
 COMMAND_LINE = "command line"
 LAUNCHED_BY = "daybreak/launched_by"
-"""Who launched a run of the web UI; ``attribution`` sees to it that nobody says so of himself."""
+"""Who launched a run: the account of the command line, or the user of the web UI, where ``attribution`` sees to it that
+nobody says so of himself."""
 EXPORT = "daybreak/export"
 PARTIAL = "daybreak/partial"
 """Says of an export that it has some of the files only: nobody has to hear that others are absent."""

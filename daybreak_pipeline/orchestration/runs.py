@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.failures import explanations
@@ -62,7 +62,8 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         "import_all",
         run_requests.configuration(export_dir, chosen, full=full, replay=replay),
         selection=run_requests.selection(chosen) if only else None,
-        tags=run_requests.tags(run_requests.COMMAND_LINE, export_dir, partial=partial),
+        tags=run_requests.tags(run_requests.COMMAND_LINE, export_dir, partial=partial)
+        | {run_requests.LAUNCHED_BY: settings.account()},
         progress=progress,
     ) as result:
         unknown = [] if replay else find.unknown(export_dir)

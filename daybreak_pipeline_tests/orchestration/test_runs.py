@@ -21,7 +21,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.checks import rules
 from daybreak_pipeline.definitions import build_defs
 from daybreak_pipeline.errors import UsageError
@@ -818,6 +818,13 @@ def test_the_audit_trail_says_who_launched_an_import_in_the_web_ui(
         assert [(line.action, line.launched_by) for line in audit.changes(connection)] == [
             ("IMPORT", "alice")
         ]
+
+
+def test_the_audit_trail_says_which_account_launched_an_import(runs: Runs, family: Export) -> None:
+    runs.load(family.directory, only=["documents"])
+    with database.connect(runs.settings) as connection:
+        (line,) = audit.changes(connection)
+    assert (line.action, line.launched_by) == ("IMPORT", settings.account())
 
 
 def test_a_run_of_the_web_ui_without_a_key_fails_in_its_step_with_one_line(
