@@ -246,7 +246,7 @@ def test_readings_go_with_their_migration_and_the_trail_stays_append_only(
     session.rollback()
     runner.downgrade(migrated, "31")
     audit.require_whole(session)
-    assert len(session.execute("SELECT * FROM search_people('edith')").fetchall()) == 1
+    assert len(edith.execute("SELECT * FROM search_people('edith')").fetchall()) == 1
     kept = session.execute("SELECT action FROM audit.changes ORDER BY id").fetchall()
     assert kept == [("INSERT",), ("UPDATE",)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
@@ -254,3 +254,8 @@ def test_readings_go_with_their_migration_and_the_trail_stays_append_only(
     session.rollback()
     runner.upgrade(migrated)
     assert readings(session) == []
+    # Who was let in to search before is let in still, and to no way around the trail.
+    assert len(edith.execute("SELECT * FROM search_people('edith')").fetchall()) == 1
+    assert len(readings(session)) == 2
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        edith.execute("SELECT * FROM privacy.people_named('edith', 5)")

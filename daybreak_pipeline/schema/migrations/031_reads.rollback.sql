@@ -1,5 +1,18 @@
 -- Takes back 031_reads. Its lines go with it: the trail as it was has no place for them.
 
+DO $$
+DECLARE
+    grantee REGROLE;
+BEGIN
+    FOR grantee IN
+        SELECT a.grantee::regrole FROM pg_proc p, aclexplode(p.proacl) a
+        WHERE p.oid = 'public.search_people(text, integer)'::regprocedure AND a.grantee NOT IN (0, p.proowner) AND a.privilege_type = 'EXECUTE'
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION privacy.people_named(TEXT, INTEGER) TO %s', grantee);
+        EXECUTE format('REVOKE ALL ON FUNCTION public.search_people(TEXT, INTEGER) FROM %s', grantee);
+    END LOOP;
+END $$;
+
 DROP FUNCTION search_people(TEXT, INTEGER);
 ALTER FUNCTION privacy.people_named(TEXT, INTEGER) RENAME TO search_people;
 ALTER FUNCTION privacy.search_people(TEXT, INTEGER) SET SCHEMA public;

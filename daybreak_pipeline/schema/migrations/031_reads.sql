@@ -85,3 +85,17 @@ COMMENT ON FUNCTION search_people(TEXT, INTEGER) IS
     'The search, sealed, and whom it found go into the audit trail.';
 -- It unseals for whoever may call it.
 REVOKE ALL ON FUNCTION search_people(TEXT, INTEGER) FROM PUBLIC;
+
+-- Who may search goes on searching, and on the record only.
+DO $$
+DECLARE
+    grantee REGROLE;
+BEGIN
+    FOR grantee IN
+        SELECT a.grantee::regrole FROM pg_proc p, aclexplode(p.proacl) a
+        WHERE p.oid = 'privacy.people_named(text, integer)'::regprocedure AND a.grantee NOT IN (0, p.proowner) AND a.privilege_type = 'EXECUTE'
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION public.search_people(TEXT, INTEGER) TO %s', grantee);
+        EXECUTE format('REVOKE ALL ON FUNCTION privacy.people_named(TEXT, INTEGER) FROM %s', grantee);
+    END LOOP;
+END $$;
