@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 PASSWORDS = {f"DAYBREAK_{name}_PASSWORD": SECRET for name in ("APP", "READONLY", "ADMIN")}
 TEMPLATE = "template_migrated"
+OTHERS = ("postgres", "template1", "dagster", "daybreak_health")
 CLIENTS = ("daybreak_app", "daybreak_readonly")
 
 
@@ -66,7 +67,7 @@ def importer(own_server: DatabaseSettings) -> Iterator[DatabaseSettings]:
 def _tidy(own_server: DatabaseSettings, given: DatabaseSettings) -> None:
     _administer(own_server, "DROP DATABASE {} WITH (FORCE)", given.name)
     with psycopg.connect(own_server.conninfo(dbname="postgres"), autocommit=True) as administrator:
-        for name in ("postgres", "template1", "dagster"):
+        for name in OTHERS:
             administrator.execute(
                 sql.SQL("GRANT CONNECT ON DATABASE {} TO PUBLIC").format(sql.Identifier(name))
             )
@@ -147,9 +148,7 @@ def test_an_ordinary_owner_is_told_what_only_others_can_close(
     expected = {
         f"left open: {both} make large objects, which a superuser can stop",
         f"left open: {both} call pg_notify, which a superuser can stop",
-        f"left open: {both} enter the database postgres, which its owner can stop",
-        f"left open: {both} enter the database dagster, which its owner can stop",
-        f"left open: {both} enter the database template1, which its owner can stop",
+        *(f"left open: {both} enter the database {name}, which its owner can stop" for name in OTHERS),
     }
     assert {line for line in done.lines if line.startswith("left open")} == expected
     assert expected <= set(described(importer).splitlines())
@@ -168,7 +167,7 @@ def test_an_ordinary_owner_is_told_what_only_others_can_close(
 
 def test_readers_cannot_enter_the_owners_other_databases(db: DatabaseSettings) -> None:
     granted(db)
-    for name in ("postgres", "template1", "dagster"):
+    for name in OTHERS:
         with (
             pytest.raises(UsageError, match="may not connect to database"),
             logged_in(db, "daybreak_readonly", name),
