@@ -1,7 +1,7 @@
 """The audit trail: what imports write into it, its partitions, and reading it.
 
 What clients change, triggers record (migration 012_audit_trail); what they look at by name, ``audit.record_reads``
-(032_reads). The trail is append-only; old lines go by whole months. Its design is in docs/adr/0006-audit-trail.md.
+(031_reads). The trail is append-only; old lines go by whole months. Its design is in docs/adr/0006-audit-trail.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
--- Takes back 031_reporting_by_day: the reporting views show ids of other systems and exact times again.
+-- Takes back 030_reporting_by_day: the reporting views show ids of other systems and exact times again.
 
 CREATE OR REPLACE FUNCTION reporting.columns()
 RETURNS TABLE (target REGCLASS, column_name NAME, expression TEXT, place SMALLINT)
