@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import pytest
 from psycopg.pq import TransactionStatus
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
 
 
+class Pair(NamedTuple):
+    first: int
+    second: int
+
+
 def setting(connection: Connection, name: str) -> str:
     row = connection.execute("SELECT current_setting(%s)", [name]).fetchone()
     return str(row[0]) if row else ""
+
+
+def test_rows_are_matched_by_the_names_of_their_columns(connection: Connection) -> None:
+    found = database.one(connection, dict[str, int], "SELECT 2 AS second, 1 AS first")
+    assert found == {"first": 1, "second": 2}
+    assert database.every(connection, Pair, "SELECT 2 AS second, 1 AS first") == [Pair(first=1, second=2)]
+    with pytest.raises(TypeError):
+        database.one(connection, Pair, "SELECT 1 AS first, 2 AS third")
 
 
 def test_settings_of_a_block_are_afterwards_as_they_were_before_it(connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 The row itself stays, since others refer to it, and so do health data under its id. What is personal of a row is what
 the reporting views do not show (ADR 5): sealed columns and their plain ones, tokens, export columns, card numbers, free text;
-besides, whatever came as text where JSON should be. A later import restores nothing: the row counts as edited now, and
+besides, whatever came as text where JSON should be. Columns that link rows stay. A later import restores nothing: the row counts as edited now, and
 where there is no row a tombstone of now takes its place, so that only a record that its source has changed since is newer.
 """
 
@@ -29,6 +29,7 @@ _PERSONAL = """
     SELECT a.attname::text, a.attnotnull FROM pg_attribute a
     WHERE a.attrelid = %(target)s::regclass AND a.attnum > 0 AND NOT a.attisdropped
       AND (a.attname NOT LIKE '\\_%%' OR a.attname IN ('_export_columns_encrypted', '_source_hash'))
+      AND a.attname <> ALL (%(links)s)
       AND (a.attname NOT IN (SELECT column_name FROM reporting.columns() WHERE target = %(target)s::regclass)
            OR a.attname IN (SELECT column_name FROM ingest.field_issues
                             WHERE table_name = %(table)s AND row_id = %(id)s AND code = 'invalid_json'))
@@ -64,6 +65,15 @@ _OLD_VALUES = """
           FROM audit.changes
           WHERE table_name = %(table)s AND row_id = %(id)s AND before_encrypted IS NOT NULL OFFSET 0) o
     WHERE c.changed_at = o.changed_at AND c.id = o.id
+"""
+# Who was found by a search was most likely searched for by name.
+_SEARCHES = """
+    UPDATE audit.changes search SET before_encrypted = privacy.seal('{}', privacy.required_key('seal'))
+    FROM audit.changes found
+    WHERE found.table_name = %(table)s AND found.row_id = %(id)s AND found.reading = 'search_people'
+      AND search.transaction_id = found.transaction_id AND search.rows_read IS NOT NULL
+      AND search.changed_at BETWEEN found.changed_at - interval '1 minute' AND found.changed_at
+      AND search.before_encrypted IS NOT NULL
 """
 _BURY = """
     INSERT INTO ingest.tombstones (table_name, row_id, source_updated_at, tx_commit_time, fivetran_synced)
@@ -145,6 +155,7 @@ def erase(
         quarantined = connection.execute(_QUARANTINE, parameters).rowcount
         issues = connection.execute(_ISSUES, parameters).rowcount
         changes = connection.execute(_OLD_VALUES, parameters | {"names": list(personal)}).rowcount
+        changes += connection.execute(_SEARCHES, parameters).rowcount
         connection.execute(_NOT_ASIDE)
         connection.execute(_LINE, parameters | {"columns": list(person.columns) if person.is_row else None})
         return Erased(person.columns, quarantined, issues, changes, _coverages(connection, person))
@@ -180,8 +191,20 @@ def _find(connection: Connection, table: str, row_id: str) -> Person:
 
 def _personal(connection: Connection, person: Person) -> dict[str, bool]:
     """Return the columns of the row that are erased, and whether each needs a value."""
-    parameters = {"target": f"public.{person.table}", "table": person.table, "id": person.row_id}
+    parameters = {
+        "target": f"public.{person.table}",
+        "table": person.table,
+        "id": person.row_id,
+        "links": _links(person.table),
+    }
     return dict(connection.execute(_PERSONAL.encode(), parameters).fetchall())
+
+
+def _links(table: str) -> list[str]:
+    """Return the columns that hold rows together: references of this table, and what other tables refer to in it."""
+    own = [reference.column for reference in TABLES[table].references]
+    pointed_at = [r.target_column for other in TABLES.values() for r in other.references if table in r.tables]
+    return sorted({*own, *pointed_at})
 
 
 def _clear(connection: Connection, person: Person, personal: dict[str, bool]) -> None:

@@ -117,6 +117,17 @@ def test_nothing_of_the_person_is_left(person: Export) -> None:
     assert person.connection.execute(hashes.encode(), [ZELDA]).fetchone() == (None, None, {"a": 1})
 
 
+def test_a_search_that_found_the_person_is_erased_and_others_are_not(person: Export) -> None:
+    for query in ("zelda@example.org", "pia"):
+        assert len(person.connection.execute("SELECT id FROM search_people(%s)", [query]).fetchall()) == 1
+        person.connection.commit()
+    assert "zelda@example.org" in everything(person.connection)
+    erase(person)
+    left = everything(person.connection)
+    assert [word for word in WORDS if word in left] == []
+    assert '{"query": "pia"}' in left
+
+
 def test_the_row_and_everybody_else_stay(person: Export) -> None:
     query = f"SELECT to_jsonb(t) FROM {PATIENTS} t WHERE id <> %s"
     before = person.connection.execute(query.encode(), [ZELDA]).fetchall()
