@@ -32,6 +32,14 @@ _NAMES = (f"test_{number}" for number in itertools.count())
 
 
 @pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """A command that runs in this process closes its files to others: tests do not inherit that from each other."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own DB_HOST or DAYBREAK_HOME must never be tested on."""
     forget_settings(monkeypatch)

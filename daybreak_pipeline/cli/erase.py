@@ -7,7 +7,7 @@ import sys
 import click
 
 from daybreak_pipeline import database
-from daybreak_pipeline.cli.common import Command, say
+from daybreak_pipeline.cli.common import Command, confirmed, say
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.privacy import erasure, roles
@@ -49,7 +49,7 @@ def _ask(found: Person) -> None:
     if not sys.stdin.isatty():
         msg = f"{where}; erasing them cannot be undone: repeat with --yes"
         raise UsageError(msg)
-    if not click.confirm(f"{where}. Erase them? This cannot be undone"):
+    if not confirmed(f"{where}. Erase them? This cannot be undone"):
         msg = "nothing was changed"
         raise UsageError(msg)
 

@@ -2,7 +2,8 @@
 
 The row itself stays, since others refer to it, and so do health data under its id. What is personal of a row is what
 the reporting views do not show (ADR 5): sealed columns and their plain ones, tokens, export columns, card numbers, free text;
-besides, whatever came as text where JSON should be. Columns that link rows stay. A later import restores nothing: the row counts as edited now, and
+besides, whatever came as text where JSON should be. Columns that link rows stay. A later import restores nothing: the row counts
+as edited now, and
 where there is no row a tombstone of now takes its place, so that only a record that its source has changed since is newer.
 """
 

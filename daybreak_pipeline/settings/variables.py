@@ -128,7 +128,8 @@ STAGING_TABLESPACE = Text(
     "DAYBREAK_STAGING_TABLESPACE",
     section=SERVER,
     meaning="The tablespace for what an import keeps in plain while it runs: working tables, and what sorts and joins write to "
-    "disk. By default they are where the database is. See [security](security.md#what-is-not-protected).",
+    "disk. See [security](security.md#what-is-not-protected).",
+    otherwise="where the database is",
 )
 LOCK_SECONDS = Number(
     "DAYBREAK_LOCK_SECONDS",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from daybreak_pipeline import database
@@ -108,7 +107,7 @@ def test_an_unfinished_one_is_shown_and_finished(keyed: DatabaseSettings, given:
 
 
 def test_damaged_values_are_counted_and_named(keyed: DatabaseSettings, given: Environment) -> None:
-    with psycopg.connect(keyed.conninfo()) as connection:
+    with database.connect(keyed, key=KEY) as connection:
         (victim,) = connection.execute(
             "UPDATE patients_and_guardians SET first_name_encrypted = '\\x00' RETURNING id"
         ).fetchall()[0]

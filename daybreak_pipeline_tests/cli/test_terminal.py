@@ -26,6 +26,8 @@ DAYBREAK = Path(sys.executable).with_name("daybreak")
 MAY_PRINT = {
     "cli/common.py": "the one place for lines; it also closes streams that nobody reads any more",
     "cli/screen.py": "the one place for tables and colours, which rich writes",
+    "cli/up.py": "asks whether there is a terminal",
+    "orchestration/web/__main__.py": "the error of a child process, into its log",
     "orchestration/readiness.py": "a warning where no command is there to say it",
     "failures/explanations.py": "the trace of an error, for DAYBREAK_DEBUG, wherever it happened",
     "embedded_postgres/bootstrap.py": "runs before the package is installed, with nothing but Python",

@@ -715,6 +715,7 @@ def test_a_value_of_a_third_key_is_damage_too(migrated: DatabaseSettings) -> Non
         migrated,
         f"UPDATE patients_and_guardians SET first_name_encrypted = "
         f"privacy.seal('x', privacy.sub_key(privacy.root_key('{THIRD}'), 'seal')) RETURNING 1",
+        KEY,
     )
     assert list(rotate(migrated).damaged) == [("public.patients_and_guardians", "first_name_encrypted")]
 
