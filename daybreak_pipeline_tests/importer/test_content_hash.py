@@ -53,6 +53,17 @@ def test_a_record_is_unchanged_whatever_stands_in_the_others_of_its_file(export:
     assert export.load("organizations", plain, odd, full=True)["unchanged"] == 2
 
 
+def test_the_separator_counts_in_whatever_block_of_the_file_it_is(export: Export) -> None:
+    long = [record("organizations", str(number), name="n" * 200) for number in range(BLOCK // 200)]
+    one, other = (
+        record("organizations", "odd", slug=slug, tzdb=tzdb)
+        for slug, tzdb in (("a\x1fb", "c"), ("a", "b\x1fc"))
+    )
+    assert export.write("organizations", one, *long).stat().st_size > BLOCK
+    export.load("organizations")
+    assert export.load("organizations", other, *long)["updated"] == 1
+
+
 def test_an_unknown_column_that_is_renamed_changes_the_record_that_keeps_it(export: Export) -> None:
     export.add_parents()
     one = record("memberships", legacy_code="x")
