@@ -164,7 +164,7 @@ def snapshot(connection: Connection) -> Iterator[None]:
 
 
 def is_pooled(connection: Connection) -> bool:
-    """Return whether a pooler is between here and the server: it tells its clients another process than the server's."""
+    """Return whether there is a pooler before the server: its clients see another process id than the server's."""
     return bool(value(connection, "SELECT pg_backend_pid()") != connection.info.backend_pid)
 
 
@@ -177,7 +177,7 @@ def value(connection: Connection, query: QueryNoTemplate, parameters: Params | N
 def one(
     connection: Connection, kind: Callable[..., T], query: QueryNoTemplate, parameters: Params | None = None
 ) -> T | None:
-    """Return the one row that a query returns, as an object made of its columns by their names; None where there is none."""
+    """Return the only row of a query as an object made from its columns by name; None if there is no row."""
     with connection.cursor(row_factory=kwargs_row(kind)) as cursor:
         return cursor.execute(query, parameters).fetchone()
 
@@ -185,7 +185,7 @@ def one(
 def every(
     connection: Connection, kind: Callable[..., T], query: QueryNoTemplate, parameters: Params | None = None
 ) -> list[T]:
-    """Return the rows that a query returns, each as an object made of its columns by their names."""
+    """Return the rows of a query, each as an object made from its columns by name."""
     with connection.cursor(row_factory=kwargs_row(kind)) as cursor:
         return cursor.execute(query, parameters).fetchall()
 

@@ -1,4 +1,4 @@
-"""When things run by themselves, known without Dagster: the schedules are made from it, and ``daybreak status`` tells it."""
+"""When scheduled jobs run, without Dagster: the schedules are made from it, and ``daybreak status`` shows it."""
 
 from __future__ import annotations
 

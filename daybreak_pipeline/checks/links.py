@@ -1,4 +1,4 @@
-"""Checks of rows against other rows: references that lead nowhere, and things that are there twice.
+"""Checks of rows against other rows: dangling references and duplicates.
 
 Whole-set joins and groupings, which the one scan of a table cannot answer.
 """
@@ -77,7 +77,7 @@ def _unresolved(evidence: Evidence, reference: Reference) -> Tally:
 
 
 def _likely_same(evidence: Evidence) -> list[Tally]:
-    """Count rows that agree with an earlier one in all that tells such rows apart, without deleted ones."""
+    """Count rows that have the same natural key as an earlier row; deleted rows do not count."""
     table = evidence.catalog.table
     if not table.likely_same:
         return []

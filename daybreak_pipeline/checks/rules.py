@@ -69,7 +69,7 @@ RULES = (
         values.placeholder_values,
         values.placeholders,
     ),
-    Rule("duplicates", "No record and no row is there twice.", links.duplicates),
+    Rule("duplicates", "There are no duplicate records or rows.", links.duplicates),
     Rule(
         "row_accounting",
         "Every record read ended in exactly one place.",

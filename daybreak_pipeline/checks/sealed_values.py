@@ -40,7 +40,7 @@ def sealed_values(evidence: Evidence, _tallies: list[Tally]) -> Finding:
 
 
 def _query(evidence: Evidence, column: str, code: str) -> str:
-    """Return a query of the rows, of which only the ids are shown."""
+    """Return a query for the rows; it shows only their ids."""
     return (
         sql.SQL(
             "SELECT row_id AS id, found_at FROM privacy.sealed_faults "

@@ -196,7 +196,7 @@ def odd_times(evidence: Evidence) -> list[Fault]:
 
 
 def timestamps(evidence: Evidence, tallies: list[Tally]) -> Finding:
-    """Judge times that cannot be."""
+    """Judge implausible times."""
     return conclude(
         Wording("implausible timestamp", "implausible timestamps", "no implausible timestamp", of="rows"),
         evidence.threshold("timestamps"),

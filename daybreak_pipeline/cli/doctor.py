@@ -176,7 +176,7 @@ def _roles(connection: database.Connection) -> Finding:
 
 
 def _role_limits(connection: database.Connection) -> Finding:
-    """Name what a role has set for itself. What the server leaves open is told, and nothing that this login lacks."""
+    """Name what a role has set for itself. What the server leaves open is advice, not a fault."""
     tampered = role_limits.tampered(connection)
     if tampered:
         text = f"{'; '.join(tampered)}: find out who did that, then run daybreak roles apply"
@@ -198,7 +198,7 @@ def _recorded(db: settings.DatabaseSettings) -> str:
 
 
 def _reads(connection: database.Connection) -> Finding:
-    """Say whether the server logs reads by SQL. Many servers have no pgaudit: that is told, and is no fault."""
+    """Say whether the server logs reads by SQL. Many servers do not have pgaudit: that is advice, not a fault."""
     found = read_log.state(connection)
     return Finding("reads", found.good, found.describe())
 

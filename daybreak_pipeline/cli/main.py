@@ -83,7 +83,7 @@ COMMANDS = {
         "Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C.",
     ),
 }
-"""Where each command is, and its short help: a test holds that this is what the command says of itself."""
+"""Where each command is, and its short help; a test enforces that this equals the command's own."""
 
 
 class Program(LazyGroup):

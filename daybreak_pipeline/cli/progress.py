@@ -1,4 +1,4 @@
-"""Progress on the terminal: what an import tells, as one line that a person can follow."""
+"""Progress on the terminal: an import's steps as one line that a person can follow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from daybreak_pipeline.orchestration.resources import ProgressLog
 
 
 class TerminalProgress(ProgressLog):
-    """Tells the terminal which table is in which phase, besides the run log."""
+    """Shows on the terminal, besides the run log, which table is in which phase."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def put_on_record(connection: Connection, how: str, rows: Iterable[tuple[str, str | None]]) -> None:
-    """Write a line of the audit trail for each row; where that cannot be, say so, and let the answer follow."""
+    """Write an audit line for each row; if that is impossible, warn, and still answer."""
     connection.rollback()  # what has been read so far; the line is committed before anything is shown
     unrecorded = audit.record_reads(connection, how, rows, person=settings.account())
     if unrecorded:

@@ -28,7 +28,7 @@ class Screen(Console):
         return super().render_str(shown(text, longest=None), **(options | {"markup": False, "emoji": False}))
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield what is printed; see rich. Whatever text it was made of, only rich itself steers the terminal."""
+        """Yield what is printed; see rich. Control characters come from rich alone, never from the text."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=shown_lines(segment.text))
 
@@ -43,5 +43,5 @@ def styled(text: object, style: str) -> Text:
 
 
 def line(*parts: object) -> Text:
-    """Return parts, some of which may be styled, as one line."""
+    """Return parts as one line; some may be styled."""
     return Text.assemble(*(part if isinstance(part, Text) else shown(part) for part in parts))

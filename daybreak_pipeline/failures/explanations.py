@@ -226,7 +226,7 @@ def _fault(kind: str, where: str) -> Meaning:
 
 
 def explain_stack(kind: str, stack: str) -> str:
-    """Return one line about an error of which only its kind and its stack are left, as Dagster keeps them."""
+    """Return one line about an error when only its class and stack are left, as Dagster keeps them."""
     if kind.startswith(("psycopg2.", "sqlalchemy.")):
         return _STORAGE.told()
     if kind.startswith("psycopg."):  # of the server: told where it happened, or not ours to tell

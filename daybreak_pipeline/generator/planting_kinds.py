@@ -124,7 +124,7 @@ def duplicates(*, synced: bool = True) -> tuple[Planting, ...]:
 
 
 def newest_is_refused(column: str, value: str) -> Planting:
-    """Return two versions of a record of which the newer is refused: neither loads."""
+    """Return two versions of a record; the newer one is refused, so neither loads."""
     newest = Record(QUARANTINED, {column: value}, reasons=("invalid_value",))
     return Planting("newest version is refused", (Record(DUPLICATE, _OLD), newest))
 

@@ -40,7 +40,7 @@ def pool(values: Iterable[str | None]) -> Any:
 
 
 def json_pool(values: Iterable[object]) -> Any:
-    """Return a pool of compact JSON texts; None stands for an empty cell."""
+    """Return a pool of compact JSON texts; None is an empty cell."""
     return pool(None if value is None else to_json(value) for value in values)
 
 

@@ -216,7 +216,7 @@ def _times(column: Any, unit: str) -> Any:
 
 
 def _trimmed(cells: Any, unit: str) -> Any:
-    """Return times without the zeros at the end of a fraction, of which each text has one."""
+    """Return times without trailing zeros in their fraction; each text has a fraction."""
     return pc.ascii_rtrim(pc.ascii_rtrim(cells, "0"), ".") if _PLACES[unit] else cells
 
 

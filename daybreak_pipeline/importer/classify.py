@@ -56,7 +56,7 @@ def classify(work: Workspace) -> None:
 
 
 def narrow_columns(work: Workspace) -> list[Column]:
-    """Return the columns that keys, order, references, CHECKs and natural keys are made of."""
+    """Return the columns that keys, order, references, CHECKs and natural keys use."""
     catalog = work.catalog
     names = {"id", DELETED_FLAG, *order.TIMES}
     names |= {key.column for key in catalog.foreign_keys}
@@ -188,7 +188,7 @@ def _finish_rows(work: Workspace, columns: list[Column]) -> None:
 
 
 def _compare(work: Workspace) -> None:
-    """Create ``key_matches``: what becomes of each record, so far as its key tells and the row that has it.
+    """Create ``key_matches``: what becomes of each record, as far as its key and the row with that key decide it.
 
     The hash is compared here and not kept: PostgreSQL would compute an expression twice that is written twice. The record
     that a row was last loaded from is known by it at once; what an application made of that row is newer.

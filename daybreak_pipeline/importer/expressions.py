@@ -29,7 +29,7 @@ _ARGUMENTS = 90
 """How many values one call of a function is given; PostgreSQL allows a hundred."""
 HASH_KEY = sql.SQL("(SELECT privacy.required_key('source_hash'))")
 _TWO_NUMBERS = sql.Literal(r"^\s*([0-9]{1,2})([-/.])([0-9]{1,2})\2([0-9]{4})")
-"""The beginning of a date of which only a declaration in ``tables`` says what is the day."""
+"""The beginning of a date in which only a declaration in ``tables`` decides which part is the day."""
 
 
 def compose(template: str, *arguments: sql.Composable, **named: sql.Composable) -> sql.Composed:
@@ -44,7 +44,7 @@ def listed(parts: Iterable[sql.Composable]) -> sql.Composed:
 
 @dataclass
 class Expressions:
-    """The expressions of one import, in all of which ``stage`` is the alias of the staged records (``Workspace.records``)."""
+    """The expressions of one import; ``stage`` is the alias of the staged records in all of them (``Workspace.records``)."""
 
     catalog: TableCatalog
     stage: Stage
@@ -185,7 +185,7 @@ class Expressions:
         return compose("ingest.cast_fault({}, NULL::{})", self.text(column.name), sql.SQL(column.type))
 
     def computed(self, column: Column) -> sql.Composable:
-        """Return a plain column's value as the record tells it: a constant, typed, or made of other columns."""
+        """Return a plain column's value from the record: a constant, a typed value, or one made from other columns."""
         if column.name in self.constants:
             return compose("{}::{}", sql.Literal(self.constants[column.name]), sql.SQL(column.type))
         value = self.typed(column)

@@ -1,4 +1,4 @@
-"""What a file's name says: which table it may hold, and of which day it is. Nothing here opens a file.
+"""What a file's name means: which table it may hold, and for which day. Nothing here opens a file.
 
 Case does not count, spaces and hyphens are underscores, and neither a date at the end of the name nor the mark of a
 copy belongs to the table's name: ``Patients and Guardians_2025-11-08 (1).csv`` is ``patients_and_guardians``.
@@ -32,7 +32,7 @@ _COMMON_WORDS = frozenset({"and", "anonymized", "export"})
 
 @dataclass(frozen=True)
 class FileName:
-    """A file's name, taken apart. ``day`` and ``time`` are digits, empty where the name has none."""
+    """A file's name, parsed. ``day`` and ``time`` are digits, empty where the name has none."""
 
     stem: str
     day: str = ""

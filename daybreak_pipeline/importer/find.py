@@ -65,7 +65,7 @@ class Source:
 
     @classmethod
     def at(cls, path: Path) -> Source:
-        """Return the source at a path, of which nothing is read yet.
+        """Return the source at a path; nothing of it has been read yet.
 
         Raises:
             OSError: a directory cannot be listed.

@@ -106,7 +106,7 @@ class Entry:
         return read / self.seconds if read and self.seconds > 0 else None
 
     def may_be(self, begun: Entry) -> bool:
-        """Whether an import that begins can be of the content of this one, by all that a glance tells."""
+        """Whether an import that begins may have the same content as this one, judging by size, schema and first block."""
         return (self.source_bytes, self.schema_version) == (begun.source_bytes, begun.schema_version) and (
             self.source_head_sha256 in {None, begun.source_head_sha256}
         )
@@ -227,7 +227,7 @@ class Newest(NamedTuple):
 
 
 def newest(connection: Connection) -> dict[str, Newest]:
-    """Return the newest attempt at every table of which there is one."""
+    """Return the newest attempt at every table that has been attempted."""
     rows = execute(
         connection,
         "ledger: newest attempts",

@@ -132,7 +132,7 @@ class _Scan:
     # --- Cells ----------------------------------------------------------------------------------------------
 
     def _skip_cells(self) -> None:
-        """Pass over whole cells of which nothing needs to be known: the header has fewer, or the record is too large."""
+        """Skip whole cells that nothing needs: the header has fewer columns, or the record is too large."""
         found = self._found
         if self._keeps and found.fields <= len(self._form.called):
             return
@@ -215,7 +215,7 @@ class _Scan:
         return size
 
     def _fault_ahead(self) -> str:
-        """Look ahead how a quoted cell ends, inside of which we are; '' if it ends as it must."""
+        """Look ahead to the end of the quoted cell that we are in; '' if it ends correctly."""
         before = b""
         for block in self._tape.ahead(self._position()):
             text = before + block

@@ -16,7 +16,7 @@ from daybreak_pipeline.importer.workspace import Workspace
 
 
 def merge(work: Workspace, dangling: set[str]) -> None:
-    """Update and insert; ``outcomes`` afterwards tells what really happened.
+    """Update and insert; afterwards ``outcomes`` shows what really happened.
 
     Args:
         work: the import, validated.

@@ -157,7 +157,7 @@ def _sizes(cells: Any) -> Any:
 
 
 def _with_cut(cells: Any, which: Any) -> Any:
-    """Return texts of which some are cut."""
+    """Return texts, some of them cut."""
     places = np.flatnonzero(which)
     if not places.size:
         return cells

@@ -26,7 +26,7 @@ from daybreak_pipeline.importer.long_records import Form, LongRecord
 from daybreak_pipeline.importer.tape import Reading, Tape
 
 LONG = 4 << 20
-"""A record of which so much is read, and not its end, is read by itself (``long_records``)."""
+"""A record whose end has not come after so many bytes is read by itself (``long_records``)."""
 _KEPT_MEMORY = 16 << 20
 _LF, _CR, _QUOTE, _BACKSLASH, _POINT = b'\n\r"\\.'
 _FIRST_NOT_ASCII = 0x80
@@ -179,7 +179,7 @@ class Reader:
         return (Segment(b"".join(rows), len(rows), numbered=True) if rows else None), end
 
     def _long(self, data: bytes, tape: Tape) -> Iterator[Segment]:
-        """Yield one long record, of which a text is the beginning, as segments."""
+        """Yield one long record, given its beginning, as segments."""
         form = Form(self.delimiter, self._names(), self.largest_cell, self.largest_record)
         found = long_records.take(tape, data, form)
         is_blank = not found.filled and not found.fault
@@ -303,7 +303,7 @@ def _may_end_data(codes: _Codes) -> bool:
 
 
 def _are_utf_8(codes: _Codes) -> bool:
-    """As ``_is_utf_8``, for a text of which most is ASCII: only the rest is decoded."""
+    """As ``_is_utf_8``, for a text that is mostly ASCII: only the rest is decoded."""
     places = np.flatnonzero(codes >= _FIRST_NOT_ASCII)
     rest = codes[places]
     # What is decoded without the ASCII between must have been without it.

@@ -178,5 +178,5 @@ def _kept_profile(work: Workspace) -> sql.Composable:
 
 
 def _deletion_by_op(work: Workspace) -> bool:
-    """Whether it is ``op`` alone by which the file tells of deletions."""
+    """Whether ``op`` is the only column that marks deletions in the file."""
     return "deleted_at" in work.expressions.derived - work.expressions.names_in_file

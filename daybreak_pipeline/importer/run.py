@@ -1,4 +1,4 @@
-"""Imports one table from one export, in one transaction, and tells the ledger.
+"""Imports one table from one export, in one transaction, and records it in the ledger.
 
 This module has the order of the phases, the lock and the transaction; each phase has a module of its own.
 """

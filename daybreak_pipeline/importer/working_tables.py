@@ -73,9 +73,9 @@ class WorkingTables:
 
     @property
     def key_matches(self) -> sql.Identifier:
-        """One row for each record, where the table has rows: ``_record``, ``id``, and ``_outcome`` as the key tells it.
+        """One row for each record, where the table has rows: ``_record``, ``id``, and ``_outcome`` as the key decides it.
 
-        ``_newer`` tells of a record without a row that it is newer than its tombstone, or has none. Most
+        ``_newer`` is true for a record without a row if it is newer than its tombstone, or has none. Most
         records of an export that comes again are settled by that: unchanged, stale, duplicate.
         """
         return self._named("key_matches")

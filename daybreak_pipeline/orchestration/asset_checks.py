@@ -1,4 +1,4 @@
-"""The rules as Dagster asset checks: one multi-check for each table, any part of which can run alone."""
+"""The rules as Dagster asset checks: one multi-check for each table; each check can run alone."""
 
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 

@@ -35,7 +35,7 @@ def signed(scope: MutableMapping[str, Any], name: str) -> dict[str, Any]:
 class AttributedRuns(dg.QueuedRunCoordinator):
     """Dagster's queue of runs, where each run from the web UI is tagged with who launched it.
 
-    Whoever launches a run may choose its tags, but not this one.
+    People who launch a run may choose its tags, but not this one.
     """
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:

@@ -17,7 +17,7 @@ _OUTSIDE = (
 class ExportDirectories:
     """The export of an installation, and what else ``DAYBREAK_EXPORT_ROOTS`` lets runs import from.
 
-    A command's run has the export that the command was told. Links are followed before anything is compared.
+    A command's run imports from the directory that the command was given. Links are resolved before paths are compared.
     """
 
     def __init__(self, export_dir: Callable[[], Path] = settings.export_dir) -> None:
@@ -28,7 +28,7 @@ class ExportDirectories:
         """Return the directory that a run's configuration asks for, or else the installation's export.
 
         Raises:
-            UsageError: it is none that the operator has given. Whether it exists is not told.
+            UsageError: the operator has not given it. The message does not reveal whether it exists.
         """
         own = self._export_dir()
         if not configured or configured == str(own):

@@ -1,4 +1,4 @@
-"""What a run did, as the command line tells it: status and accounting of every table, findings of every check."""
+"""What a run did, as the command line reports it: status and accounting of every table, findings of every check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is at work on a database, so that lost runs can be told from those that last (``schema.processes``).
+"""Which processes are using a database, to distinguish lost runs from running ones (``schema.processes``).
 
 Dagster keeps a run as started when its process was killed. That no process of a kind lives any more tells
 that such runs are lost.

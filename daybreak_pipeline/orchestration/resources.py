@@ -65,7 +65,7 @@ def database_of_environment(_context: dg.InitResourceContext) -> Iterator[Health
 def step_failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
     """End a step that cannot go on: with one line, or with another attempt where the server was not there.
 
-    A file that cannot be imported, a missing key, an older schema: trying again would not change them.
+    A file that cannot be imported, a missing key and an older schema are not retried: nothing would change.
     """
     try:
         yield

@@ -117,7 +117,7 @@ def _request(look: Look, wanted: Mapping[str, str], imported: Mapping[str, Newes
     directory = settings.export_dir()
     touched = set[str]().union(*(_touched(name, look) for name in wanted))
     tables = [name for name in import_order() if name in touched]
-    # The attempt before tells a file that comes back, old after new or good after bad, from one already asked for.
+    # The previous attempt distinguishes a file that came back (old after new, good after bad) from one already requested.
     attempts = {name: imported[name].attempt if name in imported else 0 for name in wanted}
     content = "".join(f"{name}:{attempts[name]}:{wanted[name]}\n" for name in sorted(wanted))
     tags = run_requests.tags("sensor", directory)

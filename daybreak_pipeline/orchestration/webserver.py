@@ -45,7 +45,7 @@ mutation ($runs: [String!]!) {
 _PR_SET_PDEATHSIG = 1
 _NOT_WRITABLE_BY_OTHERS = 0o022
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks without the proxy that ``http_proxy`` may name, which would be told the token."""
+"""Bypasses the proxy that ``http_proxy`` may name, which would learn the token."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class WebUi:
 def listen(wanted: int = DEFAULT_PORT) -> socket.socket:
     """Return a socket that listens on the first free port from the wanted one on.
 
-    It is handed to the web server: until that answers, nobody else can take the port and be told the token.
+    The web server inherits it, so nobody else can take the port in between and learn the token.
 
     Raises:
         UsageError: none of the next twenty is free.

@@ -189,7 +189,7 @@ def record_reads(
         person: who asked, as far as that is known.
 
     Returns:
-        Why nothing is on record, to be told to whoever asked; None where it is.
+        Why nothing was recorded, as a warning for the caller; None if it was.
     """
     tables, row_ids = [list(part) for part in zip(*rows, strict=True)] or [[], []]
     try:

@@ -123,7 +123,7 @@ def state(connection: Connection) -> State:
 def verify(connection: Connection) -> None:
     """Refuse a key other than the database's, and any while that is being rotated.
 
-    The first use stores a check value derived from the key, from which the key cannot be told.
+    The first use stores a check value derived from the key, which does not reveal the key.
 
     Raises:
         UsageError: nothing was written; the message says what to do.

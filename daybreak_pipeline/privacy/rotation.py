@@ -52,7 +52,7 @@ _BATCH_SETTINGS = """
 
 @dataclass
 class Outcome:
-    """What a rotation did. ``finished_before`` tells that there was nothing left to do.
+    """What a rotation did. ``finished_before`` means that there was nothing left to do.
 
     ``damaged`` counts, by table and column, the values that no key opens.
     """

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 1.4, 0.36
-"""Inches, of which the SVG has 72 units each."""
+"""Inches; an inch is 72 units of the SVG."""
 _MARGIN = 0.12
 _SVG = "{http://www.w3.org/2000/svg}"
 

@@ -1,4 +1,4 @@
-"""Where reports are kept: the newest under a name that stays, and one for each run, the oldest of which go."""
+"""Where reports are kept: the newest under a fixed name, and one for each run; the oldest are deleted."""
 
 from __future__ import annotations
 

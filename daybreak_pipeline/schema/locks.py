@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _SECONDS_UNTIL_TOLD = 5
 _PAUSE_SECONDS = 0.2
-# Whoever has locked the row is the transaction that its xmax names, which holds the lock of its own number.
+# The row's xmax is the transaction that has locked it; that transaction holds the lock on its own number.
 _HOLDER = """
     SELECT format('%%s (server process %%s%%s), at work since %%s UTC',
                   coalesce(nullif(a.application_name, ''), a.usename, 'a session'), a.pid,

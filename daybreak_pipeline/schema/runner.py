@@ -283,7 +283,7 @@ def _run(
 ) -> list[Migration]:
     """Run the steps that follow from the database's revision, each in a transaction of its own.
 
-    Whoever migrates at the same time waits for each step, and goes on from the revision that it left.
+    Two commands that migrate at once take turns: each waits for the other's step and continues from its revision.
     """
     applied: list[Migration] = []
     with database.connect(

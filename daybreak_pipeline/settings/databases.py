@@ -25,7 +25,7 @@ class DatabaseSettings:
 
     @property
     def is_local(self) -> bool:
-        """Whether the server is on this machine, as far as its name tells: a socket, or a loopback address."""
+        """Whether the server is on this machine, judging by its name: a socket or a loopback address."""
         return self.host.startswith(("/", "@", "127.")) or self.host in {"localhost", "::1"}
 
     def conninfo(self, **overrides: str | int) -> str:

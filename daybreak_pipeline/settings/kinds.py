@@ -1,4 +1,4 @@
-"""The kinds of settings: what a variable may hold, how its text is read, and what is said of text that cannot be used.
+"""The kinds of settings: what a variable may hold, how its text is parsed, and the error for text that cannot be.
 
 Each kind is read in one way. An empty variable counts as not set. Blanks around a value are dropped, except around passwords and
 paths, which may begin or end with one. A message never repeats the value.
@@ -86,10 +86,10 @@ class Setting(ABC, Generic[Value]):
 
     @abstractmethod
     def _read(self, text: str) -> Value:
-        """Return the value that a text stands for.
+        """Return the value of a text.
 
         Raises:
-            ValueError: it stands for none.
+            ValueError: the text is not valid.
         """
 
 
@@ -316,7 +316,7 @@ class Addresses(Setting[tuple[str, ...]]):
 
 
 def _absolute(text: str) -> Path:
-    """Return a path that holds wherever a process runs, and of which ``~`` has been replaced."""
+    """Return an absolute path, with ``~`` expanded."""
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:  # ~name, and nobody has that name

@@ -1,4 +1,4 @@
-"""Who hears of failures, and how: a webhook, mail, or the log alone. Sending is ``operations.notifications``."""
+"""Who is alerted to failures, and how: webhook, mail, or the log alone. ``operations.notifications`` sends them."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def executor() -> str:
 def debug() -> bool:
     """Return whether the trace of an error is to be shown too: ``DAYBREAK_DEBUG``.
 
-    Any other word means yes: this is asked while an error is being told, which another error would hide.
+    Any other word means yes: this is read while an error is being reported, and another error would hide that one.
     """
     try:
         return variables.DEBUG.value()

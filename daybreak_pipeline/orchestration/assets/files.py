@@ -58,7 +58,7 @@ class ObserveConfig(dg.Config):
 
 
 def build_source_assets() -> dg.AssetsDefinition:
-    """Return the 16 source files as one observable definition, any of which can be observed alone."""
+    """Return the 16 source files as one observable definition; each can be observed alone."""
     with warnings.catch_warnings():
         # Beta since Dagster 1.7; the alternative, SourceAsset, is superseded.
         warnings.simplefilter("ignore", dg.BetaWarning)

@@ -38,7 +38,7 @@ class ImportConfig(dg.Config):
 
 
 class _Facts(TypedDict):
-    """What an import is told of its run."""
+    """What an import needs to know about its run."""
 
     run_id: str
     launched_by: str | None

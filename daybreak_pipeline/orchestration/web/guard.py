@@ -1,4 +1,4 @@
-"""What stands before the web application: who asks, under which name of this server, from where, and what browsers may do.
+"""The guard in front of the web application: login, host names, origins, and what browsers may do.
 
 Plain ASGI, so that requests and WebSockets pass the same way. Nothing is open: a path is not looked at before the login.
 """
@@ -75,7 +75,7 @@ def _answer(connection: HTTPConnection, refused: Refusal) -> Response:
 
 
 class _SecurityHeaders:
-    """Tells browsers with every answer: no frames, no guesses at types, no referrers, nothing for other origins."""
+    """Adds security headers to every response: no frames, no type sniffing, no referrers, nothing for other origins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
