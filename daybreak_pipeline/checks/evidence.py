@@ -112,7 +112,7 @@ class Evidence:
         ]
 
     def issues(self, code: str, told: str = "{}") -> list[Tally]:
-        """Return a tally for each column in which values were repaired; ``told`` is what its label says."""
+        """Return a tally for each column in which values were repaired; ``told`` is its label."""
         return [
             Tally(
                 told.format(noted.column),

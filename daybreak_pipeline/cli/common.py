@@ -86,7 +86,7 @@ def say_json(value: object) -> None:
 
 
 def say_lines(text: str, *, err: bool = False) -> None:
-    """Print lines of text, each of which may hold what came from outside.
+    """Print lines of text; each may contain text from outside.
 
     What is invisible is written as JSON writes it, so that JSON is still the same. All that commands print comes
     through here, or through ``screen``; a test holds that.

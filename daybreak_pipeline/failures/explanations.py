@@ -229,7 +229,7 @@ def explain_stack(kind: str, stack: str) -> str:
     """Return one line about an error when only its class and stack are left, as Dagster keeps them."""
     if kind.startswith(("psycopg2.", "sqlalchemy.")):
         return _STORAGE.told()
-    if kind.startswith("psycopg."):  # of the server: told where it happened, or not ours to tell
+    if kind.startswith("psycopg."):  # of the server: reported where it happened, or none of our business
         return f"{shown(kind)}, see the run's log"
     places = [_place(file, line) for file, line in _FRAME.findall(stack) if _ours(file)]
     if not places:
@@ -264,7 +264,7 @@ def frames(error: BaseException) -> str:
 
 
 def keep_trace(error: BaseException) -> Path | None:
-    """Write the stack of an error into ``errors`` in DAYBREAK_HOME, and return where; None where that cannot be.
+    """Write the stack of an error into ``errors`` in DAYBREAK_HOME, and return its path; None if it cannot be written.
 
     With DAYBREAK_DEBUG it is shown too.
     """

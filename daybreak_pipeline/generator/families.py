@@ -24,7 +24,7 @@ class _Family:
 
 
 # Positions inside a block. A family without guardians is an adult student who refers herself; one
-# stands first, so that an export of a single patient is complete. Guardians come before children.
+# comes first, so that an export of a single patient is complete. Guardians come before children.
 _FAMILIES = (
     _Family((), (0,)),
     _Family((1,), (2,)),

@@ -30,7 +30,7 @@ class Culture:
 
 
 # ``language`` is one of the codes of the plan: eng, spa, yue, cmn, por, vie.
-# A "~" stands for a space inside a name.
+# A "~" is a space inside a name.
 CULTURES = (
     Culture(
         "eng",

@@ -130,7 +130,7 @@ def patients_and_guardians(batch: Batch) -> dict[str, Any]:
 
 
 def kinships(batch: Batch) -> dict[str, Any]:
-    """Return who is guardian (user 0) of which child (user 1)."""
+    """Return pairs of guardian (user 0) and child (user 1)."""
     count, draws = len(batch), batch.draws
     return {
         "user_1_label": integers(np.full(count, 2)),

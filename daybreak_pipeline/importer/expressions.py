@@ -136,7 +136,7 @@ class Expressions:
         kind = sql.SQL(column.type)
         if column.type in TEXT_TYPES:
             return text
-        # The common forms, of which PostgreSQL has one reading, are cast in place; what needs a closer look goes through a
+        # The common forms, which PostgreSQL reads in only one way, are cast in place; what needs a closer look goes through a
         # function, which costs ten times as much. The conditions are chosen for what they cost (0.3 µs together): a
         # class of characters is looked for five times as fast as a whole pattern. Where the reader has seen nothing but
         # plain times, none is needed.
@@ -234,7 +234,7 @@ class Expressions:
     def _content(self, names: list[str]) -> sql.Composable:
         """Return bytes that are equal for two records only if these columns and their values are.
 
-        That is the values with separators between them, after a digest of the names. A record in which a value has
+        It is the values with separators between them, after a digest of the names. A record in which a value has
         the separator takes another form, which writes lengths and takes twice as long; no text looks like it.
         """
         columns = sql.Literal(hashlib.sha256("\n".join(names).encode()).hexdigest()[:32])

@@ -48,7 +48,7 @@ class Columns:
         self.times = np.ones(width, np.bool_)
 
     def look(self, codes: _Codes, stops: _Positions) -> None:
-        """Look at whole records, of which ``stops`` are the delimiters and line ends behind their cells, an LF behind a CR."""
+        """Look at whole records; ``stops`` are the delimiters and line ends after their cells (the LF of a CR LF)."""
         looked_at = np.flatnonzero(self.times)
         if not looked_at.size:
             return

@@ -131,7 +131,7 @@ def _far(times: Any) -> Any:
 def _cut(called: tuple[str, ...], columns: list[Text]) -> tuple[list[Text], list[str]]:
     """Return columns with large cells cut where a cell or a record is too large, and for each record why it is.
 
-    That is no text at all where all are small, which the size of the whole tells.
+    Where all are small, as the total size shows, nothing is cut.
     """
     limit = settings.max_cell()
     if all(column.cells.nbytes <= limit for column in columns):

@@ -29,7 +29,7 @@ def validate(work: Workspace) -> set[str]:
     """Fill ``rejections`` and ``issues``, and mark the refused records in ``outcomes`` as quarantined.
 
     Returns:
-        The nullable references of which some lead nowhere.
+        The nullable references that dangle in some record.
     """
     _types(work)
     if work.too_long:

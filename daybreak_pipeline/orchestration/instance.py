@@ -82,7 +82,7 @@ def opened(installation: Installation) -> Iterator[dg.DagsterInstance]:
     import dagster as dg
 
     # Dagster looks for its home in the environment alone, and for the address of its storage too: the file names the variable, so
-    # that no password stands in it. Nothing else of a run goes by the environment.
+    # that it holds no password. Nothing else about a run is passed through the environment.
     with settings.own_environment(**installation.dagster_environment()), dg.DagsterInstance.get() as instance:
         # A run stores hundreds of events. By default each opens a connection of its own, and logging in
         # costs more than storing.
