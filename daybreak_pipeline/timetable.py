@@ -1,4 +1,4 @@
-"""When scheduled jobs run, without Dagster: the schedules are made from it, and ``daybreak status`` shows it."""
+"""When things run by themselves, independent of Dagster: for the schedules and for ``daybreak status``."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The ``daybreak`` command: one module a command group. Decides nothing about data; says what others found."""
+"""The ``daybreak`` command: one module a command group. Decides nothing about data; prints others' results."""

@@ -89,7 +89,7 @@ def show(  # noqa: PLR0913, PLR0917 - click passes each option
 
 
 def _show(found: list[Change], *, values: str = "") -> None:
-    """Print a table; ``values`` is the heading of what was sealed, where that is shown."""
+    """Print a table; ``values`` is the heading of the sealed values, if they are shown."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("when (UTC)", "action", "table", "row", "what", "who", "from"):
         table.add_column(heading, overflow="fold")

@@ -1,4 +1,4 @@
-"""``daybreak audit reads``: reads of the decrypting views in the server's log. How, ``privacy.read_log`` knows."""
+"""``daybreak audit reads``: has the server log reads of the decrypting views. ``privacy.read_log`` does it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows things in the browser of whoever sits here."""
+"""Opens pages in the local user's browser."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def show(path: Path) -> bool:
 
 @contextmanager
 def page_that_leads_to(link: str) -> Iterator[Path]:
-    """Yield a page that nobody else may read and that leads to a link, while the block runs.
+    """Yield a private page that redirects to a link, while the block runs.
 
-    The browser is shown this page, for everybody on the machine can see with which arguments it was started.
+    The browser opens this page, not the link: everybody on the machine can see the arguments it was started with.
 
     Raises:
         UsageError: the page cannot be written.

@@ -1,6 +1,6 @@
-"""What all ``daybreak`` commands share: one-line errors, options, groups whose commands are imported when they are needed.
+"""What all ``daybreak`` commands share: one-line errors, options, and groups that import commands on demand.
 
-Imported by every command, ``--help`` included: nothing here that takes long.
+Every command imports this module, even for ``--help``: it must not import anything slow.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 BROKEN_PIPE_EXIT = 141
 STARTED = time.monotonic()
-"""When this process began to work, by the monotonic clock."""
+"""When this process started work, on the monotonic clock."""
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turn whatever goes wrong in the block into one line on stderr, and an exit code."""
+    """Turn any error in the block into one line on stderr and an exit code."""
     try:
         yield
     except DaybreakError as error:
@@ -43,10 +43,10 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(INTERRUPTED_EXIT)
     except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
-    except Exception as error:  # noqa: BLE001 - a person gets one line, whatever it is
+    except Exception as error:  # noqa: BLE001 - a person gets one line, whatever the error
         if isinstance(error, BrokenPipeError) and _unheard():
             sys.exit(BROKEN_PIPE_EXIT)
-        # psycopg takes as long to import as all the rest of --help.
+        # Importing psycopg takes as long as all the rest of --help.
         from daybreak_pipeline.failures import explanations
 
         say(f"daybreak: {explanations.explain(error)}", err=True)
@@ -63,13 +63,13 @@ class Command(click.Command):
 
 
 def _unheard() -> bool:
-    """Return whether nobody reads the output any more (head has seen enough, say), and then write no more of it."""
+    """Return whether the reader has closed the output (as head does); if so, discard the rest."""
     closed = False
     for stream in (sys.stdout, sys.stderr):
         poll = select.poll()
         poll.register(stream.fileno(), 0)
-        if poll.poll(0):  # nothing is asked for but whether the other end is gone
-            # What is left would be written when Python ends, with a complaint.
+        if poll.poll(0):  # asks only whether the other end is closed
+            # Otherwise Python would write the rest when it exits, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             closed = True
     return closed
@@ -88,14 +88,14 @@ def say_json(value: object) -> None:
 def say_lines(text: str, *, err: bool = False) -> None:
     """Print lines of text; each may contain text from outside.
 
-    What is invisible is written as JSON writes it, so that JSON is still the same. All that commands print comes
-    through here, or through ``screen``; a test holds that.
+    Invisible characters are escaped as in JSON, which leaves JSON unchanged. Everything that commands print goes
+    through here or through ``screen``; a test enforces that.
     """
     click.echo(shown_lines(text), err=err)
 
 
 def confirmed(question: str) -> bool:
-    """Ask a person a question in one line, and return whether they said yes."""
+    """Ask a one-line question, and return whether the answer was yes."""
     return click.confirm(shown(question))
 
 
@@ -122,8 +122,8 @@ class Group(click.Group):
 class LazyGroup(Group):
     """A group whose commands are imported when they are needed (click's pattern of that name).
 
-    ``lazy`` says of each command where it is (``module:attribute``) and its short help, so that the group's own help
-    imports none of them.
+    ``lazy`` holds each command's location (``module:attribute``) and short help, so that the group's own help imports
+    no command.
     """
 
     def __init__(self, *arguments: Any, lazy: Mapping[str, tuple[str, str]], **options: Any) -> None:
@@ -145,7 +145,7 @@ class LazyGroup(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is called; of one that does not exist, say which name may have been meant."""
+        """Return the called command; for an unknown name, suggest a similar one."""
         try:
             return super().resolve_command(ctx, args)
         except click.exceptions.NoSuchCommand as error:
@@ -154,7 +154,7 @@ class LazyGroup(Group):
             ) from None
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return what the shell may complete, without importing a command."""
+        """Return the shell completions, without importing a command."""
         named = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
         return [
             *(CompletionItem(name, help=self.first_sentence(ctx, name)) for name in named),

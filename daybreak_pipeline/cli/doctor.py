@@ -1,4 +1,4 @@
-"""``daybreak doctor``: looks at everything that ``up`` and ``import`` need, and says what to do about each."""
+"""``daybreak doctor``: looks at everything that ``up`` and ``import`` need, and says how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def doctor(data_dir: Path | None) -> None:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. ``advice`` says that it works, and could be better."""
+    """One thing that was looked at. ``advice`` marks what works but could be better."""
 
     subject: str
     good: bool
@@ -88,7 +88,7 @@ def _server() -> list[Finding]:
                 conditions = _preconditions(connection)
                 findings += [*conditions, *_settings(connection)]
                 if not all(condition.good for condition in conditions):
-                    return findings  # without these nothing more can be said, such as of tables that are another's
+                    return findings  # without these nothing else can be examined: the tables may be another role's
                 applied = runner.current_revision(connection)
             newest = runner.newest_revision()
             hint = "" if applied == newest else f", newest is {newest}: run daybreak migrate up"
@@ -111,7 +111,7 @@ def _server() -> list[Finding]:
 
 
 def _pooler(db: settings.DatabaseSettings, *, pooled: bool) -> Finding:
-    """Say whether a pooler is in between. Everything works through one but Dagster's own records."""
+    """Report whether a pooler is in between. Everything but Dagster's own records works through one."""
     storage = settings.dagster_database(db)
     if not pooled:
         return Finding("pooler", good=True, text="none between here and the server")
@@ -139,7 +139,7 @@ def _preconditions(connection: database.Connection) -> list[Finding]:
 
 
 def _settings(connection: database.Connection) -> list[Finding]:
-    """Say which of the server's settings are not as they should be."""
+    """Report the server's settings that should be different."""
     judged = server_settings.judge(connection)
     if not judged:
         return [
@@ -149,7 +149,7 @@ def _settings(connection: database.Connection) -> list[Finding]:
 
 
 def _tls(db: settings.DatabaseSettings, connection: database.Connection) -> Finding:
-    """Say whether others could listen, or stand in for the server. On this machine there is nobody between."""
+    """Report whether others could listen, or pose as the server. On this machine nobody is in between."""
     encrypted = bool(connection.pgconn.ssl_in_use)
     if db.is_local:
         return Finding("tls", good=True, text="on" if encrypted else "off; the server is on this machine")
@@ -176,7 +176,7 @@ def _roles(connection: database.Connection) -> Finding:
 
 
 def _role_limits(connection: database.Connection) -> Finding:
-    """Name what a role has set for itself. What the server leaves open is advice, not a fault."""
+    """Report what a role has set for itself. What the server leaves open is reported too, but is not a failure."""
     tampered = role_limits.tampered(connection)
     if tampered:
         text = f"{'; '.join(tampered)}: find out who did that, then run daybreak roles apply"
@@ -198,7 +198,7 @@ def _recorded(db: settings.DatabaseSettings) -> str:
 
 
 def _reads(connection: database.Connection) -> Finding:
-    """Say whether the server logs reads by SQL. Many servers do not have pgaudit: that is advice, not a fault."""
+    """Say whether the server logs reads by SQL. Many servers lack pgaudit: that is reported, but is not a failure."""
     found = read_log.state(connection)
     return Finding("reads", found.good, found.describe())
 

@@ -1,4 +1,4 @@
-"""``daybreak erase``: one person's values. What is erased, ``privacy.erasure`` knows."""
+"""``daybreak erase``: erases one person's values. ``privacy.erasure`` decides which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``daybreak keys``: the encryption key. How it is rotated, ``privacy.rotation`` knows."""
+"""``daybreak keys``: the encryption key. ``privacy.rotation`` rotates it."""
 
 from __future__ import annotations
 

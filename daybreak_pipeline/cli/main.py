@@ -83,15 +83,15 @@ COMMANDS = {
         "Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C.",
     ),
 }
-"""Where each command is, and its short help; a test enforces that this equals the command's own."""
+"""Where each command is, and its short help: a test enforces that it equals the command's own."""
 
 
 class Program(LazyGroup):
-    """The command itself. Loading what is called takes seconds where it is Dagster, and is part of the command."""
+    """The command itself. Loading the called command counts as part of it: with Dagster it takes seconds."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Import the command that is called, and run it; whatever goes wrong on the way is one line."""
-        # SIGINT too: a shell lets its background jobs ignore it.
+        """Import and run the called command; report any error on the way in one line."""
+        # SIGINT too: a shell makes its background jobs ignore it.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         settings.close_files()
@@ -106,5 +106,5 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End on every signal as on Ctrl-C, so that what was started is stopped."""
+    """Treat every signal as Ctrl-C, so that everything that was started is stopped."""
     raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""``daybreak migrate``: the schema's migrations. What they do, ``schema`` knows."""
+"""``daybreak migrate``: the schema's migrations. ``schema`` runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print besides single lines: the scorecard, the console, a line of progress. Knows no Dagster."""
+"""What commands print besides single lines: the scorecard, the console, a line of progress. Independent of Dagster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def report(
 ) -> None:
     """Print the scorecard, or one JSON object and on stderr why tables failed.
 
-    Of the sample it says that its faults are planted, so that nobody takes its red checks for trouble.
+    For the sample, say that its faults are planted, so that nobody mistakes its red checks for real problems.
     """
     if as_json:
         say_json(outcome.as_json())
@@ -42,7 +42,7 @@ def console(*, stderr: bool = False) -> Screen:
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
-    """Yield what shows a line of progress on stderr: in place on a terminal, now and then a line elsewhere."""
+    """Yield a function that shows progress on stderr: in place on a terminal, elsewhere as occasional lines."""
     screen = console(stderr=True)
     if screen.is_terminal:
         with screen.status("starting …") as status:
@@ -52,13 +52,13 @@ def progress_line() -> Iterator[Callable[[str], None]]:
 
 
 def _say_if_heard(text: str) -> None:
-    """Say how far an import is, which must not end because nobody listens any more."""
+    """Show how far an import is. A closed stderr must not end the import."""
     with suppress(BrokenPipeError):
         say(text, err=True)
 
 
 def _sparse(write: Callable[[str], None]) -> Callable[[str], None]:
-    """Return a teller that writes at most one plain line in five seconds: for logs and pipes."""
+    """Return a function that writes at most one plain line every five seconds, for logs and pipes."""
     last = time.monotonic()
 
     def tell(text: str) -> None:

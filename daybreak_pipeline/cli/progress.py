@@ -1,4 +1,4 @@
-"""Progress on the terminal: an import's steps as one line that a person can follow."""
+"""Progress on the terminal: how far an import is, in one readable line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from daybreak_pipeline.orchestration.resources import ProgressLog
 
 
 class TerminalProgress(ProgressLog):
-    """Shows on the terminal, besides the run log, which table is in which phase."""
+    """Shows on the terminal, as well as in the run log, which table is in which phase."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
 
     def listener(self, table: str, log: dg.DagsterLogManager) -> Progress:
-        """Return what an import calls with its phase and amount."""
+        """Return the function that an import calls with its phase and amount."""
         run_log = super().listener(table, log)
         begun = time.monotonic()
 

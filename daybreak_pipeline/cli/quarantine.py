@@ -114,7 +114,7 @@ def _query(
     parameters: dict[str, Any],
     read: Callable[[list[tuple[Any, ...]]], tuple[str, list[tuple[str, str | None]]]] | None = None,
 ) -> list[tuple[Any, ...]]:
-    """Return the rows of a query; ``read`` returns what to record in the audit trail as read, and how."""
+    """Return the rows of a query; ``read`` returns how they were read and which rows to record as read."""
     with (
         readiness.ready(migrate=False) as installation,
         database.connect(installation.database, key=installation.key) as connection,

@@ -1,4 +1,4 @@
-"""``daybreak quarantine replay``: quarantined records tried again. A module of its own, since it alone runs a job."""
+"""``daybreak quarantine replay``: tries quarantined records again. A separate module, as only it runs a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts on record that a command is about to show a row, and who asked for it."""
+"""Records that a command is about to show a row, and who asked for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def put_on_record(connection: Connection, how: str, rows: Iterable[tuple[str, str | None]]) -> None:
-    """Write an audit line for each row; if that is impossible, warn, and still answer."""
+    """Write a line of the audit trail for each row; if that is impossible, warn, and let the caller go on."""
     connection.rollback()  # what has been read so far; the line is committed before anything is shown
     unrecorded = audit.record_reads(connection, how, rows, person=settings.account())
     if unrecorded:

@@ -1,4 +1,4 @@
-"""``daybreak roles``: the database roles and what they are granted. What they are, ``privacy.roles`` knows."""
+"""``daybreak roles``: the database roles and their grants. ``privacy.roles`` defines them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def show() -> None:
 
 
 def tell_applied(done: Applied) -> None:
-    """Say on stderr what was applied on the way, and what could not be."""
+    """Report on stderr what was applied along the way, and what could not be."""
     for line in done.lines:
         say(line, err=True)
     for warning in done.warnings:

@@ -30,7 +30,7 @@ def psql(arguments: tuple[str, ...]) -> None:
             "PGSSLMODE": db.sslmode,
             **({"PGSSLROOTCERT": db.sslrootcert} if db.sslrootcert else {}),
         }
-        # What a person writes with \\o or \\copy is theirs.
+        # Files that a person writes with \\o or \\copy get that person's own umask.
         umask = settings.users_umask()
         sys.exit(foreground([programs.client("psql"), *arguments], variables, umask=umask))
 
@@ -54,7 +54,7 @@ def foreground(command: list[str], environment: dict[str, str], *, umask: int = 
 
     Args:
         command: the program and its arguments.
-        environment: variables that the child is told besides this process's own.
+        environment: variables for the child, in addition to this process's own.
         umask: the child's; this process's where it is -1.
     """
     try:

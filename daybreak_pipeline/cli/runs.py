@@ -36,7 +36,7 @@ def run_import(installation: Installation, **options: Any) -> Outcome:
 def keep_report(installation: Installation) -> None:
     """Make the data-quality report, and say on stderr where it is, or why there is none.
 
-    What an import did is kept, whatever becomes of the report.
+    The import's results are kept even if the report fails.
     """
     try:
         say(f"data-quality report: {runs.render_report(installation)}", err=True)

@@ -1,4 +1,4 @@
-"""What the terminal shows of a run: the scorecard, and a line while it lasts."""
+"""What the terminal shows of a run: the scorecard, and one line while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN_FILES = 10
 def show(outcome: Outcome, console: Screen) -> None:
     """Print the scorecard: every table with its accounting, then every check that found something.
 
-    Of a run that only checked, also which checks passed.
+    For a run that only checked, also print which checks passed.
     """
     if outcome.tables:
         _show_tables(outcome, console)

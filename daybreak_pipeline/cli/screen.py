@@ -1,6 +1,6 @@
 """The terminal as ``rich`` shows it: what is printed is text, never markup, and cannot steer the terminal.
 
-Colours are given with ``styled``, so that no text is ever looked at for them.
+Colours are applied with ``styled``; text is never searched for colour markup.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from daybreak_pipeline.wording import shown, shown_lines
 
 
 class Screen(Console):
-    """A console that takes every string for one line of text; wide where nobody's window sets a width."""
+    """A console that treats every string as one line of text; wide where no terminal sets a width."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, **options)
@@ -28,12 +28,12 @@ class Screen(Console):
         return super().render_str(shown(text, longest=None), **(options | {"markup": False, "emoji": False}))
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield what is printed; see rich. Control characters come from rich alone, never from the text."""
+        """Yield what is printed; see rich. Whatever the text contains, only rich itself steers the terminal."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=shown_lines(segment.text))
 
     def on_broken_pipe(self) -> None:
-        """Raise what ended the writing, where rich would end the program."""
+        """Raise the error, where rich would end the program."""
         raise BrokenPipeError
 
 

@@ -14,7 +14,7 @@ from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.tables import TABLES
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{1,20}")
-"""Any other text finds nothing, and may be a name that somebody typed in place of an id: it goes on no record."""
+"""Any other text finds nothing, and may be a name typed in place of an id, so it is not recorded."""
 
 
 @click.command(cls=Command)

@@ -47,7 +47,7 @@ def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # n
         settings.sensor_seconds,
         settings.export_roots,
     ):
-        setting()  # what is needed at night is right from the start
+        setting()  # reports at once a bad setting that is only used later
     login = settings.web()
     _listen(port).close()  # before anything is written
     with readiness.ready(export_dir=export) as installation:
@@ -62,9 +62,7 @@ def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # n
         with process_locks.held(db, "web"), webserver.serving(installation, ui, listener) as children:
             try:
                 webserver.cancel(ui, lost)
-            except (
-                UsageError
-            ) as error:  # what is imported from now on is worth more than how old runs are shown
+            except UsageError as error:  # future imports matter more than the status of old runs
                 say(f"daybreak: {error}", err=True)
             _until_it_ends(ui, children, show=show)
 

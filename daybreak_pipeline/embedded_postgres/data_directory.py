@@ -1,4 +1,4 @@
-"""The embedded server's files: where its data directory is and whose, its password, its configuration.
+"""The embedded server's files: where its data directory is, who owns it, its password, its configuration.
 
 What is read, chosen or written without running one of PostgreSQL's programs belongs here. Making the
 data directory with initdb and everything about processes belongs to ``process``; who uses the
@@ -75,8 +75,8 @@ def new_data(home: Path, account: Account) -> Path:
 def account_for(home: Path) -> Account:
     """Return who runs this home's server.
 
-    For root that is whoever owns the data or the home already, so that a user's server which was
-    started once with sudo stays the user's.
+    For root that is the existing owner of the data or the home: a user's server stays the user's, even after one start
+    with sudo.
 
     Raises:
         UsageError: the data belong to another user.
@@ -135,16 +135,16 @@ def write_configuration(data: Path, account: Account, port: int, sockets: Path) 
         "max_connections = 100",
         f"shared_buffers = {_shared_buffers()}MB",
         "huge_pages = off",  # a container that may not use them is killed for trying
-        # Who runs a statement works on it too. More processes than cores take turns: an import is a tenth slower.
+        # The leader works on the statement too. With more processes than cores, an import is a tenth slower.
         f"max_parallel_workers_per_gather = {_helpers()}",
         f"max_parallel_maintenance_workers = {_helpers()}",
         "wal_level = replica",
         "max_wal_size = 4GB",
-        # An import writes hundreds of megabytes of log: the WAL writer takes them from its hands, on another core.
+        # An import writes hundreds of megabytes of log: the WAL writer writes them out, on another core.
         "wal_writer_delay = 10ms",
         "wal_writer_flush_after = 16MB",
         "checkpoint_completion_target = 0.9",
-        # What an import waits for this long while autovacuum has it locked, autovacuum gives up.
+        # Autovacuum gives up its lock on a table that an import has waited for this long.
         "deadlock_timeout = 100ms",
         "timezone = 'UTC'",
         # The log, and why it is so quiet: statements, parameters and errors hold personal values. An
@@ -177,7 +177,7 @@ def _shared_buffers() -> int:
     """Return an eighth of the memory in megabytes, from 128 to 2048."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        with contextlib.suppress(OSError, ValueError):  # "max" is not a number
             memory = min(memory, int(Path(limit).read_text(encoding="ascii")))
     return max(128, min(2048, memory // 8 // MEGABYTE))
 
@@ -256,7 +256,7 @@ def _temporary_directories() -> list[Path]:
 
 
 def write_file(path: Path, text: str, *, like: Path) -> None:
-    """Write a file (mode 0600) that is there whole or not at all and belongs to whom `like` belongs."""
+    """Write a file (mode 0600), completely or not at all, with the owner of `like`."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -67,7 +67,7 @@ def initialise(home: Path, data: Path, account: Account) -> None:
 
 
 def _remove_leftovers(data: Path, account: Account) -> None:
-    """Remove what a command left that was killed during initdb; that program may go on in there."""
+    """Remove what a command left behind when it was killed during initdb; initdb may still be running in there."""
     for leftover in data.parent.glob(f"{data.name}.new-*"):
         _end_processes(str(leftover), account, signal.SIGKILL)
         deadline = time.monotonic() + LEFTOVER_SECONDS

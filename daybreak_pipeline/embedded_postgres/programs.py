@@ -76,7 +76,7 @@ class MissingLibraryError(UnusableError):
     """They would run if the machine had a certain package."""
 
     def __init__(self, library: str) -> None:
-        """Take the file's name as the loader says it."""
+        """Take the file's name from the loader's message."""
         self.package = library.split(".", maxsplit=1)[0]
         super().__init__(
             f"its postgres needs the shared library {library}: install the package {self.package}"

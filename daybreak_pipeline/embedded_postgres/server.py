@@ -1,10 +1,9 @@
 """The embedded default server: one PostgreSQL for each home directory, started when it is needed.
 
 `serve` is the way in: the commands that run at once share one server, and the last command to exit stops it.
-Here stands who uses the server, and that it is there for them with both databases. Where its files are
-and what its configuration says belongs to ``data_directory``; starting and stopping it to
-``process``; which programs run it, and as which user, to ``programs``. What its databases
-contain (schema, roles, keys) is nobody's business here.
+This module tracks who uses the server, and provides it to them with both databases. Where its files are and what its
+configuration says belongs to ``data_directory``; starting and stopping it to ``process``; which programs run it, and
+as which user, to ``programs``. None of these modules deals with what its databases contain (schema, roles, keys).
 """
 
 from __future__ import annotations
@@ -224,8 +223,8 @@ def _create_databases(settings: DatabaseSettings) -> None:
     """Make sure that both databases exist."""
     exists = "SELECT datname FROM pg_database"
     create = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'")
-    # Dagster's events tell what happened: a crash may take the last half second of them. In return
-    # its many small transactions do not wait for the disk. The data's own database is not like that.
+    # Dagster's events only report what happened: a crash may lose the last half second of them. In return its many
+    # small transactions do not wait for the disk. Those of the data's own database do.
     relax = sql.SQL("ALTER DATABASE {} SET synchronous_commit = off")
     relaxed = (
         "SELECT d.datname FROM pg_database d JOIN pg_db_role_setting s ON s.setdatabase = d.oid"

@@ -115,7 +115,7 @@ def _address(batch: Batch) -> Any:
 def _core_columns(batch: Batch, first: Any, last: Any) -> dict[str, Any]:
     count, draws, world = len(batch), batch.draws, batch.world
     supervised = draws.chance("supervised", 0.3)
-    # Planted clinicians are numbered on, so that their scheduling ids are their own as well.
+    # Planted clinicians continue the numbering, so that their scheduling ids are unique as well.
     healthie = FIRST_HEALTHIE_ID + batch.number + (world.clinicians if batch.planted else 0)
     return {
         "id": batch.ids(),

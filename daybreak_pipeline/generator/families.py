@@ -68,8 +68,8 @@ _SPOKESPERSON = _by_position(
 class Template:
     """The records of one table about one block of people.
 
-    ``subjects`` holds, for each record, the positions that it is about, in the order of the last one:
-    so a last, incomplete block has the first few of the records.
+    ``subjects`` holds, for each record, the positions that it is about. Records are sorted by their last position, so
+    that a last, incomplete block has the first few of them.
     """
 
     def __init__(self, subjects: list[tuple[int, ...]]) -> None:

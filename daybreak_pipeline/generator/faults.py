@@ -51,7 +51,7 @@ class Record:
 class Planting:
     """A fault: the records that make it up, which are alike but for the cells they replace.
 
-    It occurs ``weight`` times as often as others, or, where ``once`` holds, a single time. ``shape``
+    It occurs ``weight`` times as often as others, or, if ``once`` is set, a single time. ``shape``
     says whether its records have as many fields as the header.
     """
 

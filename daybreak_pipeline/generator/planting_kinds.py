@@ -35,7 +35,7 @@ def another_id(batch: Batch) -> Any:
 
 
 def no_uuid(batch: Batch) -> Any:
-    """Return ids that are none, different ones."""
+    """Return invalid ids, all different."""
     return join("not-a-uuid-", batch.number)
 
 
@@ -124,7 +124,7 @@ def duplicates(*, synced: bool = True) -> tuple[Planting, ...]:
 
 
 def newest_is_refused(column: str, value: str) -> Planting:
-    """Return two versions of a record; the newer one is refused, so neither loads."""
+    """Return two versions of a record, the newer of which is refused: neither loads."""
     newest = Record(QUARANTINED, {column: value}, reasons=("invalid_value",))
     return Planting("newest version is refused", (Record(DUPLICATE, _OLD), newest))
 

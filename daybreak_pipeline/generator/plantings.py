@@ -1,8 +1,8 @@
 """Which faults are planted in which table: the list that the accounting rests on.
 
 The kinds themselves are in ``planting_kinds.py``. Records get ids, natural keys and parents of their
-own (see ``World.hosts``), so that one fault never causes another, but for the two cascades that are
-planted on purpose.
+own (see ``World.hosts``), so that one fault never causes another, except for the two cascades that are planted on
+purpose.
 """
 
 from __future__ import annotations

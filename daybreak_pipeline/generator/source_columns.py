@@ -22,7 +22,7 @@ class Source:
     build: Builder
 
 
-# The parquet file is first on purpose: it carries the mark that this is no real export.
+# The parquet file is first on purpose: it carries the mark that this is not a real export.
 SOURCES = (
     Source(
         "clinician_availabilities", "clinician_availabilities.parquet", clinicians.clinician_availabilities
@@ -31,7 +31,7 @@ SOURCES = (
     Source("patients_and_guardians", "patients_and_guardians_anonymized.csv", people.patients_and_guardians),
     Source("kinships", "kinships.csv", people.kinships),
     Source("questionnaires", "questionnaires.csv", care.questionnaires),
-    # In real exports these two names mean each other's table of the plan.
+    # In real exports these two names are swapped: each file has the table that the plan calls by the other name.
     Source(
         "clinician_credentialed_insurances",
         "credentialed_insurances.csv",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.generator.families import Template
 
 PLANTED = 1 << 40
-"""Planted records have indexes from here on; they never meet those of the clean export."""
+"""Planted records have indexes from here on; they never overlap with those of the clean export."""
 
 AFFILIATIONS_PER_CLINICIAN = 5
 WINDOWS_PER_CLINICIAN = 8

@@ -1,6 +1,7 @@
 """A dry run: the whole import in one transaction that is rolled back, with its checks.
 
-The same code as the real one, table by table; afterwards nothing of it is left, not even a used number of the ledger's.
+It runs the same code as a real import, table by table, and leaves nothing behind, not even a used number of the
+ledger.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from daybreak_pipeline.tables import TABLES
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-# Numbers are not given back by a rollback; a restarted sequence is. Not so the audit trail's: restarting it would
-# hold up everybody who writes until the dry run ends, and its numbers may have gaps.
+# A rollback does not give numbers back, but it does restore a restarted sequence. The audit trail's is not restarted:
+# that would block all writers until the dry run ends, and its numbers may have gaps.
 _KEEP_SEQUENCES = """
     DO $$
     DECLARE
@@ -63,7 +64,7 @@ def dry_run(
         export_dir: the directory with the export's files.
         names: the tables, in the order of import.
         full: read files again whose content has not changed.
-        listener: returns what is called with a table's progress.
+        listener: returns the function that is called with a table's progress.
     """
     outcome = DryRun()
     stopped: set[str] = set()

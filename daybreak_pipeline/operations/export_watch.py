@@ -1,10 +1,10 @@
-"""What is in the export directory, and since when it has been as it is: the eyes of the sensor.
+"""What is in the export directory, and since when it has not changed: the sensor's view of it.
 
 Pure: files in, a state that can be kept as text out. What to do about a change is decided in ``sensors``.
-A file is hashed only when its size or times have changed and it has come to rest: twice seen alike, and not
-written to for ``settle_seconds``. A copy that pauses for longer than that looks complete. It is imported as far
-as it has come, its torn record is quarantined, and the rest follows when the file has grown again. Copying under
-a name without one of the suffixes of ``sources`` and renaming avoids it.
+A file is hashed only when its size or times have changed and it has come to rest: seen unchanged twice, and not
+written to for ``settle_seconds``. A copy that pauses for longer than that looks complete. What has been copied is
+imported, the truncated record is quarantined, and the rest follows when the file has grown again. To avoid that, copy
+under a name without one of the suffixes of ``sources``, then rename.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class State:
 
 
 def load(text: str | None, directory: Path) -> State:
-    """Return the state that ``dump`` wrote. Of another directory, or in another form, nothing is known."""
+    """Return the state that ``dump`` wrote. A state of another directory, or in another form, counts as empty."""
     fresh = State(str(directory))
     try:
         kept = json.loads(text or "{}")
@@ -117,7 +117,7 @@ def look(
     Args:
         before: what the last look found.
         settle_seconds: for how long a file must not have been written to.
-        hash_seconds: after how long no further file is read; it is the next look's then.
+        hash_seconds: after this long no further file is read; the rest wait for the next look.
         now: seconds since 1970, for tests.
 
     Raises:
@@ -182,7 +182,7 @@ def _examined(directory: Path, table: Table, seen: Seen) -> Seen:
     try:
         sha256 = find.find(directory, table).sha256()
         after, _ = _glance(directory, table, seen)
-        # Written to while it was read: the hash is of no content that ever was. The next look starts over.
+        # Written to while it was read: the hash matches no content that ever existed. The next look starts over.
         return replace(seen, sha256=sha256) if after is seen else after or seen
     except SourceError as error:
         return replace(seen, problem=str(error))

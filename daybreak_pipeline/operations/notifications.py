@@ -1,7 +1,7 @@
 """How failures reach people: a webhook that Slack and its likes understand, and mail.
 
-Pure: it is given a text and settings. What is worth telling is decided in ``alerts``. The text holds names of
-tables and checks, and counts; never a value of a record.
+Pure: it is given a text and settings. ``alerts`` decides what to report. The text holds names of tables and
+checks, and counts; never a value of a record.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _TIMEOUT = 10
 
 
 def deliver(text: str, notifier: NotifierSettings, *, waits: tuple[float, ...] = WAITS) -> list[str]:
-    """Send a text to everybody who is to hear of failures, and return which channels did not take it.
+    """Send a text to everybody who is alerted to failures, and return the channels that did not accept it.
 
-    A channel that is out of order is tried again and then logged. It never stops another one, and raises nothing:
-    the failure matters more than that the message about it failed.
+    A channel that fails is retried and then logged. It never stops another one, and raises nothing: the failure itself
+    matters more than a failed message about it.
     """
     failed = []
     if notifier.webhook_url and not _tried("the webhook", lambda: _post(notifier.webhook_url, text), waits):
@@ -47,7 +47,7 @@ def _tried(channel: str, send: Callable[[], None], waits: tuple[float, ...]) -> 
         try:
             send()
         except (OSError, http.client.HTTPException, smtplib.SMTPException, ValueError) as error:
-            # Of an error only its kind: its text may repeat the webhook's secret URL.
+            # Log only the error's type: its text may repeat the webhook's secret URL.
             reason = (
                 f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
             )

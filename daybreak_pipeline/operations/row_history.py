@@ -53,7 +53,7 @@ def _row(connection: Connection, table: str, row_id: str) -> Iterator[str]:
 
 
 def _time(column: str) -> sql.Composed:
-    """Return a time in words: an application may write what Python has no time for, infinity or one before Christ."""
+    """Return a time in words: an application may write times that Python lacks: infinity, or one before Christ."""
     return sql.SQL("regexp_replace(date_trunc('second', {})::text, '\\+00', ' UTC')").format(
         sql.Identifier(column)
     )

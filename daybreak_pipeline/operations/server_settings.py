@@ -1,4 +1,4 @@
-"""What the settings of a server mean for us, such as which of them let its log have the encryption key.
+"""What the settings of a server mean for us, such as which of them leak the encryption key into its log.
 
 All knowledge about server settings is here, one rule for each; ``daybreak doctor`` shows what they find. What keeps
 migrations from being applied at all belongs to ``schema.preconditions``.
@@ -62,7 +62,7 @@ class _Rule:
 def judge(connection: Connection) -> list[Judgement]:
     """Return what is wrong with the server's settings, the bad first. One look; changes nothing.
 
-    The connection must not hold the key: those that do are protected where an ordinary user can.
+    The connection must not hold the key: one that does is already protected as far as an ordinary user can do it.
     """
     settings: dict[str, str] = dict(connection.execute(_SETTINGS).fetchall())
     user, name = connection.execute(_NAMES).fetchone() or ("", "")

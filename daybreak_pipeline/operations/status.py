@@ -46,7 +46,7 @@ _STATUS = """
 
 @dataclass(frozen=True)
 class TableStatus:
-    """The state of one table, of several rows of the ledger and of what waits for repair. Times are UTC.
+    """The state of one table, from several rows of the ledger and from what waits for repair. Times are UTC.
 
     Attributes:
         table: its name.
@@ -56,7 +56,7 @@ class TableStatus:
         absent_since: since when its file is missing; None where it is there.
         imported_at: when a file was last loaded.
         records: how many that file had.
-        age_seconds: since when the table is known to be as its file: loaded, or seen not to have changed.
+        age_seconds: since the table was last known to match its file: loaded, or seen not to have changed.
         rows: in the table, as of its statistics.
         quarantined: records that wait for repair.
         field_issues: values that wait for repair.

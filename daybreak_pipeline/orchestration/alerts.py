@@ -1,7 +1,7 @@
-"""Which runs people are alerted to: one message for a run, with a link to it.
+"""Which runs raise an alert: one message for a run, with a link to it.
 
 A message names tables, checks and counts. Why a table failed is in the run's log behind the link: a reason
-may quote a file's header, and a message leaves the machine. How it travels is ``notifications``' affair.
+may quote a file's header, and a message leaves the machine. ``notifications`` delivers it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PAGE = 1000
     description="Tells by log, webhook and mail of every run that failed, with its tables and checks.",
 )
 def tell_of_failed_runs(context: dg.RunFailureSensorContext) -> None:
-    """Tell of one failed run."""
+    """Send an alert about one failed run."""
     _tell(context.instance, context.dagster_run, failed=True)
 
 
@@ -52,7 +52,7 @@ def tell_of_failed_runs(context: dg.RunFailureSensorContext) -> None:
     ),
 )
 def tell_of_failed_checks(context: dg.RunStatusSensorContext) -> None:
-    """Tell of one run's failed checks and absent files, if there are any."""
+    """Send an alert about one run's failed checks and absent files, if there are any."""
     _tell(context.instance, context.dagster_run, failed=False)
 
 
@@ -66,7 +66,7 @@ def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> 
     try:
         notifier = settings.notifier()
     except UsageError as error:
-        log.error("failures are logged and not sent to anybody: %s", error)  # noqa: TRY400 - one line says it
+        log.error("failures are logged and not sent to anybody: %s", error)  # noqa: TRY400 - one line is enough
         notifier = NotifierSettings(DEFAULT_WEB_URL)
     found = Trouble(_failed_tables(instance, run.run_id), absent, checks)
     text = message(run, found, notifier.web_url, failed=failed)

@@ -1,7 +1,7 @@
-"""Who launched a run in the web UI: what the guard knows, carried to the run as a tag.
+"""Who launched a run in the web UI: tags the run with the user that the guard knows.
 
-``dagster.yaml`` names the coordinator, Dagster's own hook for this: every run that is launched goes through it, however that
-was asked for.
+``dagster.yaml`` names the coordinator, Dagster's own hook for this: every launched run goes through it, however it was
+requested.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from dagster._core.run_coordinator import SubmitRunContext
 
 SOMEBODY = "web UI"
-"""Who launches a run where everybody who may use the web UI uses the same login."""
+"""The launcher's name where all users of the web UI share one login."""
 UNKNOWN = "unknown"
 _HEADER = "x-daybreak-user"
 
 
 def signed(scope: MutableMapping[str, Any], name: str) -> dict[str, Any]:
-    """Return an ASGI scope whose headers say who asks, and whose client has not said that itself."""
+    """Return an ASGI scope with a header that names the user, in place of any that the client sent."""
     header = _HEADER.encode()
     others = [(key, value) for key, value in scope["headers"] if key.lower() != header]
     return {**scope, "headers": [*others, (header, quote(name).encode())]}
@@ -35,7 +35,7 @@ def signed(scope: MutableMapping[str, Any], name: str) -> dict[str, Any]:
 class AttributedRuns(dg.QueuedRunCoordinator):
     """Dagster's queue of runs, where each run from the web UI is tagged with who launched it.
 
-    People who launch a run may choose its tags, but not this one.
+    A person who launches a run may choose its tags, except for this one.
     """
 
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:

@@ -1,4 +1,4 @@
-"""Where a run may import from: the directories that the operator has given, whatever its configuration asks for."""
+"""Where a run may import from: only the directories that the operator allowed, whatever its configuration asks for."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _OUTSIDE = (
 class ExportDirectories:
     """The export of an installation, and what else ``DAYBREAK_EXPORT_ROOTS`` lets runs import from.
 
-    A command's run imports from the directory that the command was given. Links are resolved before paths are compared.
+    A command's run uses the export given to the command. Links are resolved before paths are compared.
     """
 
     def __init__(self, export_dir: Callable[[], Path] = settings.export_dir) -> None:
-        """Take what a step asks for the installation's export."""
+        """Take the function that returns the installation's export."""
         self._export_dir = export_dir
 
     def chosen(self, configured: str) -> Path:
         """Return the directory that a run's configuration asks for, or else the installation's export.
 
         Raises:
-            UsageError: the operator has not given it. The message does not reveal whether it exists.
+            UsageError: the operator did not allow it. The message does not reveal whether it exists.
         """
         own = self._export_dir()
         if not configured or configured == str(own):
@@ -40,7 +40,7 @@ class ExportDirectories:
             OSError,
             RuntimeError,
             ValueError,
-        ):  # links in a circle, ~name of nobody, a character of no path
+        ):  # circular links, ~name of an unknown user, a character that no path may have
             raise UsageError(_OUTSIDE) from None
         if not any(asked.is_relative_to(root) for root in allowed):
             raise UsageError(_OUTSIDE)

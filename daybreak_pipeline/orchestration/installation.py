@@ -1,4 +1,4 @@
-"""What a command or a run works with: the server, the key, the export, Dagster's instance. Found out once, and handed on."""
+"""What a command or a run works with: the server, the key, the export, Dagster's instance. Built once, passed on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from daybreak_pipeline.settings import DatabaseSettings
 class Installation:
     """One installation of the pipeline.
 
-    ``dagster_url`` is where Dagster keeps its records; empty where a ``dagster.yaml`` of others says that.
+    ``dagster_url`` is where Dagster keeps its records; empty where a ``dagster.yaml`` that is not ours sets that.
     """
 
     database: DatabaseSettings
@@ -25,7 +25,7 @@ class Installation:
 
     @classmethod
     def of_environment(cls, database: DatabaseSettings, *, export_dir: Path | None = None) -> Installation:
-        """Return the installation that the environment describes, around a server that runs.
+        """Return the installation that the environment describes, with a running server.
 
         Args:
             database: as ``database.serving`` yields it.
@@ -42,7 +42,7 @@ class Installation:
         )
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that tell a child process all of this."""
+        """Return the variables that pass all of this to a child process."""
         return {
             **self.database.environment(),
             "ENCRYPTION_KEY": self.key,
@@ -54,6 +54,6 @@ class Installation:
         """Return the variables by which Dagster finds its instance, and the instance its storage."""
         return {
             "DAGSTER_HOME": str(self.dagster_home),
-            "DAGSTER_DISABLE_TELEMETRY": "1",  # a dagster.yaml of others may say nothing of it, and then it is on
+            "DAGSTER_DISABLE_TELEMETRY": "1",  # otherwise on, if a foreign dagster.yaml does not mention it
             **({"DAYBREAK_DAGSTER_URL": self.dagster_url} if self.dagster_url else {}),
         }

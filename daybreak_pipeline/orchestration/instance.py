@@ -81,8 +81,8 @@ def opened(installation: Installation) -> Iterator[dg.DagsterInstance]:
     """Yield the instance, as ``prepare`` left it."""
     import dagster as dg
 
-    # Dagster looks for its home in the environment alone, and for the address of its storage too: the file names the variable, so
-    # that it holds no password. Nothing else about a run is passed through the environment.
+    # Dagster finds its home only in the environment, and the address of its storage too: the file names the variable,
+    # so that it holds no password. A run takes nothing else from the environment.
     with settings.own_environment(**installation.dagster_environment()), dg.DagsterInstance.get() as instance:
         # A run stores hundreds of events. By default each opens a connection of its own, and logging in
         # costs more than storing.
@@ -118,7 +118,7 @@ def _ensure_database(db: DatabaseSettings, storage: DatabaseSettings) -> None:
         beside = replace(storage, name=db.name)
         with psycopg.connect(beside.conninfo(), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(storage.name)))
-            # New, so nobody else has come in yet: by default every role of the server could.
+            # The database is new, so nobody else has connected yet; by default every role could.
             connection.execute(
                 sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(storage.name))
             )

@@ -11,7 +11,7 @@ from daybreak_pipeline.tables import TABLES
 _FILES = dg.AssetSelection.assets(*(source_key(name) for name in TABLES))
 _TABLES = dg.AssetSelection.assets(*TABLES)
 
-# The files are observed first, so that each table's materialization says which version of its file it is of.
+# The files are observed first, so that each table's materialization names the version of its file.
 import_all = dg.define_asset_job(
     "import_all",
     selection=_FILES | _TABLES,

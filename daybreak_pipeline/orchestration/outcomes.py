@@ -28,13 +28,13 @@ class TableOutcome:
 
     @property
     def loaded(self) -> bool:
-        """Whether the table is as its file says, be it by this run or by an earlier one."""
+        """Whether the table matches its file, from this run or an earlier one."""
         return self.status in {"imported", "skipped"}
 
 
 @dataclass
 class Outcome:
-    """What a run did. A dry run has no ``run_id``. Of a ``partial`` export files may be absent."""
+    """What a run did. A dry run has no ``run_id``. In a ``partial`` export, files may be absent."""
 
     run_id: str | None
     tables: dict[str, TableOutcome] = field(default_factory=dict)

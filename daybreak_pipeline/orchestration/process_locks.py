@@ -1,7 +1,7 @@
-"""Which processes are using a database, to distinguish lost runs from running ones (``schema.processes``).
+"""Which processes are using a database, to tell lost runs from live ones (``schema.processes``).
 
-Dagster keeps a run as started when its process was killed. That no process of a kind lives any more tells
-that such runs are lost.
+Dagster still lists a run as started after its process was killed. If no process of its kind is alive any more, the run
+is lost.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _GONE_AFTER_SECONDS = 30
 
 @contextmanager
 def held(db: DatabaseSettings, kind: Kind) -> Iterator[None]:
-    """Be seen as one of the kind while the block runs.
+    """Register as a process of this kind while the block runs.
 
     Raises:
         UsageError: the server cannot be reached.
     """
     with database.connect(db, autocommit=True) as connection:
         row = processes.begin(connection, kind) if processes.are_known(connection) else None
-    if row is None:  # an older schema: whatever is to be done will say so
+    if row is None:  # an older schema: the work in the block will report that
         yield
         return
     over = threading.Event()
@@ -42,20 +42,20 @@ def held(db: DatabaseSettings, kind: Kind) -> Iterator[None]:
     finally:
         over.set()
         beating.join()
-        # Where the server is gone, so is what it knew; else the row grows old by itself.
+        # If this fails, the row expires by itself.
         with suppress(DaybreakError, psycopg.Error), database.connect(db, autocommit=True) as connection:
             processes.end(connection, row)
 
 
 def _beat(db: DatabaseSettings, row: str, over: threading.Event) -> None:
-    """Renew the row until it is over. A server that is away is asked again."""
+    """Renew the row until ``over`` is set; keep trying while the server is away."""
     while not over.wait(_BEAT_SECONDS):
         with suppress(DaybreakError, psycopg.Error), database.connect(db, autocommit=True) as connection:
             processes.renew(connection, row)
 
 
 def anybody(db: DatabaseSettings, kind: Kind) -> bool:
-    """Return whether a process of the kind is there, or may be.
+    """Return whether a process of this kind is alive, or may be.
 
     Raises:
         UsageError: the server cannot be reached.

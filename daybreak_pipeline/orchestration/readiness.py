@@ -1,4 +1,4 @@
-"""Makes an installation ready to be worked with: server, schema, key, roles, Dagster's home. Knows no Dagster."""
+"""Makes an installation ready for use: server, schema, key, roles, Dagster's home. Does not import Dagster."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def _warn(text: str) -> None:
 def provide_schema(db: DatabaseSettings, *, migrate: bool = True) -> None:
     """Bring the schema into a database that has none, or migrate an older one.
 
-    One on an older migration is migrated when it is the embedded one or ``migrate`` says so, and is the
-    administrator's to migrate otherwise.
+    An older one is migrated if it is the embedded one or if ``migrate`` is set; otherwise the administrator has to
+    migrate it.
 
     Raises:
         UsageError: the login or the schema is not as it must be.
@@ -47,8 +47,8 @@ def ready(
 ) -> Iterator[Installation]:
     """Yield the installation: a running server with the schema in place (``provide_schema``), and Dagster's instance.
 
-    Roles and grants are applied where they are missing; ``warn`` is called with what cannot be granted, which
-    keeps nobody from importing. ``export_dir`` is the export that a person has named.
+    Roles and grants are applied where they are missing; ``warn`` is called with what cannot be granted, which does not
+    prevent imports. ``export_dir`` is the export that a person has named.
 
     Raises:
         UsageError: the server, the login, the key or the schema is not as it must be.

@@ -1,6 +1,6 @@
 """Dagster resources: the database, and where progress is reported.
 
-Thin: what a connection is, ``database`` knows; which one, ``installation``.
+Thin: ``database`` defines what a connection is, and ``installation`` which one to use.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from daybreak_pipeline.schema import runner
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
 _RETRY_SECONDS = (1, 3, 9, 27, 60)
-"""How long a step waits before each new attempt: a server that crashed or restarts is back within that."""
+"""How long a step waits before each retry: a server that crashed or restarts is back by then."""
 
 
 class HealthDatabase:
     """The daybreak_health database of an installation, whose server runs while a run needs it."""
 
     def __init__(self, installation: Callable[[], Installation]) -> None:
-        """Take what a step asks for the installation: what keeps it from being known then ends that step in one line."""
+        """Take the function that returns the installation: if it fails, it fails the step, with one line."""
         self._installation = installation
 
     @contextmanager
@@ -55,7 +55,7 @@ class HealthDatabase:
 def database_of_environment(_context: dg.InitResourceContext) -> Iterator[HealthDatabase]:
     """Yield the database that the environment describes, its server running for as long as the run lasts.
 
-    For runs of the web UI and the daemon, whose processes know the installation by their environment.
+    For runs of the web UI and the daemon, whose processes find the installation in their environment.
     """
     with database.serving() as db:
         yield HealthDatabase(lambda: Installation.of_environment(db))
@@ -63,9 +63,9 @@ def database_of_environment(_context: dg.InitResourceContext) -> Iterator[Health
 
 @contextmanager
 def step_failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
-    """End a step that cannot go on: with one line, or with another attempt where the server was not there.
+    """End a step that cannot go on: fail with one line, or retry if the server was away.
 
-    A file that cannot be imported, a missing key and an older schema are not retried: nothing would change.
+    A file that cannot be imported, a missing key, an older schema: a retry would not help.
     """
     try:
         yield
@@ -87,7 +87,7 @@ def _try_again(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext
     if attempts >= len(_RETRY_SECONDS):
         msg = f"{reason} (tried {attempts + 1} times)"
         raise dg.Failure(msg, allow_retries=False) from None
-    wait = _RETRY_SECONDS[attempts] * random.uniform(0.8, 1.2)  # noqa: S311 - spreads attempts, is no secret
+    wait = _RETRY_SECONDS[attempts] * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, is not a secret
     context.log.warning("%s; tried again in %.0f s", reason, wait)
     raise dg.RetryRequested(max_retries=len(_RETRY_SECONDS), seconds_to_wait=wait) from None
 
@@ -96,7 +96,7 @@ class ProgressLog:
     """Logs the progress of a long import. The command line has a listener of its own."""
 
     def listener(self, table: str, log: dg.DagsterLogManager) -> Progress:
-        """Return what an import calls with its phase and amount; speaks up every ten seconds."""
+        """Return the function that an import calls with its phase and amount; it logs every ten seconds."""
         begun = last = time.monotonic()
 
         def hear(phase: str, amount: int) -> None:

@@ -1,7 +1,7 @@
 """Configuration and tags of a run of ``import_all``, whoever starts it: command line, schedule or sensor.
 
-The tags are for people who search the list of runs. Only two are decided by: ``STARTED_BY``, since a command's run lives
-and dies with its process, which tells the runs that were lost, and ``PARTIAL``.
+The tags are for people who search the list of runs. Only two affect decisions: ``PARTIAL``, and ``STARTED_BY``, which
+helps find lost runs, since a command's run lives and dies with its process.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from daybreak_pipeline.tables import TABLES
 STARTED_BY = "daybreak/started_by"
 COMMAND_LINE = "command line"
 LAUNCHED_BY = "daybreak/launched_by"
-"""Who launched a run: the account of the command line, or the user of the web UI, where ``attribution`` sees to it that
-nobody says so of himself."""
+"""Who launched a run: the account of the command line, or the user of the web UI, where ``attribution`` makes sure
+that nobody sets it themselves."""
 EXPORT = "daybreak/export"
 PARTIAL = "daybreak/partial"
-"""Says of an export that it has some of the files only: nobody has to hear that others are absent."""
+"""Marks an export that has only some of the files: nobody is alerted that others are absent."""
 _HASH_CHARACTERS = 12
 
 

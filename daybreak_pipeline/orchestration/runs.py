@@ -52,7 +52,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
         only: tables to import; all when empty.
         full: read files again whose content has not changed.
         replay: read no file, try quarantined records again.
-        partial: the export has some of the files only, which is no fault of it.
+        partial: the export has only some of the files, which is not an error.
         progress: reports how far each table is.
     """
     chosen = [name for name in import_order() if not only or name in only]
@@ -81,7 +81,7 @@ def run_import(  # noqa: PLR0913 - each is an option of the command
 
 
 def render_report(installation: Installation) -> Path:
-    """Make the data-quality report as Dagster's own, after an import or a check, and return where it is.
+    """Make the data-quality report in a Dagster run, after an import or a check, and return where it is.
 
     A run of its own: as a step of the import it would be skipped when a table fails.
 
@@ -105,7 +105,7 @@ def dry_run_import(
     partial: bool = False,
     tell: Callable[[str], None],
 ) -> Outcome:
-    """Do all that ``run_import`` would do in one transaction, take it back, and return what it would have done.
+    """Do all that ``run_import`` would do in one transaction, roll it back, and return what it would have done.
 
     Dagster has no part in this: a run would leave traces.
     """
@@ -148,15 +148,15 @@ def run_checks(installation: Installation) -> Outcome:
 
 
 def lost_runs(installation: Installation) -> list[str]:
-    """Return the runs that Dagster takes for running although no process is there that could run them.
+    """Return the runs that Dagster lists as running although no process is alive that could run them.
 
-    Runs of commands live in the command's process, all others in that of the web UI's daemon. Where another one
-    of the kind is at work, its runs cannot be told from lost ones: they are left alone.
+    Runs of commands live in the command's process, all others in that of the web UI's daemon. While another process of
+    the same kind is alive, its runs cannot be told from lost ones: all are left alone.
     """
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     with instance.opened(installation) as dagster_instance:
         runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
-    # Asked afterwards: who runs one of these was there before it.
+    # Ask only now: a process that runs one of these runs registered before the run began.
     db = installation.database
     commands, web = process_locks.anybody(db, "command line"), process_locks.anybody(db, "web")
     by_command = run_requests.COMMAND_LINE
@@ -268,7 +268,7 @@ def _reasons(result: dg.ExecuteInProcessResult) -> dict[str, str]:
 
 
 def _unforeseen(error: SerializableErrorInfo | None) -> str:
-    """Return why a step failed that did not say so itself. Of an error that is not ours, only its kind and place."""
+    """Return why a step failed that gave no reason itself. Of a foreign error, only its type and place."""
     while error and error.cause:
         error = error.cause
     if error is None:

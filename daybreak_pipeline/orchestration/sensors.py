@@ -1,8 +1,8 @@
 """Imports that run themselves: a changed file is imported within a minute, once.
 
-What is in the directory, ``export_watch`` sees; here is decided what is asked for. Which content is in the
-tables, the ledger knows, so that a file that came in by hand, by command or by schedule is not asked for
-again. Dagster keeps the cursor between ticks and over restarts.
+``export_watch`` looks at the directory; this module decides which imports to request. The ledger knows which content
+is in the tables, so a file that was imported by hand, by command or by schedule is not requested again. Dagster keeps
+the cursor between ticks and across restarts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from daybreak_pipeline.tables import TABLES, import_order
 
 INTERVAL_SECONDS = 10
 HASH_SECONDS = 60
-"""After how long files are left to the next tick, so that one evaluation keeps within Dagster's limit (see ``web``)."""
+"""After this, files wait for the next tick, so that one evaluation keeps within Dagster's limit (see ``web``)."""
 _SHOWN = 3
 _ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -50,7 +50,7 @@ _IMPORTING_JOBS = {import_all.name, "__ASSET_JOB"}  # the latter is what Materia
     ),
 )
 def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Ask for a run of what has changed, or say what is waited for."""
+    """Request a run for what has changed, or report what it waits for."""
     before = export_watch.load(context.cursor, settings.export_dir())
     try:
         look = export_watch.look(before, settle_seconds=settings.settle_seconds(), hash_seconds=HASH_SECONDS)
@@ -64,10 +64,10 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     except DaybreakError as error:
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {error}", cursor=look.state.dump())
     except psycopg.Error as error:
-        # The server went away meanwhile, for one. The next tick finds the same change.
+        # The server went away meanwhile, for example. The next tick finds the same change.
         reason = explanations.explain(error)
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {reason}", cursor=look.state.dump())
-    # By hand, by command, by schedule: what is in the table is not asked for again.
+    # Content that is in the table already (by hand, command or schedule) is not requested again.
     look = look.answered(
         name for name, sha256 in look.changed.items() if name in imported and imported[name].sha256 == sha256
     )
@@ -80,7 +80,7 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 def _imported() -> dict[str, Newest]:
-    """Return the newest attempt at every table, and the content that the table is known to be of."""
+    """Return the newest attempt at every table, and the content that the table is known to hold."""
     with database.serving() as db, database.connect(db) as connection:
         return ledger.newest(connection)
 
@@ -93,7 +93,7 @@ def _busy(instance: dg.DagsterInstance) -> dict[str, str]:
         if run.job_name not in _IMPORTING_JOBS:
             continue
         if run.tags.get(run_requests.STARTED_BY) == run_requests.COMMAND_LINE:
-            # A killed command leaves its run as started for ever: nobody has to wait for that.
+            # A killed command leaves its run as started for ever: do not wait for it.
             if commands is None:
                 with database.serving() as db:
                     commands = process_locks.anybody(db, "command line")
@@ -117,7 +117,8 @@ def _request(look: Look, wanted: Mapping[str, str], imported: Mapping[str, Newes
     directory = settings.export_dir()
     touched = set[str]().union(*(_touched(name, look) for name in wanted))
     tables = [name for name in import_order() if name in touched]
-    # The previous attempt distinguishes a file that came back (old after new, good after bad) from one already requested.
+    # The previous attempt distinguishes a file that comes back (old after new, good after bad) from one already
+    # requested.
     attempts = {name: imported[name].attempt if name in imported else 0 for name in wanted}
     content = "".join(f"{name}:{attempts[name]}:{wanted[name]}\n" for name in sorted(wanted))
     tags = run_requests.tags("sensor", directory)

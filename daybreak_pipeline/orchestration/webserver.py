@@ -45,12 +45,12 @@ mutation ($runs: [String!]!) {
 _PR_SET_PDEATHSIG = 1
 _NOT_WRITABLE_BY_OTHERS = 0o022
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Bypasses the proxy that ``http_proxy`` may name, which would learn the token."""
+"""Bypasses any proxy that ``http_proxy`` names, which would see the token."""
 
 
 @dataclass(frozen=True)
 class WebUi:
-    """The web UI of one ``daybreak up``: where it is, and the token that lets people in, and this process itself."""
+    """The web UI of one ``daybreak up``: its address, and the token that people and this process log in with."""
 
     port: int
     settings: WebSettings
@@ -68,7 +68,7 @@ class WebUi:
         return f"{settings.web_url(self.url) if self.settings.auth == 'proxy' else self.url}{path}"
 
     def ask(self, path: str, *, body: bytes | None = None, seconds: float) -> Any:
-        """Return the JSON that the web server answers to this process, which the token lets in; with a body it is a POST.
+        """Send a request with the token, a POST if it has a body, and return the web server's JSON response.
 
         Raises:
             OSError: it does not answer, or refuses.
@@ -85,7 +85,7 @@ class WebUi:
 def listen(wanted: int = DEFAULT_PORT) -> socket.socket:
     """Return a socket that listens on the first free port from the wanted one on.
 
-    The web server inherits it, so nobody else can take the port in between and learn the token.
+    The web server gets the socket: until it answers, nobody else can take the port and receive the token.
 
     Raises:
         UsageError: none of the next twenty is free.
@@ -125,7 +125,7 @@ def serving(
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run web server and daemon until the block ends; both are stopped, with all that they started.
 
-    What they load knows the installation by its environment, and by that alone. The listener is closed here.
+    The code that they load finds the installation only in its environment. The listener is closed here.
 
     Raises:
         UsageError: the web server does not answer in time.
@@ -152,9 +152,9 @@ def serving(
 
 
 def cancel(ui: WebUi, run_ids: Sequence[str]) -> None:
-    """Mark runs as canceled whose process is gone, as the button in the UI does.
+    """Mark runs whose process is gone as canceled, as the button in the UI does.
 
-    One that has ended meanwhile stays as it ended.
+    A run that has ended meanwhile keeps its status.
 
     Raises:
         UsageError: the web server does not do it.
@@ -220,7 +220,7 @@ def _start(
 
 
 def _begin_child() -> None:
-    """Keep others from the child's sockets in the file system, and let no child outlive its parent where Linux can see to it."""
+    """Keep others from the child's sockets in the file system; on Linux, let no child outlive its parent."""
     os.umask(os.umask(_NOT_WRITABLE_BY_OTHERS) | _NOT_WRITABLE_BY_OTHERS)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -243,7 +243,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], ui: WebUi) -> None:
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:
-    """Ask every child to end, with its own children, and insist where one does not."""
+    """Ask every child to end, with its own children, and kill those that do not."""
     for child in children:
         if child.poll() is None:
             child.send_signal(signal.SIGINT)

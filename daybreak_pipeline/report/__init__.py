@@ -1,1 +1,1 @@
-"""The data-quality report: what the ledger and the checks know, as one page. Nothing here knows Dagster."""
+"""The data-quality report: what the ledger and the checks know, as one page. Independent of Dagster."""

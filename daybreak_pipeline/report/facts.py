@@ -1,4 +1,4 @@
-"""What the report says, as plain values. Where they come from, ``queries`` knows; how they look, ``render``.
+"""What the report says, as plain values. ``queries`` fetches them, and ``render`` decides how they look.
 
 Counts, names of columns and ids of rows; never a value of a record. All times are UTC.
 """

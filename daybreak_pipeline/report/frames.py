@@ -1,4 +1,4 @@
-"""What the ledger and the checks know, as pandas frames with the right types: for notebooks and whoever looks closer.
+"""What the ledger and the checks know, as pandas frames with the right types: for notebooks and a closer look.
 
 Records do not pass through frames on their way to the database; these hold counts, columns and row ids, never values.
 """

@@ -1,7 +1,7 @@
 """Sparklines: how a count went over the last imports, as SVG that takes its colours from the page.
 
-Matplotlib works out the geometry; what it says about style, ids and itself is left out, so that a page
-can hold many of them and decides itself about light and dark.
+Matplotlib works out the geometry; its styles, ids and metadata are left out, so that a page can hold many plots and
+decides itself about light and dark.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def sparkline(trend: Trend) -> Markup:
         kind = group.get("id", "")
         if kind.startswith("spark-"):
             for path in group.iter(f"{_SVG}path"):
-                # A name for what it is; ids must be unique in a page, and matplotlib's are not.
+                # A class names the kind; ids must be unique in a page, and matplotlib's are not.
                 line = " ".join((path.get("d") or "").split())
                 ET.SubElement(svg, "path", {"class": kind.rsplit(".", 1)[0], "d": line})
     return Markup(ET.tostring(svg, encoding="unicode"))  # noqa: S704 - made of an escaped text and of paths
@@ -80,12 +80,12 @@ def sparkline(trend: Trend) -> Markup:
 
 @lru_cache(maxsize=64)
 def _drawn(values: tuple[float | None, ...]) -> str:
-    from matplotlib.figure import Figure  # a third of a second, which only a report costs
+    from matplotlib.figure import Figure  # takes a third of a second, which only a report needs
 
     places = range(len(values))
     line = [float("nan") if value is None else value for value in values]
     known = [value for value in values if value is not None]
-    # The axis begins at 0 unless everything happens far above it: a small change of a big table must show.
+    # The axis begins at 0 unless all values are far above it: a small change in a big table must show.
     low, high = (min(known), max(known)) if known else (0.0, 1.0)
     if low < 0.9 * high or low == high:
         low = 0.0

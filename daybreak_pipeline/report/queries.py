@@ -1,4 +1,4 @@
-"""Asks the database for everything that the report says, in a few statements and one snapshot."""
+"""Fetches everything that the report says from the database, in a few statements and one snapshot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SHOWN_IMPORTS = 30
 _COUNTED_BYTES = 64 * 1024 * 1024
-"""Tables up to this size are counted; of larger ones the planner's estimate has to do: counting takes seconds."""
+"""Tables up to this size are counted; larger ones get the planner's estimate, since counting takes seconds."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -73,7 +73,7 @@ def _columns(checks: Mapping[str, list[CheckResult]]) -> tuple[str, ...]:
 
 
 def _tables(connection: Connection, checks: Mapping[str, list[CheckResult]]) -> tuple[TableFacts, ...]:
-    """Return the plan's tables, and whatever else checks were about."""
+    """Return the plan's tables, and anything else that checks were about."""
     ledger = _ledger(connection)
     records: dict[str, int] = {}
     quarantined: dict[str, list[tuple[str, str, int]]] = defaultdict(list)

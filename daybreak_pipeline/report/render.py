@@ -1,6 +1,6 @@
 """Turns facts into a page of HTML, complete in itself, and into Markdown for Dagster's UI.
 
-Words, order and look are in ``templates``; what is judged, in ``verdict``.
+``templates`` holds words, order and look; ``verdict`` makes the judgements.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SYMBOLS = {"passed": "✓", "WARN": "▲", "ERROR": "✕", "none": "—"}
 _WORDS = {"passed": "passed", "WARN": "warning", "ERROR": "error", "none": "not run"}
 _ANSWERS = {"yes": "✓", "yes, but": "▲", "no": "✕"}
-# Also what Markdown would make a link or a character of: https://…, www.…, &#65;
+# Also text that Markdown would turn into a link or a character: https://…, www.…, &#65;
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>&-]|:(?=//)|(?<=www)\.|(?<=WWW)\.|@)")
 
 
@@ -82,7 +82,7 @@ def _environment() -> Environment:
 
 
 def _visible(value: object) -> object:
-    """Return what a template prints: text with nothing invisible in it; lines stay lines, and markup is as it is."""
+    """Return what a template prints: text without invisible characters; lines stay lines, and markup stays markup."""
     return shown_lines(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
@@ -92,7 +92,7 @@ def anchor(name: str) -> str:
 
 
 def escape_markdown(text: object) -> str:
-    """Return text that Markdown takes for nothing but text, in one line."""
+    """Return text that Markdown treats as plain text, in one line."""
     return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split())).replace("\\<", "&lt;").replace("\\>", "&gt;")
 
 

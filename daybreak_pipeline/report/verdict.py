@@ -14,7 +14,7 @@ from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFact
 Answer = Literal["yes", "yes, but", "no"]
 
 IMPORT = "import"
-"""The name of what is no check: whether the table was imported at all, and lately."""
+"""Used like a check's name: whether the table was imported at all, and lately."""
 
 _REASONS = {
     "orphans": "missing_parent",
@@ -78,7 +78,7 @@ def judge(facts: Facts) -> Verdict:
     )
     tables = [table for table in facts.tables if table.known]
     if facts.empty:
-        # Said once, not of each table.
+        # Said once, not for each table.
         found = tuple(problem for problem in problems if problem.check != IMPORT)
         return Verdict("no", (Clause("nothing has been imported yet"),), found)
     wrong = _errors(facts, problems)

@@ -1,7 +1,7 @@
 """What the environment says: where state lives, where exports are, which server to use. The one place that reads it.
 
-``variables`` declares every variable once, ``kinds`` reads them, ``page`` makes docs/settings.md of them; what each says is asked
-of this package itself: ``settings.home()``. Nothing here opens a file or a connection, or waits for the driver.
+``variables`` declares every variable once, ``kinds`` reads them, ``page`` makes docs/settings.md from them; callers
+ask this package itself: ``settings.home()``. Nothing here opens a file or a connection, or waits for the driver.
 """
 
 from __future__ import annotations

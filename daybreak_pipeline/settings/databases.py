@@ -74,7 +74,7 @@ def given_database() -> DatabaseSettings | None:
     if host is None:
         return None
     root = variables.DB_SSLROOTCERT.given()
-    # Who names a root certificate wants it to be used, which only the verify modes do.
+    # A root certificate is named in order to be used, and only the verify modes use it.
     sslmode = variables.DB_SSLMODE.given() or ("verify-full" if root else "prefer")
     return DatabaseSettings(
         host=host,
@@ -89,7 +89,7 @@ def given_database() -> DatabaseSettings | None:
 
 @dataclass(frozen=True)
 class RoleLogin:
-    """What the environment says of a database role: its password, and how many connections it may have."""
+    """What the environment says about a database role: its password, and how many connections it may have."""
 
     password: str = field(repr=False)
     connections: int | None
@@ -99,7 +99,7 @@ def role_login(role: str) -> RoleLogin:
     """Return password and connection limit of a role; empty and None where the environment has none.
 
     Raises:
-        UsageError: the limit is no number of connections.
+        UsageError: the limit is not a number of connections.
     """
     if role not in variables.ROLE_PASSWORDS:
         return RoleLogin("", None)  # a role that nobody logs in as

@@ -1,4 +1,4 @@
-"""The kinds of settings: what a variable may hold, how its text is parsed, and the error for text that cannot be.
+"""The kinds of settings: what a variable may hold, how its text is read, and the message if it cannot be used.
 
 Each kind is read in one way. An empty variable counts as not set. Blanks around a value are dropped, except around passwords and
 paths, which may begin or end with one. A message never repeats the value.
@@ -26,8 +26,8 @@ _NO = ("false", "0", "no", "off")
 class Setting(ABC, Generic[Value]):
     """One variable of the environment.
 
-    ``meaning`` is its line on the page of settings (Markdown), ``section`` the part of the page that it is in. ``otherwise`` says
-    in words what holds while it is not set, where that is no fixed ``default``.
+    ``meaning`` is its line on the page of settings (Markdown), ``section`` the part of the page that it is in.
+    ``otherwise`` says in words what applies while it is not set, if there is no fixed ``default``.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Setting(ABC, Generic[Value]):
         """Return the value of a text.
 
         Raises:
-            ValueError: the text is not valid.
+            ValueError: it does not stand for any.
         """
 
 
@@ -116,7 +116,7 @@ class Password(Text):
 
 @dataclass(frozen=True)
 class Key(Text):
-    """An encryption key. Whether it is a good one, ``privacy.keys`` says."""
+    """An encryption key. ``privacy.keys`` decides whether it is a good one."""
 
     secret: bool = True
 
@@ -248,7 +248,7 @@ class Url(Setting[str]):
 
 
 class Directory(Setting[Path]):
-    """A directory. Whether it is there, whoever uses it finds out."""
+    """A directory. Its callers find out whether it exists."""
 
     kind = "a directory"
 
@@ -260,7 +260,7 @@ class Directory(Setting[Path]):
 
 
 class Directories(Setting[tuple[Path, ...]]):
-    """Directories, as they stand in ``PATH``."""
+    """Directories, written as in ``PATH``."""
 
     kind = f"directories with `{os.pathsep}` between them"
 
@@ -316,10 +316,10 @@ class Addresses(Setting[tuple[str, ...]]):
 
 
 def _absolute(text: str) -> Path:
-    """Return an absolute path, with ``~`` expanded."""
+    """Return an absolute path, valid wherever a process runs, with ``~`` expanded."""
     try:
         return Path(text).expanduser().absolute()
-    except RuntimeError as error:  # ~name, and nobody has that name
+    except RuntimeError as error:  # ~name of an unknown user
         raise ValueError from error
 
 

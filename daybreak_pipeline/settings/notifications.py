@@ -1,4 +1,4 @@
-"""Who is alerted to failures, and how: webhook, mail, or the log alone. ``operations.notifications`` sends them."""
+"""Who is alerted to failures, and how: a webhook, mail, or the log alone. Sending is ``operations.notifications``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page docs/settings.md, generated from the declarations of the variables."""
+"""The page docs/settings.md, made from the declarations of the variables."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 
 def child_environment(*, only: Collection[str] | None = None, **variables: str) -> dict[str, str]:
-    """Return the environment for a child process: this process's own, and ``variables`` in place of what it says.
+    """Return the environment for a child process: this process's own, overridden by ``variables``.
 
     Args:
         only: the variables that are passed on from this process; all where it is left out.
-        variables: what the child is told besides.
+        variables: the child's additional variables.
     """
     passed = {name: value for name, value in os.environ.items() if only is None or name in only}
     return passed | variables

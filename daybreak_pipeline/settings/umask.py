@@ -1,9 +1,9 @@
-"""Who may read the files that this process makes: only who runs it, unless a person has named the place.
+"""Who may read the files that this process makes: only the account that runs it, unless a person has named the place.
 
-What is below ``DAYBREAK_HOME`` is state of ours, and holds or opens personal data: keys, the server's files, logs, Dagster's
-events, reports. It is made without a bit for anybody else, whatever the mode of the home and whoever writes it: libraries and
-child processes too, which is why this is the umask of the process and not the mode of each file. A file that a person
-asks for by its path is theirs: it is made as every other program of theirs would make it.
+Everything below ``DAYBREAK_HOME`` is our own state, and holds or opens personal data: keys, the server's files, logs,
+Dagster's events, reports. Nobody else gets any permission on it, whatever the mode of the home and whichever code
+writes it. That includes libraries and child processes, so the umask of the process is set and not the mode of each
+file. A file that a person asks for by its path is theirs: it is made as any other program of theirs would make it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def users_umask() -> int:
 
 @contextmanager
 def files_for(path: Path) -> Iterator[None]:
-    """Make files as whoever runs this process makes theirs, while the block runs; not so where a path is below the home."""
+    """Make files with the user's own umask while the block runs, unless a path is below the home."""
     if _UMASK.users is None or path.resolve().is_relative_to(home().resolve()):
         yield
         return

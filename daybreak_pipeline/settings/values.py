@@ -1,4 +1,4 @@
-"""What the environment says of one thing at a time: directories, keys, intervals, and how this installation runs."""
+"""Reads single values from the environment: directories, keys, intervals, and how this installation runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def export_roots() -> tuple[Path, ...]:
     """Return what else a run may import from, besides the export: ``DAYBREAK_EXPORT_ROOTS``.
 
     Raises:
-        UsageError: one of them is no path.
+        UsageError: one of them is not a path.
     """
     return variables.EXPORT_ROOTS.given() or ()
 
@@ -44,7 +44,7 @@ def server_programs() -> Path | None:
 
 
 def given_dagster_home() -> Path | None:
-    """Return the directory for Dagster that ``DAGSTER_HOME`` names, None when it has its place in the home."""
+    """Return the directory for Dagster that ``DAGSTER_HOME`` names, None when it belongs in the home."""
     return variables.DAGSTER_HOME.given()
 
 
@@ -53,7 +53,7 @@ def settle_seconds() -> int:
     ``DAYBREAK_SETTLE_SECONDS``.
 
     Raises:
-        UsageError: it is no such number.
+        UsageError: it is not such a number.
     """
     return variables.SETTLE_SECONDS.value()
 
@@ -76,7 +76,7 @@ def max_cell() -> int:
     """Return how many bytes one cell of a file may have: ``DAYBREAK_MAX_CELL``.
 
     Raises:
-        UsageError: it is no such size.
+        UsageError: it is not such a size.
     """
     return variables.MAX_CELL.value()
 
@@ -100,7 +100,7 @@ def audit_months() -> int:
 
 
 def encryption_key() -> str:
-    """Return ``ENCRYPTION_KEY`` as it is, empty where it is not set. What it is worth, ``privacy.keys`` says."""
+    """Return ``ENCRYPTION_KEY`` as it is, empty where it is not set. ``privacy.keys`` decides whether it is good."""
     return variables.ENCRYPTION_KEY.given() or ""
 
 
@@ -130,7 +130,7 @@ def executor() -> str:
 def debug() -> bool:
     """Return whether the trace of an error is to be shown too: ``DAYBREAK_DEBUG``.
 
-    Any other word means yes: this is read while an error is being reported, and another error would hide that one.
+    Any other word means yes: this is read while an error is being reported, which another error would hide.
     """
     try:
         return variables.DEBUG.value()

@@ -23,7 +23,7 @@ def web() -> WebSettings:
     """Return what ``DAYBREAK_WEB_AUTH`` and ``DAYBREAK_WEB_PROXY_HEADER`` say.
 
     Raises:
-        UsageError: a variable cannot be used, or nothing says under which address the proxy is known.
+        UsageError: a variable cannot be used, or the proxy's public address is not set.
     """
     auth = cast("WebAuth", variables.WEB_AUTH.value())
     if auth == "proxy" and variables.WEB_URL.given() is None:
@@ -36,6 +36,6 @@ def web_url(default: str = variables.DEFAULT_WEB_URL) -> str:
     """Return what links to the web UI begin with: ``DAYBREAK_WEB_URL``, or the default.
 
     Raises:
-        UsageError: the variable is no URL.
+        UsageError: the variable is not a URL.
     """
     return (variables.WEB_URL.given() or default).rstrip("/")

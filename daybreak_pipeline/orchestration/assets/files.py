@@ -84,7 +84,7 @@ def build_source_assets() -> dg.AssetsDefinition:
 
 
 def observe(directory: Path, table: Table) -> dg.ObserveResult:
-    """Return the content hash of a table's file as an observation; that it is missing is one, too."""
+    """Return the content hash of a table's file as an observation; a missing file is an observation, too."""
     try:
         source = find.find(directory, table)
     except SourceError as error:

@@ -1,4 +1,4 @@
-"""The 16 table assets, built by one factory from ``tables.TABLES``. What an import does, ``importer`` knows."""
+"""The 16 table assets, built by one factory from ``tables.TABLES``. ``importer`` does the importing."""
 
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 
@@ -38,7 +38,7 @@ class ImportConfig(dg.Config):
 
 
 class _Facts(TypedDict):
-    """What an import needs to know about its run."""
+    """The facts about its run that an import receives."""
 
     run_id: str
     launched_by: str | None
@@ -96,9 +96,9 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
         context.log.info("%s: %s in %.2f s", table.name, _in_words(result), result.seconds)
         return dg.MaterializeResult(
             metadata=_metadata(result, catalog, _rows(context.instance, result)),
-            # What was replayed came from no file: Dagster then makes a version of its own. Where the file is absent
-            # the version stays, so that nothing below is out of date. The step must materialize the table, or what
-            # depends on it would not run; Dagster's freshness then counts from today. `daybreak status` and the
+            # Replayed records came from no file: Dagster then makes a version of its own. Where the file is absent
+            # the version stays, so that nothing downstream is out of date. The step must materialize the table, or its
+            # dependents would not run; Dagster's freshness then counts from today. `daybreak status` and the
             # report count from the last file.
             data_version=dg.DataVersion(result.source_sha256) if result.source_sha256 else None,
         )

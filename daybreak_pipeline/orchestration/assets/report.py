@@ -1,8 +1,8 @@
-"""The data-quality report as an asset: made again after every import and every check, whatever came of them.
+"""The data-quality report as an asset: made again after every import and every check, whatever their result.
 
 It cannot be a step of the import's own run: Dagster skips what is downstream of a failed step or a failed
 blocking check, and a failed import is when the report matters most. So it has a job of its own. The command line
-runs that after its imports (``runs.render_report``); after all others the daemon does, by the condition below.
+runs that after its imports (``runs.render_report``); after all other runs the daemon does, by the condition below.
 """
 
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
@@ -68,7 +68,7 @@ def build_report_asset() -> dg.AssetsDefinition:
 
 
 def _whenever_a_run_has_ended() -> dg.AutomationCondition[Any]:
-    """Return: a table was imported, failed to, or was checked since the last report, and nothing is under way."""
+    """Return the condition: an import or a check has ended since the last report, and none is running."""
     happened = _CONDITION.any_deps_match(
         _CONDITION.newly_updated()
         | _CONDITION.execution_failed().newly_true()
@@ -83,7 +83,7 @@ def _whenever_a_run_has_ended() -> dg.AutomationCondition[Any]:
 
 
 def build_report_sensor() -> dg.AutomationConditionSensorDefinition:
-    """Return what has the daemon look at the condition, turned on from the start."""
+    """Return the sensor that makes the daemon evaluate the condition, turned on by default."""
     return dg.AutomationConditionSensorDefinition(
         name="report_after_runs",
         target=dg.AssetSelection.assets(REPORT),

@@ -1,7 +1,7 @@
 """``python -m daybreak_pipeline.orchestration.web FD``: the process that ``webserver`` starts.
 
-It gets a socket that listens, so that nobody can take the port before it, and the token on standard input: arguments can be
-seen by everybody on the machine, and the environment by every program that this one starts.
+It gets a listening socket, so that nobody can take the port first, and the token on standard input: everybody on the
+machine can see arguments, and every program that this one starts can see the environment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from daybreak_pipeline.orchestration.web.server import serve
 
 def main() -> int:
     """Serve until SIGINT or SIGTERM, and return the exit code."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell lets its background jobs ignore it
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell makes its background jobs ignore it
         signal.signal(number, signal.default_int_handler)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:

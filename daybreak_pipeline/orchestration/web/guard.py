@@ -1,6 +1,7 @@
-"""The guard in front of the web application: login, host names, origins, and what browsers may do.
+"""Guards the web application: checks the user, the server name and the origin of a request, and limits browsers.
 
-Plain ASGI, so that requests and WebSockets pass the same way. Nothing is open: a path is not looked at before the login.
+Plain ASGI, so that requests and WebSockets pass the same way. Nothing is public: no path is looked at before the
+login.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _NO_FRAMES = "frame-ancestors 'none'"
 
 
 def guarded(app: ASGIApp, login: Login, public_url: str) -> ASGIApp:
-    """Return the application behind all that guards it.
+    """Return the application behind all its guards.
 
     Args:
         app: what is served.
@@ -43,7 +44,7 @@ def guarded(app: ASGIApp, login: Login, public_url: str) -> ASGIApp:
 
 
 class _Guard:
-    """Lets in who may use the application, with what may be asked of it."""
+    """Admits only users who may use the application, and only requests that are allowed."""
 
     def __init__(self, app: ASGIApp, login: Login, public_origin: str) -> None:
         self.app = app
@@ -75,7 +76,7 @@ def _answer(connection: HTTPConnection, refused: Refusal) -> Response:
 
 
 class _SecurityHeaders:
-    """Adds security headers to every response: no frames, no type sniffing, no referrers, nothing for other origins."""
+    """Restricts browsers in every response: no frames, no guessed types, no referrers, nothing for other origins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -85,7 +86,7 @@ class _SecurityHeaders:
             if message["type"] in {"http.response.start", "websocket.http.response.start"}:
                 headers = MutableHeaders(scope=message)
                 headers.update(_ALWAYS)
-                headers.append("Content-Security-Policy", _NO_FRAMES)  # beside the page's own: both hold
+                headers.append("Content-Security-Policy", _NO_FRAMES)  # besides the page's own: both apply
             await send(message)
 
         await self.app(scope, receive, with_headers)

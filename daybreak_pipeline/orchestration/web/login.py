@@ -1,7 +1,7 @@
-"""Who may use the web UI: who has the token of the link, whom a reverse proxy names, or everybody.
+"""Who may use the web UI: holders of the link's token, users that a reverse proxy names, or everybody.
 
-A browser gets a cookie for the token, and a URL without it. The cookie holds another secret: whoever sees one of the two does
-not have the other.
+A browser exchanges the token for a cookie and a URL without the token. The cookie holds another secret: neither of the
+two reveals the other.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _HOW = {
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who is let in.
+    """A logged-in user.
 
-    ``name`` is what the runs carry that this person launches. ``by_browser`` says that a browser sends by itself what lets the
-    person in, whatever page makes it do so; only then must a request say where it comes from.
+    Runs that this person launches carry ``name``. ``by_browser`` means that a browser sends the credentials by itself,
+    whatever page makes it do so; only then must a request state its origin.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Login:
         return f"daybreak-{self.port}"
 
     def person(self, connection: HTTPConnection) -> Person | None:
-        """Return who asks, None for somebody who may not."""
+        """Return who sends the request, None for somebody who may not."""
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and _same(given.strip(), self.token):
             return Person(SOMEBODY, by_browser=False)
@@ -69,9 +69,9 @@ class Login:
         return None
 
     def exchange(self, connection: HTTPConnection) -> Response | None:
-        """Return the answer to a link with a token: a cookie, and the way to the same URL without it.
+        """Return the response to a link with a token: a cookie, and a redirect to the same URL without the token.
 
-        None for what is no such link, and for a wrong token of somebody who has no cookie either.
+        None if it is not such a link, or if the token is wrong and the request does not log in otherwise.
         """
         if connection.scope["type"] != "http" or connection.scope["method"] not in {"GET", "HEAD"}:
             return None
@@ -92,8 +92,8 @@ class Login:
         how = _HOW[self.settings.auth]
         if "text/html" not in connection.headers.get("accept", ""):
             return JSONResponse({"error": f"not logged in. {how}"}, 401, headers)
-        # A browser keeps a strict cookie back when a page of others leads here, an alert in a web mail for one. What our own
-        # page leads to has it.
+        # A browser withholds a strict cookie when another site's page leads here, such as an alert in a web mail. A
+        # request from our own page has it.
         led_here = connection.headers.get("sec-fetch-site") == "cross-site"
         same = escape(quote(connection.scope["query_string"], safe="=&%+"))
         page = _PAGE.format(again=_AGAIN.format(same=same) if led_here else "", how=how)

@@ -1,8 +1,8 @@
-"""What may be asked of the web UI, and from where: no page of others makes a browser change anything here.
+"""Which requests the web UI accepts, and from where: no other site's page can make a browser change anything here.
 
-What only reads may come from anywhere as a page that is navigated to, and from our own pages in every other form. What may
-change something is a POST of JSON, or a WebSocket, of our own pages; a program that brings its token along need not say where it
-comes from. That GraphQL by GET only reads, its document tells.
+A request that only reads may come from anywhere as a page navigation, and in every other form from our own pages. A
+request that may change something must be a POST of JSON, or a WebSocket, from our own pages; a program that sends its
+token need not state its origin. Whether GraphQL by GET only reads is decided by its document.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def origin_of(url: str) -> str:
 
 
 def refusal(connection: HTTPConnection, person: Person, public_origin: str) -> Refusal | None:
-    """Return why somebody who is let in may not ask for this; None for what may be asked.
+    """Return why a logged-in user may not make this request; None if they may.
 
     Args:
         connection: a request or a WebSocket; its Host is one of ours.
@@ -87,7 +87,7 @@ def _unless_ours(connection: HTTPConnection, person: Person, public_origin: str)
 
 
 def _embedded_by_others(connection: HTTPConnection) -> bool:
-    """Return whether another origin's page asks for something in itself: an image, a frame, a script."""
+    """Return whether another origin's page embeds the response: as an image, a frame, a script."""
     if set(connection.headers.getlist("sec-fetch-site")) <= {"same-origin", "none"}:
         return False
     how = (connection.headers.get("sec-fetch-mode"), connection.headers.get("sec-fetch-dest"))
@@ -95,7 +95,7 @@ def _embedded_by_others(connection: HTTPConnection) -> bool:
 
 
 def _only_reads(connection: HTTPConnection) -> bool:
-    """Return whether nothing can change by a GET. Every path that looks as if it led to GraphQL is taken for it."""
+    """Return whether a GET cannot change anything. Every path that looks like GraphQL's is treated as GraphQL's."""
     if "graphql" not in connection.scope["path"].lower():
         return True
     return all(map(_is_query, connection.query_params.getlist("query")))

@@ -62,8 +62,8 @@ def serve(listener: socket.socket, token: str) -> None:
                 uvicorn.Config(
                     guarded(app, login, public_url),
                     log_level="warning",
-                    access_log=False,  # its lines would have the token
-                    proxy_headers=False,  # whom a request comes from is the proxy itself
+                    access_log=False,  # its lines would contain the token
+                    proxy_headers=False,  # a request's peer is the proxy itself
                     server_header=False,
                     http="h11",  # strict: refuses two Hosts and two lengths
                     lifespan="off",
