@@ -1,4 +1,5 @@
-"""The check of sealed values that show as NULL: they do not open with the key in force, or do not fit their column.
+"""The check of sealed values that show as NULL: they do not open with the key in force, were sealed for
+another column, or do not fit theirs.
 
 ``privacy.sealed_faults`` finds and notes them, which takes the key; here they are counted.
 """
@@ -22,11 +23,15 @@ _FAULTS = """
     FROM privacy.sealed_faults WHERE table_name = %(table)s GROUP BY column_name, code ORDER BY column_name, code
 """
 _LOOKED = "SELECT EXISTS (SELECT FROM privacy.sealed_looks WHERE table_name = %s)"
-_TOLD = {"does_not_open": "does not open", "does_not_fit": "does not fit"}
+_TOLD = {
+    "does_not_open": "does not open",
+    "of_another_column": "was sealed for another column",
+    "does_not_fit": "does not fit",
+}
 
 
 def sealed_values(evidence: Evidence, _tallies: list[Tally]) -> Finding:
-    """Judge the sealed values that were found not to open or not to fit."""
+    """Judge the sealed values that were found to show as nothing."""
     if not evidence.catalog.sealed:
         return Finding("the table has no sealed column", 0, evidence.rows, "ERROR", passed=True)
     if not database.value(evidence.connection, _LOOKED, [evidence.table]):

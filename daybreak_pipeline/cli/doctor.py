@@ -19,7 +19,7 @@ from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.operations import server_settings
 from daybreak_pipeline.orchestration import webserver
-from daybreak_pipeline.privacy import audit, keys, plain_values, read_log, role_limits, roles
+from daybreak_pipeline.privacy import audit, binding, keys, plain_values, read_log, role_limits, roles
 from daybreak_pipeline.schema import extensions, preconditions, runner
 from daybreak_pipeline.tables import TABLES
 
@@ -103,7 +103,7 @@ def _server() -> list[Finding]:
             if applied == newest:
                 findings.append(_tried("audit trail", lambda: _recorded(db)))
                 with database.connect(db) as connection:
-                    findings.append(_reads(connection))
+                    findings += [_reads(connection), _bound(connection)]
                 findings.append(_tried("personal values", lambda: _sealed(db)))
             return findings
     except DaybreakError as error:
@@ -201,6 +201,15 @@ def _reads(connection: database.Connection) -> Finding:
     """Say whether the server logs reads by SQL. Many servers lack pgaudit: that is reported, but is not a failure."""
     found = read_log.state(connection)
     return Finding("reads", found.good, found.describe())
+
+
+def _bound(connection: database.Connection) -> Finding:
+    """Say whether every sealed value is bound to its column. One that is not can still be read."""
+    unbound = binding.unbound(connection)
+    if not unbound:
+        return Finding("sealed values", good=True, text="bound to their columns")
+    text = f"those of {', '.join(unbound)} are not all bound to their columns yet: run daybreak keys bind"
+    return Finding("sealed values", good=True, text=text, advice=True)
 
 
 def _sealed(db: settings.DatabaseSettings) -> str:

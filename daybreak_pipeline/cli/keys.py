@@ -10,8 +10,8 @@ from daybreak_pipeline import database
 from daybreak_pipeline.cli.common import USAGE_EXIT, Group, say
 from daybreak_pipeline.cli.output import progress_line
 from daybreak_pipeline.orchestration import readiness
+from daybreak_pipeline.privacy import binding, rotation
 from daybreak_pipeline.privacy import keys as key_files
-from daybreak_pipeline.privacy import rotation
 
 _NAMED = 10
 
@@ -67,6 +67,26 @@ def _show(outcome: rotation.Outcome) -> None:
     )
 
 
+@keys.command("bind")
+def bind() -> None:
+    """Bind values that were sealed by an older version to their columns, or go on where that was stopped.
+
+    A value that is bound shows as nothing in any other column than its own. A rotation of the key binds values too. It may
+    be stopped at any moment, and imports and applications go on meanwhile.
+    """
+    with database.serving() as db:
+        readiness.provide_schema(db, migrate=False)
+        key = key_files.load()
+        with database.connect(db, key=key, autocommit=True) as connection, progress_line() as tell:
+            with connection.transaction():
+                key_files.verify(connection)
+            rows = binding.bind(connection, tell)
+    if not rows:
+        say("every sealed value is bound to its column already")
+        return
+    say(f"the values in {sum(rows.values()):,} rows of {len(rows)} tables are bound to their columns")
+
+
 @keys.command("status")
 def status() -> None:
     """Say whether the key fits the database, and how far a rotation is. Exits with 2 when something is to be done."""
@@ -75,11 +95,14 @@ def status() -> None:
         key = key_files.exchange().current
         with database.connect(db, key=key) as connection:
             found = rotation.status(connection)
+            unbound = binding.unbound(connection)
     fits = {True: "fits the database", False: "is not the database's", None: "is new to the database"}
     say(f"the key {fits[found.fits]}" if key else f"{key_files.key_file()} is missing")
     _show_last(found)
     if found.unfinished:
         say("to finish it: daybreak keys rotate")
+    elif unbound:
+        say(f"values of {', '.join(unbound)} are not all bound to their columns yet: daybreak keys bind")
     sys.exit(USAGE_EXIT if found.unfinished or found.fits is False else 0)
 
 

@@ -73,7 +73,8 @@ def show(number: int) -> None:
     rows = _query(
         """
         SELECT q.table_name, q.row_id, q.record_number, i.source_uri, q.reasons,
-               jsonb_strip_nulls(privacy.as_object(privacy.unseal(q.record_encrypted, privacy.key('seal')))), q.resolution
+               jsonb_strip_nulls(privacy.as_object(privacy.unseal(q.record_encrypted, privacy.key('seal'),
+                   privacy.tag('ingest.quarantine', 'record_encrypted')))), q.resolution
         FROM ingest.quarantine q LEFT JOIN ingest.imports i ON i.id = q.import_id WHERE q.id = %(id)s
         """,
         {"id": number},

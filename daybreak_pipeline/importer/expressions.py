@@ -24,6 +24,7 @@ TEXT_TYPES = frozenset({"text", "character varying"})
 PLAIN_ARRAY = r'^\["[^"\\]*"(, ?"[^"\\]*")*\]$'
 SEAL_KEY = sql.SQL("(SELECT privacy.required_key('seal'))")
 SEARCH_KEY = sql.SQL("(SELECT privacy.required_key('search'))")
+RECORD_TAG = sql.SQL("privacy.tag('ingest.quarantine', 'record_encrypted')")
 _SEPARATOR = sql.SQL(f"chr({ord(SEPARATOR)})")  # so that it can be seen
 _ARGUMENTS = 90
 """How many values one call of a function is given; PostgreSQL allows a hundred."""
@@ -206,6 +207,16 @@ class Expressions:
         if column.type in TEXT_TYPES:
             return self.typed(column)
         return compose("({})::text", self.typed(column))
+
+    def tag(self, sealed: str) -> sql.Composable:
+        """Return what the text of a sealed column of the table begins with.
+
+        Args:
+            sealed: the column that holds the ciphertext, e.g. "phone_encrypted".
+        """
+        return compose(
+            "privacy.tag({}, {})", sql.Literal(f"public.{self.catalog.table.name}"), sql.Literal(sealed)
+        )
 
     def record(self, names: list[str]) -> sql.Composable:
         """Return staged columns as one JSON object, without the empty ones."""

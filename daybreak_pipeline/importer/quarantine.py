@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline.importer import order, tombstones
-from daybreak_pipeline.importer.expressions import HASH_KEY, SEAL_KEY, compose
+from daybreak_pipeline.importer.expressions import HASH_KEY, RECORD_TAG, SEAL_KEY, compose
 from daybreak_pipeline.importer.order import PLACE_COLUMNS
 from daybreak_pipeline.importer.staging import MALFORMED, RECORD
 from daybreak_pipeline.importer.statements import execute, from_file
@@ -59,7 +59,8 @@ def keep_records(work: Workspace) -> None:
         )
         INSERT INTO ingest.quarantine AS kept
             (import_id, table_name, record_number, row_id, {columns}, reasons, record_encrypted, record_key)
-        SELECT %(import_id)s, %(table)s, numbered.record, row_id, {columns}, reasons, privacy.seal(content::text, {seal_key}),
+        SELECT %(import_id)s, %(table)s, numbered.record, row_id, {columns}, reasons,
+               privacy.seal(content::text, {seal_key}, {tag}),
                encrypt(sha256(convert_to(coalesce('id ' || row_id, 'content ' || occurrence || ' ' || content),
                                          'UTF8')), {hash_key}, 'aes-ecb/pad:none')
         FROM numbered JOIN reasons ON reasons.record = numbered.record
@@ -84,6 +85,7 @@ def keep_records(work: Workspace) -> None:
         place=order.place([sql.Identifier("kept", name) for name in columns]),
         why=sql.Literal(_WHY_MALFORMED),
         seal_key=SEAL_KEY,
+        tag=RECORD_TAG,
         hash_key=HASH_KEY,
     )
 
@@ -103,7 +105,8 @@ def keep_issues(work: Workspace) -> None:
         "quarantine: keep field issues",
         """
         INSERT INTO ingest.field_issues (import_id, table_name, row_id, column_name, code, value_encrypted)
-        SELECT %(import_id)s, %(table)s, outcome.id::text, issue.column_name, issue.code, privacy.seal(issue.value, {key})
+        SELECT %(import_id)s, %(table)s, outcome.id::text, issue.column_name, issue.code,
+               privacy.seal(issue.value, {key}, privacy.tag('ingest.field_issues', 'value_encrypted'))
         FROM {issues} issue JOIN {outcomes} outcome ON outcome._record = issue.record
         ON CONFLICT (table_name, row_id, column_name, code) WHERE resolved_at IS NULL DO UPDATE
         SET import_id = excluded.import_id, value_encrypted = excluded.value_encrypted
@@ -190,12 +193,13 @@ def unseal(connection: Connection, table: str, *, met_by: int | None) -> tuple[s
         "replay: unseal",
         """
         CREATE UNLOGGED TABLE {unsealed} AS
-        SELECT id, privacy.as_object(privacy.unseal(record_encrypted, {key})) AS record FROM ingest.quarantine
+        SELECT id, privacy.as_object(privacy.unseal(record_encrypted, {key}, {tag})) AS record FROM ingest.quarantine
         WHERE table_name = {table} AND resolved_at IS NULL AND row_id IS NOT NULL
           AND import_id IS DISTINCT FROM {met_by}
         """,
         unsealed=unsealed,
         key=SEAL_KEY,
+        tag=RECORD_TAG,
         table=sql.Literal(table),
         met_by=sql.Literal(met_by),
     )

@@ -70,7 +70,9 @@ def _restore(connection: Connection, catalog: TableCatalog, key: ForeignKey) -> 
         """
         WITH waiting AS MATERIALIZED (
             SELECT id, row_id,
-                   ingest.try_cast(privacy.unseal(value_encrypted, privacy.key('seal')), NULL::{kind}) AS parent_id
+                   ingest.try_cast(privacy.unseal(value_encrypted, privacy.key('seal'),
+                                                  privacy.tag('ingest.field_issues', 'value_encrypted')),
+                                   NULL::{kind}) AS parent_id
             FROM ingest.field_issues
             WHERE table_name = {table_name} AND column_name = {column_name}
               AND code = 'dangling_reference' AND resolved_at IS NULL

@@ -17,6 +17,8 @@ from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import Column
 from daybreak_pipeline.tables import DELETED_FLAG, OPERATION
 
+EXPORT_COLUMNS = "_export_columns_encrypted"
+
 
 @dataclass(frozen=True)
 class Value:
@@ -43,8 +45,11 @@ def values(work: Workspace) -> list[Value]:
         if column.name not in written:
             continue
         if column.name in catalog.sealed:
-            sealed = compose("privacy.seal({}, {})", expressions.sealed_text(column), SEAL_KEY)
-            result.append(Value(f"{column.name}_encrypted", _if_kept(work, sealed)))
+            name = f"{column.name}_encrypted"
+            sealed = compose(
+                "privacy.seal({}, {}, {})", expressions.sealed_text(column), SEAL_KEY, expressions.tag(name)
+            )
+            result.append(Value(name, _if_kept(work, sealed)))
             if column.name not in catalog.table.kept_plain:
                 continue
         result.append(Value(column.name, expressions.computed(column), column))
@@ -53,10 +58,15 @@ def values(work: Workspace) -> list[Value]:
         names = sql.SQL(", ").join(expressions.typed(column) for column in searchable)
         tokens = compose("privacy.name_tokens(nullif(concat_ws(' ', {}), ''), {})", names, SEARCH_KEY)
         result.append(Value("name_tokens", tokens))
-    if "_export_columns_encrypted" in catalog.technical and expressions.personal_unknown:
+    if EXPORT_COLUMNS in catalog.technical and expressions.personal_unknown:
         personal = expressions.record(expressions.personal_unknown)
-        sealed = compose("privacy.seal(nullif({}, '{{}}')::text, {})", personal, SEAL_KEY)
-        result.append(Value("_export_columns_encrypted", sealed))
+        sealed = compose(
+            "privacy.seal(nullif({}, '{{}}')::text, {}, {})",
+            personal,
+            SEAL_KEY,
+            expressions.tag(EXPORT_COLUMNS),
+        )
+        result.append(Value(EXPORT_COLUMNS, sealed))
     said = (
         order.sane(sql.SQL("prepared.updated_at"))
         if "updated_at" in in_file
@@ -135,17 +145,19 @@ def _kept(work: Workspace, name: str, value: sql.Composable) -> sql.Composable:
         return _kept_profile(work)
     if name == "deleted_at" and _deletion_by_op(work):
         return compose("CASE WHEN prepared._has_op THEN {} ELSE target.deleted_at END", value)
-    if name == "_export_columns_encrypted":
+    if name == EXPORT_COLUMNS:
         return compose(
             """
             CASE WHEN target._export_columns_encrypted IS NULL THEN {value}
                  ELSE privacy.seal(nullif(
-                     (coalesce(privacy.as_object(privacy.unseal(target._export_columns_encrypted, {key})), '{{}}')
+                     (coalesce(privacy.as_object(privacy.unseal(target._export_columns_encrypted, {key}, {tag})), '{{}}')
                       - {names}::text[])
-                     || coalesce(privacy.as_object(privacy.unseal({value}, {key})), '{{}}'), '{{}}')::text, {key}) END
+                     || coalesce(privacy.as_object(privacy.unseal({value}, {key}, {tag})), '{{}}'), '{{}}')::text,
+                     {key}, {tag}) END
             """,
             value=value,
             key=SEAL_KEY,
+            tag=expressions.tag(EXPORT_COLUMNS),
             names=sql.Literal(expressions.personal_unknown),
         )
     others = [
@@ -159,7 +171,12 @@ def _kept(work: Workspace, name: str, value: sql.Composable) -> sql.Composable:
             "nullif(concat_ws(' ', {others}), ''), {search_key})) AS token ORDER BY token), '{{}}')",
             value=value,
             others=sql.SQL(", ").join(
-                compose("privacy.unseal({}, {})", sql.Identifier("target", f"{column}_encrypted"), SEAL_KEY)
+                compose(
+                    "privacy.unseal({}, {}, {})",
+                    sql.Identifier("target", f"{column}_encrypted"),
+                    SEAL_KEY,
+                    expressions.tag(f"{column}_encrypted"),
+                )
                 for column in others
             ),
             search_key=SEARCH_KEY,

@@ -27,7 +27,8 @@ _CHANGES = """
            host(c.client_address) AS client_address, c.application_name, c.transaction_id::text AS transaction_id,
            c.import_id, c.launched_by, c.rows_inserted, c.rows_updated, c.rows_deleted, c.reading, c.rows_read,
            c.before_encrypted IS NOT NULL AS sealed,
-           CASE WHEN %(values)s THEN privacy.as_object(privacy.unseal(c.before_encrypted, privacy.key('seal'))) END AS before
+           CASE WHEN %(values)s THEN privacy.as_object(privacy.unseal(c.before_encrypted, privacy.key('seal'),
+                privacy.tag('audit.changes', 'before_encrypted'))) END AS before
     FROM audit.changes c
     WHERE (c.action = 'READ') = %(reads)s
       AND (%(table)s::text IS NULL OR c.table_name = %(table)s)

@@ -45,13 +45,15 @@ _KEPT = """
 _ASIDE = "SELECT set_config('daybreak.rotation_xid', pg_current_xact_id()::text, true)"
 _NOT_ASIDE = "SELECT set_config('daybreak.rotation_xid', '', true)"
 _QUARANTINE = """
-    UPDATE ingest.quarantine SET record_encrypted = privacy.seal('{}', privacy.required_key('seal')),
+    UPDATE ingest.quarantine SET record_encrypted = privacy.seal('{}', privacy.required_key('seal'),
+               privacy.tag('ingest.quarantine', 'record_encrypted')),
            resolved_at = coalesce(resolved_at, now()), resolution = coalesce(resolution, 'erased')
     WHERE table_name = %(table)s AND row_id = %(id)s
 """
 # What was kept of a reference is an id of the right form, which a later import may still need.
 _ISSUES = """
-    UPDATE ingest.field_issues SET value_encrypted = privacy.seal('', privacy.required_key('seal')),
+    UPDATE ingest.field_issues SET value_encrypted = privacy.seal('', privacy.required_key('seal'),
+               privacy.tag('ingest.field_issues', 'value_encrypted')),
            resolved_at = coalesce(resolved_at, now())
     WHERE table_name = %(table)s AND row_id = %(id)s AND code <> 'dangling_reference'
 """
@@ -60,16 +62,19 @@ _OLD_VALUES = """
     UPDATE audit.changes c SET before_encrypted = privacy.seal(coalesce(CASE
                WHEN jsonb_typeof(o.kept -> 'profile_data') = 'object'
                THEN jsonb_set(o.kept, '{profile_data}', (o.kept -> 'profile_data') - 'export_columns')
-               ELSE o.kept END, '{}')::text, privacy.required_key('seal'))
+               ELSE o.kept END, '{}')::text, privacy.required_key('seal'),
+               privacy.tag('audit.changes', 'before_encrypted'))
     FROM (SELECT changed_at, id,
-                 privacy.as_object(privacy.unseal(before_encrypted, privacy.required_key('seal'))) - %(names)s::text[] AS kept
+                 privacy.as_object(privacy.unseal(before_encrypted, privacy.required_key('seal'),
+                     privacy.tag('audit.changes', 'before_encrypted'))) - %(names)s::text[] AS kept
           FROM audit.changes
           WHERE table_name = %(table)s AND row_id = %(id)s AND before_encrypted IS NOT NULL OFFSET 0) o
     WHERE c.changed_at = o.changed_at AND c.id = o.id
 """
 # Who was found by a search was most likely searched for by name.
 _SEARCHES = """
-    UPDATE audit.changes search SET before_encrypted = privacy.seal('{}', privacy.required_key('seal'))
+    UPDATE audit.changes search SET before_encrypted = privacy.seal('{}', privacy.required_key('seal'),
+               privacy.tag('audit.changes', 'before_encrypted'))
     FROM audit.changes found
     WHERE found.table_name = %(table)s AND found.row_id = %(id)s AND found.reading = 'search_people'
       AND search.transaction_id = found.transaction_id AND search.rows_read IS NOT NULL

@@ -24,10 +24,12 @@ BEGIN
             (7, 'daybreak_app', 'privacy', 'routine', 'key', 'EXECUTE'),
             (8, 'daybreak_app', 'privacy', 'routine', 'required\_key', 'EXECUTE'),
             (9, 'daybreak_app', 'privacy', 'routine', 'seal', 'EXECUTE'),
-            (10, 'daybreak_app', 'privacy', 'routine', 'unseal', 'EXECUTE'),
+            (10, 'daybreak_app', 'privacy', 'routine', 'unseal%', 'EXECUTE'),
             (11, 'daybreak_app', 'privacy', 'routine', 'name\_%', 'EXECUTE'),
             (12, 'daybreak_app', 'privacy', 'routine', 'plain\_letters', 'EXECUTE'),
             (13, 'daybreak_app', 'privacy', 'routine', 'as\_%', 'EXECUTE'),
+            (14, 'daybreak_app', 'privacy', 'routine', 'tag', 'EXECUTE'),
+            (15, 'daybreak_app', 'privacy', 'routine', 'untag', 'EXECUTE'),
             -- Analysts read the reporting views. Those belong to daybreak_reporting: see below.
             (20, 'daybreak_readonly', 'reporting', 'schema', '%', 'USAGE'),
             -- The owner of those views: columns of the tables, see below, and what refreshing the views takes.

@@ -7,8 +7,6 @@ keys come from belongs to ``keys``, what depends on them and the SQL for it to `
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, LiteralString
@@ -18,36 +16,20 @@ from psycopg.types.json import Jsonb
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.privacy import keys, sealed
+from daybreak_pipeline.privacy import binding, keys, sealed, walk
 from daybreak_pipeline.privacy.keys import Exchange
 from daybreak_pipeline.privacy.sealed import Target
-from daybreak_pipeline.schema import locks, processes
+from daybreak_pipeline.privacy.walk import BATCH, Place, Tell, Walk
+from daybreak_pipeline.schema import processes
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-Tell = Callable[[str], None]
 Phase = Literal["re-encrypt", "verify"]
 
-BATCH = 5000
-"""Rows in one transaction: about a second, for which their writers wait."""
 PATIENCE = 60.0
 """Seconds that older transactions get to end in."""
-_GONE_AFTER_SECONDS = 10
-"""A rotation that has not renewed its row for so long is taken for dead."""
-_ALONE_SECONDS = 15.0
-"""How long a rotation waits for another one to end, or to be taken for dead."""
 _PAUSE = 0.5
-
-# Triggers stand aside: for the importer's transactions, and audit's for a rotation's. A rotation gives way
-# before the server takes two sessions that wait for each other for a deadlock (deadlock_timeout, 1 s) and ends
-# the other one.
-_BATCH_SETTINGS = """
-    SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true),
-           set_config('daybreak.rotation_xid', pg_current_xact_id()::text, true),
-           set_config('lock_timeout', '500ms', true),
-           set_config('statement_timeout', '10min', true), set_config('plan_cache_mode', 'force_custom_plan', true)
-"""
 
 
 @dataclass
@@ -97,9 +79,9 @@ def rotate(
         UsageError: it cannot begin or go on; the message says why. What was done stays done.
     """
     try:
-        with _alone(connection) as claim:
+        with walk.alone(connection) as claim:
             found = sealed.targets(connection)
-            _refuse_hidden_rows(connection, found)
+            walk.refuse_hidden_rows(connection, found)
             rotation_id = _resume(connection, exchange) or _begin(connection, exchange, tell, patience, claim)
             if rotation_id is None:
                 return Outcome(None, finished_before=True)
@@ -121,16 +103,17 @@ def _through(  # noqa: PLR0913, PLR0917 - each is a fact of the one rotation
 ) -> Outcome:
     """Go through all tables, twice: re-encrypt, then look at every value with the new key alone."""
     outcome = Outcome(rotation_id)
+    through = Walk(connection, tell, claim, batch).through
     for target in found:
-        outcome.rows[target.relation] = _Step(connection, rotation_id, "re-encrypt", target, tell, claim).run(
-            batch
-        )
+        re_encrypt = _Phase(connection, rotation_id, "re-encrypt", target)
+        outcome.rows[target.relation] = through(target, re_encrypt)
     for target in found:
         if target.sealed:
-            _Step(connection, rotation_id, "verify", target, tell, claim).run(batch)
+            through(target, _Phase(connection, rotation_id, "verify", target))
     with connection.transaction():
         connection.execute("UPDATE privacy.key_check SET previous_sealed = NULL")
         connection.execute("UPDATE privacy.rotations SET finished_at = now() WHERE id = %s", [rotation_id])
+        connection.execute(binding.ALL_BOUND)  # what is sealed again has its tag
     rows = connection.execute(
         "SELECT relation, column_name, count(*) FROM privacy.damaged_values WHERE rotation_id = %s GROUP BY 1, 2",
         [rotation_id],
@@ -163,55 +146,6 @@ def status(connection: Connection) -> Status:
 
 
 # --- Beginning ------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _alone(connection: Connection) -> Iterator[str]:
-    """Be the only rotation while the block runs; yields the row that says so, to be renewed with every batch.
-
-    One that was killed, or whose server was, is taken for dead a moment after it last renewed its row.
-    """
-    deadline = time.monotonic() + _ALONE_SECONDS
-    while (claim := _claimed(connection)) is None:
-        if time.monotonic() > deadline:
-            msg = "another rotation of the key is running: wait for it, daybreak keys status tells how far it is"
-            raise UsageError(msg)
-        time.sleep(0.1)
-    try:
-        yield claim
-    finally:
-        with suppress(psycopg.Error):  # where the server is gone, the row grows old by itself
-            processes.end(connection, claim)
-
-
-def _claimed(connection: Connection) -> str | None:
-    with connection.transaction():
-        locks.take(connection, "rotation")
-        if processes.anybody(connection, "rotation", _GONE_AFTER_SECONDS):
-            return None
-        return processes.begin(connection, "rotation")
-
-
-def _refuse_hidden_rows(connection: Connection, found: list[Target]) -> None:
-    """Make sure that row-level security hides no row from this session: it would keep the old key, unseen."""
-    rows = connection.execute(
-        """
-        SELECT t.relation FROM unnest(%s::text[], %s::text[], %s::text[]) AS t (relation, schema, name),
-            LATERAL (SELECT format('%%I.%%I', t.schema, t.name)::regclass AS oid) c
-        WHERE row_security_active(c.oid) AND (
-            NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive
-                        AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) = 'true')
-            OR EXISTS (SELECT FROM pg_policy p, unnest(p.polroles) AS named (role)
-                       WHERE p.polrelid = c.oid AND NOT p.polpermissive
-                         AND (named.role = 0 OR pg_has_role(named.role, 'USAGE'))))
-        ORDER BY 1
-        """,
-        [[t.relation for t in found], [t.schema for t in found], [t.name for t in found]],
-    ).fetchall()
-    if rows:
-        names = ", ".join(name for (name,) in rows)
-        msg = f"row-level security hides rows of {names} from user {connection.info.user}: rotate the key as the owner"
-        raise UsageError(msg)
 
 
 def _use(connection: Connection, key: str) -> keys.State:
@@ -331,86 +265,55 @@ def _await(  # noqa: PLR0913, PLR0917 - each is a fact of the one wait
         time.sleep(0.1)
 
 
-# --- Going through a table ------------------------------------------------------------------------------
+# --- What is done with a batch --------------------------------------------------------------------------
 
 
-@dataclass
-class _Step:
-    """One phase in one table, from where it stopped to the end."""
+@dataclass(frozen=True)
+class _Phase:
+    """One phase of a rotation in one table, as the walk through it asks for."""
 
     connection: Connection
     rotation_id: int
-    phase: Phase
+    name: Phase
     target: Target
-    tell: Tell
-    claim: str
 
-    def run(self, batch: int) -> int:
-        """Go to the end of the table; returns how many rows were gone through in all runs."""
-        with self.connection.transaction():
-            self.connection.execute(
-                "INSERT INTO privacy.rotation_steps (rotation_id, phase, relation) VALUES (%s, %s, %s) "
-                "ON CONFLICT DO NOTHING",
-                self._id,
-            )
-            row = self.connection.execute(
-                "SELECT position, rows_done, finished_at IS NOT NULL FROM privacy.rotation_steps "
-                "WHERE (rotation_id, phase, relation) = (%s, %s, %s)",
-                self._id,
-            ).fetchone()
-        position, done, finished = row or (None, 0, False)
-        while not finished:
-            try:
-                position, rows = self._batch(position, batch)
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-                processes.renew(self.connection, self.claim)
-                self.tell(f"{self.target.relation}: waits for a row that another session has locked")
-                time.sleep(_PAUSE)
-                continue
-            done += rows
-            finished = rows < batch
-            of = f" of about {self.target.expected_rows:,}" if self.target.expected_rows > done else ""
-            self.tell(f"{self.phase} {self.target.relation}: {done:,} rows{of}")
-        return int(done)
+    def begin(self) -> Place:
+        """Return how far it came before."""
+        self.connection.execute(
+            "INSERT INTO privacy.rotation_steps (rotation_id, phase, relation) VALUES (%s, %s, %s) "
+            "ON CONFLICT DO NOTHING",
+            self._id,
+        )
+        row = self.connection.execute(
+            "SELECT position, rows_done, finished_at IS NOT NULL FROM privacy.rotation_steps "
+            "WHERE (rotation_id, phase, relation) = (%s, %s, %s)",
+            self._id,
+        ).fetchone()
+        return Place(*(row or (None, 0, False)))
 
-    @property
-    def _id(self) -> list[object]:
-        return [self.rotation_id, self.phase, self.target.relation]
+    def move(self, position: object, rows: int, *, finished: bool) -> None:
+        """Note how far it is."""
+        self.connection.execute(
+            "UPDATE privacy.rotation_steps SET position = coalesce(%s, position), rows_done = rows_done + %s, "
+            "finished_at = CASE WHEN %s THEN now() END WHERE (rotation_id, phase, relation) = (%s, %s, %s)",
+            [Jsonb(position) if rows else None, rows, finished, *self._id],
+        )
 
-    def _batch(self, position: object, batch: int) -> tuple[object, int]:
-        """Do the next rows in one transaction and return the last one's key and their number."""
-        with self.connection.transaction():
-            processes.renew(self.connection, self.claim)
-            self.connection.execute(_BATCH_SETTINGS)
-            begun = position is not None
-            after = Jsonb(position)
-            find = self.target.find(begun=begun)
-            row = self.connection.execute(find, {"after": after, "batch": batch}).fetchone()
-            rows, last = row or (0, None)
-            if rows:
-                up_to = {
-                    "after": after,
-                    "up_to": Jsonb(last),
-                    "rotation": self.rotation_id,
-                }
-                if self.phase == "re-encrypt":
-                    self.connection.execute(self.target.rekey(begun=begun), up_to)
-                else:
-                    self._verify(up_to, begun=begun)
-            self.connection.execute(
-                "UPDATE privacy.rotation_steps SET position = coalesce(%s, position), rows_done = rows_done + %s, "
-                "finished_at = CASE WHEN %s THEN now() END WHERE (rotation_id, phase, relation) = (%s, %s, %s)",
-                [Jsonb(last) if rows else None, rows, rows < batch, *self._id],
-            )
-        return last if rows else position, int(rows)
-
-    def _verify(self, range_: dict[str, object], *, begun: bool) -> None:
-        """Look at every value with the new key alone.
+    def change(self, bounds: dict[str, object], *, begun: bool) -> None:
+        """Re-encrypt the rows, or look at every value with the new key alone.
 
         A row whose key changed while it was passed by may have been missed; what no key opens is noted.
         """
+        range_ = bounds | {"rotation": self.rotation_id}
+        if self.name == "re-encrypt":
+            self.connection.execute(self.target.rekey(begun=begun), range_)
+            return
         unreadable = self.target.count_unreadable(begun=begun)
         if self.connection.execute(unreadable, range_).fetchone() == (0,):
             return
         self.connection.execute(self.target.rekey_missed(begun=begun), range_)
         self.connection.execute(self.target.note_damaged(begun=begun), range_)
+
+    @property
+    def _id(self) -> list[object]:
+        return [self.rotation_id, self.name, self.target.relation]

@@ -28,6 +28,7 @@ _NEW_SEAL = sql.SQL("(SELECT substr(privacy.key('seal'), 1, 32))")
 _OLD_SEAL = sql.SQL("(SELECT privacy.previous_key('seal'))")
 # Nearly every value that is opened is still under the old key: that one is tried first.
 _ANY_SEAL = sql.SQL("(SELECT privacy.previous_key('seal') || substr(privacy.key('seal'), 1, 32))")
+_CURRENT_SEAL = sql.SQL("(SELECT privacy.required_key('seal'))")
 _SEARCH = sql.SQL("(SELECT privacy.required_key('search'))")
 _OLD_HASH = sql.SQL("(SELECT privacy.previous_key('source_hash'))")
 _NEW_HASH = sql.SQL("(SELECT privacy.required_key('source_hash'))")
@@ -104,6 +105,18 @@ class Target:
         lower = self._bound(">", "after") if begun else sql.SQL("true")
         return sql.SQL("{} AND {}").format(lower, self._bound("<=", "up_to"))
 
+    def _tag(self, column: str) -> sql.Composed:
+        """Return the tag of a sealed column."""
+        return sql.SQL("privacy.tag({}, {})").format(
+            sql.Literal(_escaped(self.relation)), sql.Literal(_escaped(column))
+        )
+
+    def _tagged(self, column: str, key: sql.SQL) -> sql.Composed:
+        """Return a value with its tag. One that was sealed for another column keeps that one's: it is not to show here."""
+        return sql.SQL("privacy.tagged(privacy.unseal_tagged({}, {}), {})").format(
+            _column(column), key, self._tag(column)
+        )
+
     def find(self, *, begun: bool) -> sql.Composed:
         """Return the query for number and last key of the next ``batch`` rows."""
         return sql.SQL(
@@ -145,9 +158,9 @@ class Target:
         values = [
             (
                 name,
-                sql.SQL(
-                    "coalesce(privacy.seal(privacy.unseal({column}, {opening}), {new}), {column})"
-                ).format(column=_column(name), opening=_ANY_SEAL, new=_NEW_SEAL),
+                sql.SQL("coalesce(privacy.seal({text}, {new}), {column})").format(
+                    text=self._tagged(name, _ANY_SEAL), column=_column(name), new=_NEW_SEAL
+                ),
             )
             for name in self.sealed
         ]
@@ -158,7 +171,9 @@ class Target:
         if self.searchable:
             names = _list(
                 [
-                    sql.SQL("privacy.unseal({}, {})").format(_column(f"{name}_encrypted"), _ANY_SEAL)
+                    sql.SQL("privacy.unseal({}, {}, {})").format(
+                        _column(f"{name}_encrypted"), _ANY_SEAL, self._tag(f"{name}_encrypted")
+                    )
                     for name in self.searchable
                 ]
             )
@@ -171,6 +186,24 @@ class Target:
             ),
             condition,
             _list([_column(name) for name, _ in values]),
+        )
+
+    def bind(self, *, begun: bool) -> sql.Composed:
+        """Return the UPDATE that gives the values of a range their tags where they have none. What does not open stays."""
+        values = [
+            sql.SQL("{} = coalesce(privacy.seal({}, {}), {})").format(
+                sql.Identifier(_escaped(name)), self._tagged(name, _CURRENT_SEAL), _NEW_SEAL, _column(name)
+            )
+            for name in self.sealed
+        ]
+        untagged = [
+            sql.SQL("privacy.unseal_tagged({}, {}) NOT LIKE E'\\x01______\\x02%%'").format(
+                _column(name), _CURRENT_SEAL
+            )
+            for name in self.sealed
+        ]
+        return sql.SQL("UPDATE {} t SET {} WHERE {} AND ({})").format(
+            self._table, _list(values), self._range(begun=begun), sql.SQL(" OR ").join(untagged)
         )
 
     def count_unreadable(self, *, begun: bool) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""Finds sealed values that do not open with the key in force or do not fit their column, and notes where they are.
+"""Finds sealed values that do not open with the key in force, were sealed for another column or do not fit, and notes them.
 
 Opening one takes 10 to 20 microseconds, and all of ten million rows half an hour: too long for a daily check. The importer
 seals in its own statements, which tests hold to be right; what may be wrong is what clients write, and of that the
@@ -109,9 +109,9 @@ def _note(
             WITH suspects AS MATERIALIZED ({rows}),
             held AS MATERIALIZED (SELECT privacy.required_key('seal') AS key),
             faults AS MATERIALIZED (
-                SELECT t.id::text AS row_id, v.name, privacy.sealed_fault(v.sealed, v.kind, v.longest, held.key) AS code
+                SELECT t.id::text AS row_id, v.name, privacy.sealed_fault(v.sealed, v.kind, v.longest, held.key, v.tag) AS code
                 FROM held, suspects s JOIN {table} t ON t.id = s.row_id::{id_type}, LATERAL (VALUES {values})
-                     AS v (name, sealed, kind, longest)
+                     AS v (name, sealed, kind, longest, tag)
                 WHERE v.sealed IS NOT NULL
             ), forgotten AS (
                 DELETE FROM privacy.sealed_faults f USING suspects s
@@ -134,12 +134,17 @@ def _note(
 
 
 def _values(catalog: TableCatalog) -> list[sql.Composed]:
-    """Return name, ciphertext, type and length of every sealed column."""
+    """Return name, ciphertext, type, length and tag of every sealed column."""
     kinds = [(column.name, column.type, column.max_length) for column in catalog.columns]
     kinds = [kind for kind in kinds if kind[0] in catalog.sealed]
     return [
-        sql.SQL("({}, t.{}, {}, {}::integer)").format(
-            sql.Literal(name), sql.Identifier(f"{name}_encrypted"), sql.Literal(kind), sql.Literal(longest)
+        sql.SQL("({}, t.{}, {}, {}::integer, privacy.tag({}, {}))").format(
+            sql.Literal(name),
+            sql.Identifier(f"{name}_encrypted"),
+            sql.Literal(kind),
+            sql.Literal(longest),
+            sql.Literal(f"public.{catalog.table.name}"),
+            sql.Literal(f"{name}_encrypted"),
         )
         for name, kind, longest in [*kinds, (EXPORT_COLUMNS, "object", None)]
     ]

@@ -176,3 +176,28 @@ def test_the_embedded_servers_key_through_every_crash(home: Path, monkeypatch: p
         assert keys.load() == third
         assert sorted(key_files(home)) == ["encryption.key", "encryption.key.old"]
         assert daybreak(environment, "run", "--", "true").returncode == 0
+
+
+def test_values_of_an_older_version_are_bound_to_their_columns(
+    keyed: DatabaseSettings, given: Environment
+) -> None:
+    with database.connect(keyed, key=KEY) as connection:
+        connection.execute(
+            "UPDATE patients_and_guardians SET first_name_encrypted = privacy.seal('Ida', privacy.key('seal'))"
+        )
+        connection.execute(
+            "INSERT INTO privacy.binding_steps (relation) VALUES ('public.patients_and_guardians')"
+        )
+    left = (
+        "values of public.patients_and_guardians are not all bound to their columns yet: daybreak keys bind"
+    )
+    assert daybreak(given, "keys", "status").stdout.splitlines()[-1] == left
+    done = daybreak(given, "keys", "bind")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "the values in 1 rows of 1 tables are bound to their columns\n",
+    )
+    assert left not in daybreak(given, "keys", "status").stdout
+    assert daybreak(given, "keys", "bind").stdout == "every sealed value is bound to its column already\n"
+    with database.connect(keyed, key=KEY) as connection:
+        assert database.value(connection, "SELECT first_name FROM users") == "Ida"

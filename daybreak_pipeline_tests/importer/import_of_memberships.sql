@@ -227,7 +227,8 @@ WITH refused AS (
 )
 INSERT INTO ingest.quarantine AS kept
     (import_id, table_name, record_number, row_id, "source_updated_at", "fivetran_synced", reasons, record_encrypted, record_key)
-SELECT %(import_id)s, %(table)s, numbered.record, row_id, "source_updated_at", "fivetran_synced", reasons, privacy.seal(content::text, (SELECT privacy.required_key('seal'))),
+SELECT %(import_id)s, %(table)s, numbered.record, row_id, "source_updated_at", "fivetran_synced", reasons,
+       privacy.seal(content::text, (SELECT privacy.required_key('seal')), privacy.tag('ingest.quarantine', 'record_encrypted')),
        encrypt(sha256(convert_to(coalesce('id ' || row_id, 'content ' || occurrence || ' ' || content),
                                  'UTF8')), (SELECT privacy.required_key('source_hash')), 'aes-ecb/pad:none')
 FROM numbered JOIN reasons ON reasons.record = numbered.record
@@ -581,7 +582,8 @@ WITH refused AS (
 )
 INSERT INTO ingest.quarantine AS kept
     (import_id, table_name, record_number, row_id, "source_updated_at", "fivetran_synced", reasons, record_encrypted, record_key)
-SELECT %(import_id)s, %(table)s, numbered.record, row_id, "source_updated_at", "fivetran_synced", reasons, privacy.seal(content::text, (SELECT privacy.required_key('seal'))),
+SELECT %(import_id)s, %(table)s, numbered.record, row_id, "source_updated_at", "fivetran_synced", reasons,
+       privacy.seal(content::text, (SELECT privacy.required_key('seal')), privacy.tag('ingest.quarantine', 'record_encrypted')),
        encrypt(sha256(convert_to(coalesce('id ' || row_id, 'content ' || occurrence || ' ' || content),
                                  'UTF8')), (SELECT privacy.required_key('source_hash')), 'aes-ecb/pad:none')
 FROM numbered JOIN reasons ON reasons.record = numbered.record

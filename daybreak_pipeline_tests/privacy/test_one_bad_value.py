@@ -151,7 +151,7 @@ def test_values_that_show_as_nothing_are_counted_and_named(people: Export) -> No
     assert found.counts == {
         "_export_columns does not fit": 1,
         "address does not open": 1,
-        "birthdate does not fit": 1,
+        "birthdate was sealed for another column": 1,
         "phone does not fit": 1,
     }
     ids = sorted(str(row_id) for (row_id,) in people.rows("patients_and_guardians", "id"))
@@ -162,7 +162,7 @@ def test_values_that_show_as_nothing_are_counted_and_named(people: Export) -> No
 def test_they_are_counted_until_they_are_mended(people: Export) -> None:
     _edit(people, SWAPPED, 0)
     for _ in range(2):
-        assert _examine(people).counts == {"birthdate does not fit": 1}
+        assert _examine(people).counts == {"birthdate was sealed for another column": 1}
     _edit(people, "birthdate = '2011-02-03'", 0)
     assert _examine(people).passed
     _edit(people, SWAPPED, 1)
@@ -178,7 +178,7 @@ def test_a_session_without_the_key_is_looked_after_as_well(
     with database.connect(migrated) as keyless:
         keyless.execute(b"UPDATE patients_and_guardians SET birthdate_encrypted = first_name_encrypted")
         keyless.execute("INSERT INTO patients_and_guardians (role, phone_encrypted) VALUES (1, '')")
-    assert _examine(people).counts == {"birthdate does not fit": 5, "phone does not open": 1}
+    assert _examine(people).counts == {"birthdate was sealed for another column": 5, "phone does not open": 1}
 
 
 def test_a_transaction_that_ends_after_the_look_is_seen_by_the_next(
