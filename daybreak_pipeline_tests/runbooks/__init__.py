@@ -1,0 +1,1 @@
+"""The runbooks of docs/runbooks are carried out: each in the situation that it is for."""

@@ -1,0 +1,119 @@
+"""What a runbook says is done, word for word, in the situation that it is for; then that is over."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from daybreak_pipeline.runbooks import Runbook
+from daybreak_pipeline.settings import PROJECT_ROOT
+from daybreak_pipeline_tests.homes import server_home
+from daybreak_pipeline_tests.runbooks import pages
+
+FOLDER = PROJECT_ROOT / "docs" / "runbooks"
+IMPORT = "daybreak import > /dev/null || test $? = 1 # the sample has planted faults"
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Shell commands that make it, and that fail while it lasts."""
+
+    before: str = IMPORT
+    after: str = "daybreak status > /dev/null"
+    environment: dict[str, str] = field(default_factory=dict)
+    changes_the_project: bool = False
+
+
+SITUATIONS: dict[Runbook, Situation] = {
+    Runbook.LOST_KEY: Situation(
+        before=f"""
+            {IMPORT}
+            cp "$DAYBREAK_HOME/encryption.key" "$DAYBREAK_HOME/../escrow.key"
+            rm "$DAYBREAK_HOME/encryption.key"
+            export ESCROW="$DAYBREAK_HOME/../escrow.key"
+        """,
+        after="""
+            test "$(daybreak psql -Atc 'SELECT count(*) > 0 FROM patients_and_guardians')" = t
+            daybreak keys status | grep 'the key fits the database'
+        """,
+    ),
+    Runbook.LOST_PASSWORD: Situation(
+        before=IMPORT,
+        after="daybreak roles show | grep 'daybreak_app: can log in'",
+    ),
+    Runbook.ROTATE_KEYS_AND_PASSWORDS: Situation(
+        after="""
+            daybreak keys status | grep 'rotation 1.*finished'
+            daybreak roles show | grep 'daybreak_readonly: can log in'
+        """,
+    ),
+    Runbook.SOMEBODY_LEAVES: Situation(
+        before=f"{IMPORT}\nexport DAYBREAK_APP_PASSWORD=known-to-too-many; daybreak roles apply > /dev/null",
+        after="daybreak keys status | grep 'rotation 1.*finished'",
+    ),
+    Runbook.BREACH: Situation(
+        before=f"{IMPORT}\nexport DAYBREAK_APP_PASSWORD=known-to-too-many; daybreak roles apply > /dev/null",
+        after="(daybreak roles show || true) | grep 'daybreak_app: cannot log in'",
+    ),
+    Runbook.NEW_ENUM_VALUE: Situation(
+        before=f"{IMPORT}\ndaybreak quarantine list --table kinships --reason invalid_enum | grep -q user_0_label",
+        after="daybreak migrate status | tail -1 | grep 'widen_kinship_labels'",
+        changes_the_project=True,
+    ),
+    Runbook.NEW_COLUMN: Situation(
+        after="""test "$(daybreak psql -Atc "SELECT count(*) FROM information_schema.columns
+            WHERE (table_schema, table_name, column_name) = ('public', 'referrals', 'priority')")" = 1""",
+        changes_the_project=True,
+    ),
+    Runbook.SCHEMA_CHANGES: Situation(changes_the_project=True),
+    Runbook.SERVER_GONE: Situation(),
+}
+"""Pages that are not here have tests of their own."""
+
+
+@pytest.fixture
+def environment() -> Iterator[dict[str, str]]:
+    """Somebody with a home of their own and the embedded server."""
+    with server_home() as top:
+        home = top / "home"
+        home.mkdir()
+        home.chmod(0o711)
+        yield {"DAYBREAK_HOME": str(home)}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the project, to be changed."""
+    for name in ("daybreak_pipeline", "data"):
+        shutil.copytree(PROJECT_ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("runbook", Runbook, ids=lambda runbook: runbook.value)
+def test_every_runbook_that_messages_name_is_there(runbook: Runbook) -> None:
+    page = PROJECT_ROOT / runbook.page
+    assert pages.blocks(page), "a runbook without commands helps nobody at three in the morning"
+    assert f"(runbooks/{page.name})" in (PROJECT_ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+
+
+def test_every_page_is_a_runbook_that_messages_can_name() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.md")) == sorted(runbook.value for runbook in Runbook)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runbook", SITUATIONS, ids=lambda runbook: runbook.value)
+def test_a_runbook_ends_the_situation_that_it_is_for(
+    runbook: Runbook, environment: dict[str, str], checkout: Path
+) -> None:
+    situation = SITUATIONS[runbook]
+    pages.carry_out(
+        PROJECT_ROOT / runbook.page,
+        situation.before,
+        situation.after,
+        environment | situation.environment,
+        checkout if situation.changes_the_project else PROJECT_ROOT,
+    )
