@@ -15,6 +15,7 @@ PACKAGE = Path(daybreak_pipeline.__file__).parent
 FROM_THE_BOTTOM = (
     "errors",
     "wording",
+    "runbooks",
     "timetable",
     "tables",
     "settings",
