@@ -29,6 +29,7 @@ FROM_THE_BOTTOM = (
     "checks",
     "operations",
     "report",
+    "maintenance",
     "orchestration",
     "definitions",
     "cli",

@@ -10,7 +10,6 @@ from daybreak_pipeline.cli.common import USAGE_EXIT, Command, json_option, say, 
 from daybreak_pipeline.maintenance.freed import Freed, megabytes
 from daybreak_pipeline.orchestration import instance, maintenance, readiness
 from daybreak_pipeline.orchestration.assets.maintenance import told
-from daybreak_pipeline.orchestration.build import build_defs
 
 
 @click.command(cls=Command)
@@ -28,8 +27,7 @@ def maintain(dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click pass
             say(told(freed))
 
     with readiness.ready(migrate=False) as installation, instance.opened(installation) as dagster_instance:
-        checks = sorted(build_defs().resolve_asset_graph().asset_check_keys)
-        done = maintenance.maintain(installation, dagster_instance, checks, dry_run=dry_run, tell=tell)
+        done = maintenance.maintain(installation, dagster_instance, dry_run=dry_run, tell=tell)
     if as_json:
         say_json(done.as_json())
     else:

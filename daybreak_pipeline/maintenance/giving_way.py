@@ -85,44 +85,63 @@ def watching(db: DatabaseSettings, elsewhere: Callable[[], str | None] = lambda:
         yield Watch(connection, elsewhere)
 
 
-def execute(watch: Watch, connection: Connection, statement: sql.Composed) -> None:
+def execute(watch: Watch, connection: Connection, statement: sql.Composed) -> set[str]:
     """Run one statement outside any transaction, such as VACUUM, until it ends or has to give way.
+
+    Returns:
+        The codes of what the server warned of.
 
     Raises:
         GivesWayError: something that matters more began; the statement was cancelled.
         LongWaitError: somebody held a lock for too long; the statement was cancelled.
     """
     watch.check()
-    over = threading.Event()
-    cancelled: list[DaybreakError] = []
+    warned: set[str] = set()
 
-    def look() -> None:
-        waited = 0
-        while not over.wait(_LOOK_SECONDS):
-            try:
-                reason = watch.reason()
-                if reason:
-                    raise GivesWayError(_given_way(reason))
-                waited = waited + 1 if watch.waits(connection.info.backend_pid) else 0
-                if waited >= _LOCK_PATIENCE:
-                    msg = f"somebody holds a lock for more than a minute; {Runbook.SLOW_OR_STUCK.see}"
-                    raise LongWaitError(msg)
-            except DaybreakError as error:
-                cancelled.append(error)
-            except psycopg.Error:
-                return  # the server is gone, and with it the statement
-            if cancelled:
-                with suppress(psycopg.Error):
-                    connection.cancel_safe(timeout=5)
+    def hear(warning: psycopg.errors.Diagnostic) -> None:
+        warned.add(warning.sqlstate or "")
 
-    watcher = threading.Thread(target=look, name="maintenance-watch", daemon=True)
-    watcher.start()
+    guard = _Guard(watch, connection)
+    connection.add_notice_handler(hear)
+    guard.start()
     try:
         connection.execute(statement)
     except psycopg.errors.QueryCanceled:
-        if cancelled:
-            raise cancelled[0] from None
+        if guard.reason:
+            raise guard.reason from None
         raise
     finally:
-        over.set()
-        watcher.join()
+        guard.over.set()
+        guard.join()
+        connection.remove_notice_handler(hear)
+    return warned
+
+
+class _Guard(threading.Thread):
+    """Cancels a connection's statement where there is a reason to, until the statement is over."""
+
+    def __init__(self, watch: Watch, connection: Connection) -> None:
+        super().__init__(name="maintenance-guard", daemon=True)
+        self._watch = watch
+        self._connection = connection
+        self.over = threading.Event()
+        self.reason: DaybreakError | None = None
+
+    def run(self) -> None:
+        """Look once a second; cancel again where the statement does not end."""
+        waited = 0
+        while not self.over.wait(_LOOK_SECONDS):
+            try:
+                at_work = self._watch.reason()
+                waited = waited + 1 if self._watch.waits(self._connection.info.backend_pid) else 0
+            except psycopg.Error:
+                return  # the server is gone, and with it the statement
+            if at_work:
+                self.reason = GivesWayError(_given_way(at_work))
+            elif waited >= _LOCK_PATIENCE:
+                self.reason = LongWaitError(
+                    f"somebody holds a lock for more than a minute; {Runbook.SLOW_OR_STUCK.see}"
+                )
+            if self.reason:
+                with suppress(psycopg.Error):
+                    self._connection.cancel_safe(timeout=5)

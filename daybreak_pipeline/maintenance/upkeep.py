@@ -27,6 +27,7 @@ LAGGING_ROWS = 10_000
 """From how many rows on it matters that they are dead, or not in the statistics."""
 BLOATED_BYTES = 10 << 20
 """How large an index must be before it matters that half of it is empty."""
+_LOCKED = "55P03"  # lock_not_available, here as a warning
 _NOT_OURS = "user {} does not own {}: its owner or an administrator must do that"
 
 
@@ -81,19 +82,29 @@ def vacuum(connection: Connection, watch: Watch, *, dry_run: bool, also: Sequenc
     )
     names = {one.name for one in found}
     found += [_Lagging(*_split(name), 0, True) for name in also if name not in names]
-    not_ours = [one.name for one in found if not one.ours]
-    done, before = [one for one in found if one.ours], _bytes(connection, found)
-    if not dry_run:
-        for one in done:
-            target = sql.Identifier(one.schema, one.table)
-            giving_way.execute(watch, connection, sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(target))
+    before = _bytes(connection, found)
+    done: list[_Lagging] = []
+    locked: list[_Lagging] = []
+    for one in found:
+        if one.ours:
+            free = dry_run or _vacuumed(connection, watch, one)
+            (done if free else locked).append(one)
+    notes = [f"{one.name} was left: somebody holds a lock on it" for one in locked]
+    not_ours = _not_ours(connection, [one.name for one in found if not one.ours])
     return Freed(
         "vacuum",
         sum(one.dead for one in done),
         max(0, before - _bytes(connection, found)),
         tuple(one.name for one in done),
-        _not_ours(connection, not_ours),
+        "; ".join([*notes, *filter(None, [not_ours])]),
     )
+
+
+def _vacuumed(connection: Connection, watch: Watch, one: _Lagging) -> bool:
+    """Vacuum a table and return whether that was possible: one that somebody has locked is not waited for."""
+    target = sql.Identifier(one.schema, one.table)
+    statement = sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(target)
+    return _LOCKED not in giving_way.execute(watch, connection, statement)
 
 
 def reindex(connection: Connection, watch: Watch, *, dry_run: bool) -> Freed:

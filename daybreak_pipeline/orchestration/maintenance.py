@@ -6,7 +6,7 @@ and the daily job call it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +62,6 @@ class Maintained:
 def maintain(
     installation: Installation,
     dagster_instance: dg.DagsterInstance,
-    checks: Sequence[dg.AssetCheckKey],
     *,
     dry_run: bool,
     tell: Callable[[Freed], None] = lambda _freed: None,
@@ -72,7 +71,6 @@ def maintain(
     Args:
         installation: as ``ready`` yields it.
         dagster_instance: its instance.
-        checks: every asset check of the code location.
         dry_run: change nothing.
         tell: called with each step that is done.
     """
@@ -93,7 +91,7 @@ def maintain(
                 watch,
                 dry_run=dry_run,
                 prune_runs=lambda: run_history.prune(
-                    dagster_instance, storage, checks, watch, dry_run=dry_run
+                    dagster_instance, storage, _checks(), watch, dry_run=dry_run
                 ),
             ):
                 outcome.steps.append(freed)
@@ -101,6 +99,13 @@ def maintain(
     except GivesWayError as error:
         outcome.gave_way = str(error)
     return outcome
+
+
+def _checks() -> list[dg.AssetCheckKey]:
+    """Return every asset check of the code location."""
+    from daybreak_pipeline.orchestration.build import build_defs  # which builds the asset that calls this
+
+    return sorted(build_defs().resolve_asset_graph().asset_check_keys)
 
 
 def _importing(installation: Installation, dagster_instance: dg.DagsterInstance) -> str | None:

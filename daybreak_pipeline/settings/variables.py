@@ -51,7 +51,7 @@ OTHERS = "Variables of other programs"
 SECTIONS = {
     PLACES: "",
     SERVER: "",
-    KEPT: "What is older is dropped daily, but nothing that rows, checks or later imports depend on:",
+    KEPT: "`daybreak maintain` and a daily job drop what is older, but nothing that rows, checks or later imports depend on:",
     WEB: "",
     TOLD: "To hear of failed runs, of absent files and of failed checks of severity ERROR:",
     OTHERS: "These belong to others, and mean the same here:",

@@ -24,12 +24,10 @@ def build_maintenance_asset() -> dg.AssetsDefinition:
     def maintain(
         context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
     ) -> dg.MaterializeResult[None]:
-        checks = sorted(context.repository_def.asset_graph.asset_check_keys)
         with step_failures(context):
             done = maintenance.maintain(
                 health_database.installation(),
                 context.instance,
-                checks,
                 dry_run=False,
                 tell=lambda freed: context.log.info("%s", told(freed)),
             )
