@@ -27,6 +27,18 @@ _ENVIRONMENT = threading.Lock()
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 
+_BEGIN = """
+    SELECT set_config('daybreak.encryption_key', %s, true),
+           CASE WHEN current_setting('daybreak.slow_statements', true) <> ''
+                 AND current_setting('log_parameter_max_length') = '0' AND {}
+                THEN set_config('log_min_duration_statement', current_setting('daybreak.slow_statements'), true) END
+"""
+"""Gives the server the key. A server that asks for it then logs slow statements: ours, whose values are parameters."""
+_BEGIN_15 = _BEGIN.replace("{}", "has_parameter_privilege('log_min_duration_statement', 'SET')").encode()
+_BEGIN_14 = _BEGIN.replace("{}", "current_setting('is_superuser')::boolean").encode()
+_VERSION_15 = 150000
+
+
 class _Cursor(psycopg.Cursor[Row]):
     """A cursor whose statement, where it begins a transaction, comes after the key."""
 
@@ -80,7 +92,8 @@ class SafeConnection(psycopg.Connection[tuple[Any, ...]]):
             cursor = psycopg.Cursor(self)  # psycopg's own: ours would ask for the key again
             # Some servers log the parameters of statements that fail. What others log, ``operations.server_settings`` says.
             cursor.execute("SET LOCAL log_parameter_max_length_on_error = 0")
-            cursor.execute("SELECT set_config('daybreak.encryption_key', %s, true)", [self.encryption_key])
+            begin = _BEGIN_15 if self.info.server_version >= _VERSION_15 else _BEGIN_14
+            cursor.execute(begin, [self.encryption_key])
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """Wait for the server; see psycopg."""

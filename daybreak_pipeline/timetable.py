@@ -8,6 +8,7 @@ LATE_AFTER = timedelta(hours=26)
 """How old the last good import of a table may be: a day, and as long as an import of millions of records may take."""
 TOO_LATE_AFTER = timedelta(hours=30)
 DAILY_IMPORT_AT = time(5, 0, tzinfo=UTC)
+DAILY_MAINTENANCE_AT = time(3, 0, tzinfo=UTC)
 
 
 def daily_cron(at: time) -> str:

@@ -46,6 +46,10 @@ COMMANDS = {
         f"{_CLI}.keys:keys",
         "Look at the encryption key, and rotate it.",
     ),
+    "maintain": (
+        f"{_CLI}.maintain:maintain",
+        "Vacuum, build bloated indexes again, and drop what need not be kept any longer; say what that freed.",
+    ),
     "migrate": (
         f"{_CLI}.migrate:migrate",
         "Apply or roll back the schema's migrations.",

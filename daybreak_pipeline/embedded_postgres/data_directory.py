@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.embedded_postgres import programs
+from daybreak_pipeline.embedded_postgres import programs, server_log
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,7 +124,9 @@ def token(data: Path) -> str:
 # --- The configuration ---------------------------------------------------------------------------------
 
 
-def write_configuration(data: Path, account: Account, port: int, sockets: Path) -> None:
+def write_configuration(
+    data: Path, account: Account, port: int, sockets: Path, programs_directory: Path
+) -> None:
     """Write the part of the configuration that is ours; an administrator's is in postgresql.auto.conf."""
     quoted_sockets = str(sockets).replace("'", "''")
     lines = [
@@ -147,30 +149,26 @@ def write_configuration(data: Path, account: Account, port: int, sockets: Path) 
         # Autovacuum gives up its lock on a table that an import has waited for this long.
         "deadlock_timeout = 100ms",
         "timezone = 'UTC'",
-        # The log, and why it is so quiet: statements, parameters and errors hold personal values. An
-        # error's main text may quote one (invalid input syntax for type date: "..."), and its client gets it
-        # anyway. In the log's own order, `log` is above `warning` and `error`: what the server says about
-        # itself and why it or a login failed (LOG, FATAL, PANIC) is kept.
-        "log_timezone = 'UTC'",
-        "lc_messages = 'C'",
-        "logging_collector = on",
-        "log_directory = 'log'",
-        "log_filename = 'postgres-%a.log'",
-        "log_file_mode = 0600",
-        "log_rotation_age = 1d",
-        "log_rotation_size = 0",
-        "log_truncate_on_rotation = on",
-        "log_line_prefix = '%m [%p] %q%u@%d '",
-        "log_min_messages = log",
-        "log_min_error_statement = panic",
-        "log_error_verbosity = terse",
-        "log_parameter_max_length = 0",
-        "log_parameter_max_length_on_error = 0",
+        *server_log.lines(data),
+        *_statement_statistics(programs_directory),
     ]
     if _little_shared_memory():
         lines.append("dynamic_shared_memory_type = sysv")
     write_file(data / "daybreak.conf", "\n".join(lines) + "\n", like=data)
     give_to(account, data / "daybreak.conf")
+
+
+def _statement_statistics(programs_directory: Path) -> list[str]:
+    """Return the settings that count statements by their text without values, where the server has the library."""
+    if not programs.has_library(programs_directory, "pg_stat_statements"):
+        return []
+    return [
+        "shared_preload_libraries = 'pg_stat_statements'",
+        # A utility statement is kept as it was written: CREATE ROLE … PASSWORD too.
+        "pg_stat_statements.track_utility = off",
+        # A statement whose entry is evicted while it runs is kept with its values: there is room for all.
+        "pg_stat_statements.max = 10000",
+    ]
 
 
 def _shared_buffers() -> int:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from daybreak_pipeline.embedded_postgres import data_directory
+from daybreak_pipeline.embedded_postgres import data_directory, server_log
 from daybreak_pipeline.embedded_postgres import programs as server_programs
 from daybreak_pipeline.errors import UsageError
 
@@ -38,8 +38,6 @@ BIND_ATTEMPTS = 5
 POLL_SECONDS = 0.01
 # Longer than any process number: PostgreSQL finds no process there, whoever got the old number.
 NO_PROCESS = 2**31 - 1
-LOG_DAYS = 6
-LOG_BYTES = 16 * data_directory.MEGABYTE
 
 
 # --- Making the data directory -------------------------------------------------------------------------
@@ -115,7 +113,9 @@ def await_ready(data: Path) -> int | None:
         if server.status == "ready":
             return server.port
         time.sleep(POLL_SECONDS)
-    msg = f"the embedded server in {data} neither starts nor stops: see its log in {data / 'log'}"
+    msg = (
+        f"the embedded server in {data} neither starts nor stops: see its log in {server_log.directory(data)}"
+    )
     raise UsageError(msg)
 
 
@@ -126,7 +126,7 @@ def start(data: Path, account: Account) -> int:
         UsageError: it does not start; the last lines of its log say why.
     """
     programs = _matching_programs(data)
-    _trim_log(data)
+    server_log.provide(data, account)
     _remove_leftovers(data, account)
     sockets = data_directory.make_socket_directory(data, account)
     refused: set[int] = set()
@@ -134,7 +134,7 @@ def start(data: Path, account: Account) -> int:
     while True:
         _disown_stale_pid(data)
         port = data_directory.choose_port(data, refused)
-        data_directory.write_configuration(data, account, port, sockets)
+        data_directory.write_configuration(data, account, port, sockets, programs)
         lines = _launch(programs, data, account)
         if lines is None:
             return port
@@ -178,7 +178,7 @@ def _launch(programs: Path, data: Path, account: Account) -> list[str] | None:
     command = [str(programs / "pg_ctl"), "start", "--wait", f"--timeout={START_SECONDS}"]
     # No path goes on this command line: pg_ctl hands the options to a shell.
     command += ["-o", f"-c cluster_name={data_directory.token(data)}"]
-    logs = {path: path.stat().st_size for path in _logs(data)}
+    logs = {path: path.stat().st_size for path in server_log.files(data)}
     with tempfile.TemporaryFile() as output:
         try:
             # Interrupted, wait until the server has a process number, so that it can be stopped.
@@ -189,7 +189,7 @@ def _launch(programs: Path, data: Path, account: Account) -> list[str] | None:
         if code == 0:
             return None
         said = _text(output)
-    for path in _logs(data):
+    for path in server_log.files(data):
         with contextlib.suppress(OSError), os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as log:
             log.seek(logs.get(path, 0))
             said += log.read(data_directory.MEGABYTE).decode(errors="replace")
@@ -315,19 +315,7 @@ def _end_processes(mark: str, account: Account, how: signal.Signals) -> None:
                 os.kill(int(entry.name), how)
 
 
-# --- The log -------------------------------------------------------------------------------------------
-
-
-def _logs(data: Path) -> list[Path]:
-    return [path for path in (data / "log").glob("postgres-*.log") if not path.is_symlink()]
-
-
-def _trim_log(data: Path) -> None:
-    """Remove old and big log files: the server empties one only if it runs when the day changes."""
-    for path in _logs(data):
-        status = path.stat()
-        if status.st_size > LOG_BYTES or time.time() - status.st_mtime > LOG_DAYS * 86400:
-            path.unlink(missing_ok=True)
+# --- What programs say -------------------------------------------------------------------------------------------
 
 
 def _text(output: IO[bytes]) -> str:

@@ -125,6 +125,16 @@ def can_enter(directory: Path, account: Account) -> bool:
     return True
 
 
+def has_library(programs: Path, name: str) -> bool:
+    """Say whether the server can load a library of its own, such as an extension's."""
+    places = [
+        programs.parent / "lib",
+        programs.parent / "lib" / "postgresql",
+        programs.parent / "lib64" / "pgsql",
+    ]
+    return any((place / f"{name}{suffix}").exists() for place in places for suffix in (".so", ".dylib"))
+
+
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a server program.
 

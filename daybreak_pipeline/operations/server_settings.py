@@ -1,5 +1,7 @@
 """What the settings of a server mean for us, such as which of them leak the encryption key into its log.
 
+They are also the list of what a server should log and count, so that whoever is on call finds out what was slow.
+
 All knowledge about server settings is here, one rule for each; ``daybreak doctor`` shows what they find. What keeps
 migrations from being applied at all belongs to ``schema.preconditions``.
 
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from daybreak_pipeline.privacy import roles
+from daybreak_pipeline.runbooks import Runbook
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -24,7 +27,16 @@ Settings: TypeAlias = Mapping[str, str]
 _ROLES_CONNECTIONS = sum(role.connections or 0 for role in roles.ROLES)
 _OWN_CONNECTIONS = 22  # of importer and Dagster; the server keeps three more for superusers
 _MINUTE = 60_000
-_SETTINGS = "SELECT name, setting FROM pg_settings WHERE setting IS NOT NULL"
+_SETTINGS = """
+    SELECT name, setting FROM pg_settings WHERE setting IS NOT NULL
+    UNION ALL
+    SELECT 'is_superuser', current_setting('is_superuser')
+    UNION ALL
+    SELECT 'daybreak.slow_statements', current_setting('daybreak.slow_statements', true)
+    WHERE current_setting('daybreak.slow_statements', true) <> ''
+    UNION ALL
+    SELECT 'extension pg_stat_statements', extversion FROM pg_extension WHERE extname = 'pg_stat_statements'
+"""
 _NAMES = "SELECT quote_ident(session_user), quote_ident(current_database())"
 
 
@@ -39,10 +51,12 @@ class Judgement:
     meaning: str
     mend: str
     bad: bool = False
+    page: Runbook | None = None
 
     def __str__(self) -> str:
         """Say it in one line."""
-        return f"{self.meaning}: {self.mend}"
+        see = f"; {self.page.see}" if self.page else ""
+        return f"{self.meaning}: {self.mend}{see}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class _Rule:
     meaning: str
     mend: str
     bad: bool = False
+    page: Runbook | None = None
 
 
 def judge(connection: Connection) -> list[Judgement]:
@@ -72,6 +87,7 @@ def judge(connection: Connection) -> list[Judgement]:
             rule.meaning.format(value=settings.get(rule.setting)),
             rule.mend.format(user=user, database=name),
             rule.bad,
+            rule.page,
         )
         for rule in _RULES
         if rule.wrong(settings)
@@ -129,11 +145,30 @@ def _positive(name: str, below: float = float("inf")) -> Callable[[Settings], bo
     return lambda settings: 0 < _number(settings, name, 0) < below
 
 
+def _names_no_slow_statement(settings: Settings) -> bool:
+    """Say whether our own slow statements stay unknown. PostgreSQL 14 lets only superusers ask for them."""
+    can_be = _number(settings, "server_version_num", 0) >= _VERSION_15 or settings.get("is_superuser") == "on"
+    return can_be and "daybreak.slow_statements" not in settings
+
+
+def _counts_no_statements(settings: Settings) -> bool:
+    return not {"pg_stat_statements.max", "extension pg_stat_statements"} <= settings.keys()
+
+
+def _never_rotates(settings: Settings) -> bool:
+    """Say whether the server writes a log file of its own, and the same one for ever."""
+    return settings.get("logging_collector") == "on" and all(
+        _number(settings, f"log_rotation_{limit}", 1) == 0 for limit in ("age", "size")
+    )
+
+
 def _few_connections(settings: Settings) -> bool:
     kept = sum(_number(settings, f"{kind}_connections", 0) for kind in ("superuser_reserved", "reserved"))
     return _number(settings, "max_connections", 0) - kept < _ROLES_CONNECTIONS + _OWN_CONNECTIONS
 
 
+_VERSION_15 = 150000
+_OF_SERVER = "as an administrator: ALTER SYSTEM SET {setting}, then SELECT pg_reload_conf()"
 _OF_DATABASE = "as an administrator: ALTER DATABASE {database} SET"
 _OF_USER = "ALTER ROLE {user} IN DATABASE {database} SET"
 _RULES = (
@@ -221,5 +256,65 @@ _RULES = (
         _few_connections,
         f"the roles may have {_ROLES_CONNECTIONS} connections at once, and importer and Dagster need some beside them",
         "as an administrator: ALTER SYSTEM SET max_connections = 100, and restart the server",
+    ),
+    # What the log and the statistics should say, for whoever looks for the reason of a slow or stuck server.
+    _Rule(
+        "pg_stat_statements",
+        _counts_no_statements,
+        "nobody can find out which statements are slow",
+        "as an administrator: add pg_stat_statements to shared_preload_libraries, restart the server, and in database "
+        "{database} run CREATE SCHEMA statements; CREATE EXTENSION pg_stat_statements SCHEMA statements; "
+        "GRANT USAGE ON SCHEMA statements TO pg_monitor",
+        page=Runbook.SLOW_OR_STUCK,
+    ),
+    _Rule(
+        "pg_stat_statements.track_utility",
+        lambda settings: settings.get("pg_stat_statements.track_utility") == "on",
+        "pg_stat_statements keeps CREATE ROLE … PASSWORD and its like as they were written",
+        f"{_OF_DATABASE} pg_stat_statements.track_utility = off",
+        page=Runbook.SLOW_OR_STUCK,
+    ),
+    _Rule(
+        "daybreak.slow_statements",
+        _names_no_slow_statement,
+        "the server's log does not name slow statements of imports",
+        "as an administrator: GRANT SET ON PARAMETER log_min_duration_statement TO {user}; ALTER DATABASE {database} SET "
+        "log_parameter_max_length = 0; ALTER DATABASE {database} SET daybreak.slow_statements = '5s'",
+        page=Runbook.SLOW_OR_STUCK,
+    ),
+    _Rule(
+        "log_lock_waits",
+        lambda settings: settings.get("log_lock_waits") == "off",
+        "the server's log does not say who waits for a lock",
+        f"{_OF_DATABASE} log_lock_waits = on",
+        page=Runbook.SLOW_OR_STUCK,
+    ),
+    _Rule(
+        "log_temp_files",
+        lambda settings: _number(settings, "log_temp_files", 0) < 0,
+        "the server's log does not say which sorts and joins go to disk",
+        f"{_OF_DATABASE} log_temp_files = '64MB'",
+        page=Runbook.SLOW_OR_STUCK,
+    ),
+    _Rule(
+        "log_checkpoints",
+        lambda settings: settings.get("log_checkpoints") == "off",
+        "the server's log does not say when checkpoints slow it down",
+        _OF_SERVER.format(setting="log_checkpoints = on"),
+        page=Runbook.SLOW_OR_STUCK,
+    ),
+    _Rule(
+        "log_autovacuum_min_duration",
+        lambda settings: _number(settings, "log_autovacuum_min_duration", 0) < 0,
+        "the server's log does not say what autovacuum does",
+        _OF_SERVER.format(setting="log_autovacuum_min_duration = '10min'"),
+        page=Runbook.SLOW_OR_STUCK,
+    ),
+    _Rule(
+        "log_rotation_age",
+        _never_rotates,
+        "the server writes one log file for ever, until the disk is full",
+        _OF_SERVER.format(setting="log_rotation_age = '1d'"),
+        page=Runbook.DISK_FULL,
     ),
 )

@@ -48,6 +48,15 @@ run_monitoring:
   enabled: true
   start_timeout_seconds: 300
   cancel_timeout_seconds: 120
+# Ticks of schedules and sensors. Runs are pruned by `daybreak maintain`.
+retention:
+  schedule:
+    purge_after_days: 90
+  sensor:
+    purge_after_days:
+      skipped: 7
+      failure: 30
+      success: 90
 """
 _OURS = _CONFIGURATION.splitlines()[0]
 
@@ -74,6 +83,14 @@ def prepare(installation: Installation) -> Installation:
         msg = f"cannot write {home}: {error.strerror}; set DAYBREAK_HOME to a directory that can be written"
         raise UsageError(msg) from None
     return replace(installation, dagster_url=storage_url(storage))
+
+
+def is_ours(installation: Installation) -> bool:
+    """Return whether the instance keeps its records where ``prepare`` has put them, and not where somebody else chose."""
+    try:
+        return (installation.dagster_home / "dagster.yaml").read_text().startswith(_OURS)
+    except OSError:
+        return False
 
 
 @contextmanager

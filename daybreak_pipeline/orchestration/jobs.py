@@ -1,4 +1,7 @@
-"""The jobs: import everything, check everything, look at the export's files, report. The command line runs these too."""
+"""The jobs: import everything, check everything, look at the export's files, report, maintain.
+
+The command line runs these too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import dagster as dg
 from daybreak_pipeline.orchestration.assets.files import source_key
 from daybreak_pipeline.orchestration.assets.report import REPORT
 from daybreak_pipeline.tables import TABLES
+
+MAINTENANCE = "maintenance"
+"""The asset of the maintenance."""
 
 _FILES = dg.AssetSelection.assets(*(source_key(name) for name in TABLES))
 _TABLES = dg.AssetSelection.assets(*TABLES)
@@ -37,4 +43,11 @@ report_data_quality = dg.define_asset_job(
     description="Make a new data-quality report, of the tables as they are now.",
 )
 
-JOBS = [import_all, check_all, observe_export, report_data_quality]
+# Gives way to imports by itself (``maintenance.giving_way``).
+maintain = dg.define_asset_job(
+    "maintain",
+    selection=dg.AssetSelection.assets(MAINTENANCE),
+    description="Vacuum, indexes, and what need not be kept any longer. It stops where an import begins.",
+)
+
+JOBS = [import_all, check_all, observe_export, report_data_quality, maintain]

@@ -35,6 +35,14 @@ class HealthDatabase:
         """Take the function that returns the installation: if it fails, it fails the step, with one line."""
         self._installation = installation
 
+    def installation(self) -> Installation:
+        """Return the installation.
+
+        Raises:
+            UsageError: it is not as it must be.
+        """
+        return self._installation()
+
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """Yield a connection that holds the encryption key.

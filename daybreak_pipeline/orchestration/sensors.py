@@ -36,7 +36,7 @@ _ACTIVE = [
     dg.DagsterRunStatus.CANCELING,
     dg.DagsterRunStatus.SUSPENDED,
 ]
-_IMPORTING_JOBS = {import_all.name, "__ASSET_JOB"}  # the latter is what Materialize in the UI runs
+IMPORTING_JOBS = {import_all.name, "__ASSET_JOB"}  # the latter is what Materialize in the UI runs
 
 
 @dg.sensor(
@@ -90,7 +90,7 @@ def _busy(instance: dg.DagsterInstance) -> dict[str, str]:
     busy: dict[str, str] = {}
     commands: bool | None = None
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_ACTIVE)):
-        if run.job_name not in _IMPORTING_JOBS:
+        if run.job_name not in IMPORTING_JOBS:
             continue
         if run.tags.get(run_requests.STARTED_BY) == run_requests.COMMAND_LINE:
             # A killed command leaves its run as started for ever: do not wait for it.

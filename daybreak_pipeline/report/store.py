@@ -30,11 +30,16 @@ def keep(page: str, at: datetime, run_id: str) -> tuple[Path, Path]:
     dated = directory() / f"{at:%Y-%m-%dT%H%M%SZ}-{run_id.split('-', 1)[0]}.html"
     write(dated, page)
     latest = write(directory() / LATEST, page)
-    # The names sort by time; nothing else that somebody keeps here is touched.
-    old = sorted(path for path in directory().iterdir() if _DATED.fullmatch(path.name))[:-KEPT]
-    for path in old:
+    for path in dated_reports()[:-KEPT]:
         path.unlink(missing_ok=True)  # another run may have been quicker
     return latest, dated
+
+
+def dated_reports() -> list[Path]:
+    """Return the reports of single runs, the oldest first; nothing else that somebody keeps there."""
+    place = directory()
+    found = place.iterdir() if place.is_dir() else ()
+    return sorted(path for path in found if _DATED.fullmatch(path.name))  # the names sort by time
 
 
 def write(path: Path, page: str) -> Path:

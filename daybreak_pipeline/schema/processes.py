@@ -14,9 +14,9 @@ from daybreak_pipeline import database
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-Kind = Literal["command line", "web", "rotation"]
+Kind = Literal["command line", "web", "rotation", "maintenance"]
 """``command line``: commands that run a job in their own process. ``web``: the web UI and its daemon. ``rotation``: a
-rotation of the encryption key.
+rotation of the encryption key. ``maintenance``: of the database.
 """
 
 _BEGIN = "INSERT INTO ingest.processes (kind, host, pid) VALUES (%s, %s, %s) RETURNING id::text"

@@ -99,6 +99,69 @@ def audit_months() -> int:
     return variables.AUDIT_TRAIL_MONTHS.value()
 
 
+def ledger_months() -> int:
+    """Return for how many months the ledger keeps imports that loaded nothing: ``DAYBREAK_LEDGER_MONTHS``.
+
+    Raises:
+        UsageError: the variable is not a number of months.
+    """
+    return variables.LEDGER_MONTHS.value()
+
+
+def check_results_months() -> int:
+    """Return for how many months results of checks are kept: ``DAYBREAK_CHECK_RESULTS_MONTHS``.
+
+    Raises:
+        UsageError: the variable is not a number of months.
+    """
+    return variables.CHECK_RESULTS_MONTHS.value()
+
+
+def resolved_months() -> int:
+    """Return for how many months resolved records and values are kept: ``DAYBREAK_RESOLVED_MONTHS``.
+
+    Raises:
+        UsageError: the variable is not a number of months.
+    """
+    return variables.RESOLVED_MONTHS.value()
+
+
+def runs_days() -> int:
+    """Return for how many days Dagster's runs are kept: ``DAYBREAK_RUNS_DAYS``.
+
+    Raises:
+        UsageError: the variable is not a number of days.
+    """
+    return variables.RUNS_DAYS.value()
+
+
+def reports_days() -> int:
+    """Return for how many days reports and traces are kept: ``DAYBREAK_REPORTS_DAYS``.
+
+    Raises:
+        UsageError: the variable is not a number of days.
+    """
+    return variables.REPORTS_DAYS.value()
+
+
+def log_days() -> int:
+    """Return for how many days the embedded server's log is kept: ``DAYBREAK_LOG_DAYS``.
+
+    Raises:
+        UsageError: the variable is not a number of days.
+    """
+    return variables.LOG_DAYS.value()
+
+
+def slow_seconds() -> int:
+    """Return how long a statement may take before the embedded server's log names it: ``DAYBREAK_SLOW_SECONDS``.
+
+    Raises:
+        UsageError: the variable is not a number of seconds.
+    """
+    return variables.SLOW_SECONDS.value()
+
+
 def encryption_key() -> str:
     """Return ``ENCRYPTION_KEY`` as it is, empty where it is not set. ``privacy.keys`` decides whether it is good."""
     return variables.ENCRYPTION_KEY.given() or ""

@@ -44,12 +44,14 @@ WEB_LOGINS = ("token", "proxy", "none")
 
 PLACES = "Where things are, and how files are read"
 SERVER = "The server"
+KEPT = "What is kept, and for how long"
 WEB = "The web UI"
 TOLD = "Who is told"
 OTHERS = "Variables of other programs"
 SECTIONS = {
     PLACES: "",
     SERVER: "",
+    KEPT: "`daybreak maintain` and a daily job drop what is older, but nothing that rows, checks or later imports depend on:",
     WEB: "",
     TOLD: "To hear of failed runs, of absent files and of failed checks of severity ERROR:",
     OTHERS: "These belong to others, and mean the same here:",
@@ -203,12 +205,13 @@ EXECUTOR = Choice(
     choices=EXECUTORS,
     default="in_process",
 )
-AUDIT_TRAIL_MONTHS = Number(
-    "DAYBREAK_AUDIT_MONTHS",
+SLOW_SECONDS = Number(
+    "DAYBREAK_SLOW_SECONDS",
     section=SERVER,
-    meaning="For how long the audit trail is kept.",
-    of="months",
-    default=AUDIT_MONTHS,
+    meaning="The embedded server's log names the pipeline's own statements that take so long, without any value.",
+    of="seconds",
+    most=86_400,
+    default=5,
 )
 
 
@@ -238,6 +241,58 @@ ROLE_CONNECTION_LIMITS = {
     )
     for role in _LOGINS
 }
+
+# --- What is kept -------------------------------------------------------------------------------------------
+
+AUDIT_TRAIL_MONTHS = Number(
+    "DAYBREAK_AUDIT_MONTHS",
+    section=KEPT,
+    meaning="For how long the audit trail is kept.",
+    of="months",
+    default=AUDIT_MONTHS,
+)
+LEDGER_MONTHS = Number(
+    "DAYBREAK_LEDGER_MONTHS",
+    section=KEPT,
+    meaning="For how long the ledger keeps imports that loaded nothing: skipped and failed ones. Those that loaded a file stay.",
+    of="months",
+    default=24,
+)
+CHECK_RESULTS_MONTHS = Number(
+    "DAYBREAK_CHECK_RESULTS_MONTHS",
+    section=KEPT,
+    meaning="For how long results of checks are kept. The newest, and those that say since when a check fails, stay.",
+    of="months",
+    default=24,
+)
+RESOLVED_MONTHS = Number(
+    "DAYBREAK_RESOLVED_MONTHS",
+    section=KEPT,
+    meaning="For how long quarantined records and repaired values are kept after they were resolved. Open ones stay.",
+    of="months",
+    default=12,
+)
+RUNS_DAYS = Number(
+    "DAYBREAK_RUNS_DAYS",
+    section=KEPT,
+    meaning="For how long Dagster's runs and their events are kept. Each asset's and each check's newest stay.",
+    of="days",
+    default=90,
+)
+REPORTS_DAYS = Number(
+    "DAYBREAK_REPORTS_DAYS",
+    section=KEPT,
+    meaning="For how long reports and traces of errors in `DAYBREAK_HOME` are kept. The newest report stays.",
+    of="days",
+    default=90,
+)
+LOG_DAYS = Number(
+    "DAYBREAK_LOG_DAYS",
+    section=KEPT,
+    meaning="For how long the embedded server's log is kept, which is in `postgres-log` in `DAYBREAK_HOME`.",
+    of="days",
+    default=30,
+)
 
 # --- The web UI ---------------------------------------------------------------------------------------------
 

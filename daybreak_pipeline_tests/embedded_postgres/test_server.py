@@ -11,6 +11,7 @@ import fcntl
 import multiprocessing
 import os
 import pwd
+import re
 import resource
 import shutil
 import signal
@@ -29,10 +30,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from daybreak_pipeline.embedded_postgres import data_directory, process, programs
+from daybreak_pipeline import database
+from daybreak_pipeline.embedded_postgres import data_directory, process, programs, server_log
 from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.embedded_postgres.server import serve
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline_tests.conftest import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -237,7 +240,7 @@ def test_each_core_but_the_first_helps_with_a_statement(
     place: Path, monkeypatch: pytest.MonkeyPatch, cores: int, helpers: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    data_directory.write_configuration(place, programs.server_account(), 1, place)
+    data_directory.write_configuration(place, programs.server_account(), 1, place, programs.find())
     written = (place / "daybreak.conf").read_text()
     assert f"max_parallel_workers_per_gather = {helpers}\n" in written
     assert f"max_parallel_maintenance_workers = {helpers}\n" in written
@@ -287,7 +290,7 @@ def test_the_log_keeps_no_personal_values(home: Path) -> None:
                     connection.execute(statement, values)
         with pytest.raises(psycopg.OperationalError):
             psycopg.connect(settings.conninfo(password="guess"))
-    logs = list((data_of(home) / "log").iterdir())
+    logs = server_log.files(data_of(home))
 
     def log() -> str:
         return "".join(path.read_text(encoding="utf-8") for path in logs)
@@ -299,16 +302,96 @@ def test_the_log_keeps_no_personal_values(home: Path) -> None:
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in logs)
 
 
-def test_old_and_big_logs_go_at_the_next_start(home: Path) -> None:
-    old = data_of(home) / "log" / "postgres-Xxx.log"
-    old.write_text("long ago", encoding="utf-8")
-    os.utime(old, (0, 0))
-    big = data_of(home) / "log" / "postgres-Yyy.log"
-    with big.open("wb") as file:
-        file.truncate(process.LOG_BYTES + 1)
+def test_old_files_of_the_log_and_those_beyond_the_most_go_at_the_next_start(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_log, "MOST_FILES", 3)
+    place = server_log.directory(data_of(home))
+    now = time.time()
+    ages = {"long-ago": now - 31 * 86_400, "third": now - 30, "second": now - 20, "first": now - 10}
+    for name, at in ages.items():
+        path = place / f"postgres-{name}.log"
+        path.write_text("x", encoding="utf-8")
+        os.utime(path, (at, at))
+    unrelated = place / "notes.txt"
+    unrelated.write_text("x", encoding="utf-8")
+    for path in server_log.files(data_of(home)):
+        if path.stem.removeprefix("postgres-") not in ages:
+            path.unlink()
     with serve(home):
-        assert not old.exists()
-        assert not big.exists()
+        pass
+    *kept, newest = [path.name for path in server_log.files(data_of(home))]
+    assert kept == ["postgres-third.log", "postgres-second.log", "postgres-first.log"]
+    assert newest.startswith("postgres-2")
+    assert unrelated.exists()
+
+
+def test_the_log_rotates_outside_the_data_and_an_older_homes_moves_there_at_the_next_start(
+    home: Path,
+) -> None:
+    before = data_of(home) / "log"
+    before.mkdir(exist_ok=True)
+    (before / "postgres-Mon.log").write_text("said earlier", encoding="utf-8")
+    with serve(home) as settings:
+        place = data_of(home) / ask(settings, "SHOW log_directory")
+        assert place.resolve() == home / "postgres-log"
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+        assert (place / "postgres-Mon.log").read_text(encoding="utf-8") == "said earlier"
+        assert list(before.iterdir()) == []
+        first = ask(settings, "SELECT pg_current_logfile()")
+        assert (data_of(home) / first).exists()
+        assert (ask(settings, "SHOW log_rotation_age"), ask(settings, "SHOW log_rotation_size")) == (
+            "1d",
+            "16MB",
+        )
+        time.sleep(1.1)  # files are named by the second
+        ask(settings, "SELECT pg_rotate_logfile()")
+        wait_until(lambda: ask(settings, "SELECT pg_current_logfile()") != first)
+
+
+def test_the_log_names_slow_statements_waits_and_temporary_files_without_any_value(home: Path) -> None:
+    with serve(home) as settings:
+        with psycopg.connect(settings.conninfo(), autocommit=True) as administrator:
+            administrator.execute("ALTER DATABASE daybreak_health SET daybreak.slow_statements = '0'")
+            administrator.execute("ALTER DATABASE daybreak_health SET log_temp_files = 0")
+            administrator.execute("CREATE TABLE visits (who text)")
+        with database.connect(settings, key=KEY, autocommit=True) as ours:
+            ours.execute("SELECT 'our own' FROM pg_sleep(0.01) WHERE %s <> ''", ["Kanarie"])
+        with psycopg.connect(settings.conninfo(), autocommit=True) as somebody:
+            somebody.execute("SELECT 'Kanarie typed' FROM pg_sleep(0.01)")
+            somebody.execute("SET work_mem = '64kB'")
+            somebody.execute("SELECT 'Kanarie' || n FROM generate_series(1, 50000) n ORDER BY 1")
+            with psycopg.connect(settings.conninfo()) as holder:
+                holder.execute("LOCK TABLE visits")
+                somebody.execute("SET statement_timeout = '300ms'")
+                with pytest.raises(psycopg.errors.QueryCanceled):
+                    somebody.execute("INSERT INTO visits VALUES ('Kanarie waits')")
+
+    def log() -> str:
+        return "".join(path.read_text(encoding="utf-8") for path in server_log.files(data_of(home)))
+
+    wait_until(lambda: log().rstrip().endswith("LOG:  database system is shut down"))
+    text = log()
+    assert re.search(r"duration: [\d.]+ ms +\S+ <unnamed>: SELECT 'our own'", text)
+    assert "still waiting for RowExclusiveLock" in text
+    assert "LOG:  temporary file: path" in text
+    assert "checkpoint complete" in text
+    assert "Kanarie" not in text
+    assert KEY not in text
+
+
+def test_the_server_counts_statements_without_values_and_without_passwords(home: Path) -> None:
+    if not programs.has_library(programs.find(), "pg_stat_statements"):
+        pytest.skip("this server has no pg_stat_statements")
+    with serve(home) as settings:
+        ask(settings, "CREATE EXTENSION pg_stat_statements")
+        ask(settings, "SELECT 'Kanarie' AS watched")
+        ask(settings, "CREATE ROLE watched_login PASSWORD 'Kanarie'")
+        with psycopg.connect(settings.conninfo()) as connection:
+            texts = [text for (text,) in connection.execute("SELECT query FROM pg_stat_statements")]
+    assert "SELECT $1 AS watched" in texts
+    assert "watched_login" not in "".join(texts)
+    assert "Kanarie" not in "".join(texts)
 
 
 def test_data_port_and_password_last(home: Path) -> None:

@@ -52,7 +52,7 @@ def specs() -> dict[tuple[str, ...], dg.AssetSpec]:
 def test_there_are_16_tables_and_16_files() -> None:
     tables = {(name,) for name in TABLES}
     files = {("export", name) for name in TABLES}
-    assert set(specs()) == tables | files | {("data_quality_report",)}
+    assert set(specs()) == tables | files | {("data_quality_report",), ("maintenance",)}
     assert (len(tables), len(files)) == (16, 16)
 
 
@@ -76,7 +76,9 @@ def test_files_depend_on_nothing() -> None:
 def test_files_are_observed_and_tables_are_materialised() -> None:
     graph = defs.resolve_asset_graph()
     assert graph.observable_asset_keys == {dg.AssetKey(["export", name]) for name in TABLES}
-    assert graph.materializable_asset_keys == {dg.AssetKey(name) for name in (*TABLES, "data_quality_report")}
+    assert graph.materializable_asset_keys == {
+        dg.AssetKey(name) for name in (*TABLES, "data_quality_report", "maintenance")
+    }
 
 
 @pytest.mark.parametrize("key", sorted(specs()), ids="/".join)
@@ -156,6 +158,13 @@ def test_check_all_checks_every_table_and_imports_none() -> None:
 
 def op_names(job: str) -> list[str]:
     return [node.name for node in defs.resolve_job_def(job).nodes]
+
+
+def test_the_maintenance_runs_every_day_hours_before_the_import() -> None:
+    schedule = defs.resolve_schedule_def("daily_maintenance")
+    assert (schedule.job_name, schedule.cron_schedule) == ("maintain", "0 3 * * *")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert op_names("maintain") == ["maintenance"]
 
 
 def test_the_import_runs_every_day_unless_somebody_turns_it_off() -> None:

@@ -24,7 +24,7 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.embedded_postgres import data_directory, server
+from daybreak_pipeline.embedded_postgres import data_directory, server, server_log
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record, uuid
@@ -331,6 +331,6 @@ def test_the_statistics_of_statements_hold_no_personal_value_and_no_key(scene: S
 
 def test_the_server_says_what_it_refuses_but_logs_no_value(scene: Scene) -> None:
     assert len(scene.refusals) >= 8
-    logs = list((scene.data / "log").glob("*.log"))
+    logs = server_log.files(scene.data)
     assert logs
     assert [needle for log in logs for needle in NEEDLES if needle in log.read_text().lower()] == []

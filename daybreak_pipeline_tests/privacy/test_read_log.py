@@ -12,7 +12,7 @@ import pytest
 from daybreak_pipeline import database
 from daybreak_pipeline.cli import doctor
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.embedded_postgres import data_directory, server
+from daybreak_pipeline.embedded_postgres import data_directory, server, server_log
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.privacy import read_log, roles
 from daybreak_pipeline.schema import runner
@@ -35,7 +35,7 @@ class Audited:
         """Return what pgaudit has logged so far."""
         data = data_directory.existing_data(self.home)
         assert data
-        text = "".join(path.read_text(errors="replace") for path in sorted((data / "log").iterdir()))
+        text = "".join(path.read_text(errors="replace") for path in server_log.files(data))
         return [line for line in text.splitlines() if "AUDIT:" in line]
 
     def ask(self, statement: str, *parameters: str) -> list[str]:

@@ -20,7 +20,7 @@ import pytest
 from psycopg import sql
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.embedded_postgres import data_directory, server
+from daybreak_pipeline.embedded_postgres import data_directory, server, server_log
 from daybreak_pipeline.embedded_postgres import programs as server_programs
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import readiness
@@ -337,7 +337,7 @@ def test_no_password_reaches_the_servers_log(db: DatabaseSettings, home: Path) -
             administrator.execute("ALTER SYSTEM RESET ALL")
             administrator.execute("SELECT pg_reload_conf()")
             administrator.execute("DROP ROLE IF EXISTS maker")
-    logged = "".join(path.read_text(errors="replace") for path in (data / "log").iterdir())
+    logged = "".join(path.read_text(errors="replace") for path in server_log.files(data))
     assert "CREATE ROLE" in logged
     assert SECRET not in logged
     assert "SCRAM-SHA-256$" not in logged
