@@ -15,11 +15,13 @@ PACKAGE = Path(daybreak_pipeline.__file__).parent
 FROM_THE_BOTTOM = (
     "errors",
     "wording",
+    "runbooks",
     "timetable",
     "tables",
     "settings",
     "generator",
     "embedded_postgres",
+    "supervision",
     "database",
     "failures",
     "schema",

@@ -48,6 +48,11 @@ run_monitoring:
   enabled: true
   start_timeout_seconds: 300
   cancel_timeout_seconds: 120
+# A run whose process died is started again. One that failed by itself is not: it would fail again.
+run_retries:
+  enabled: true
+  max_retries: 3
+  retry_on_asset_or_op_failure: false
 """
 _OURS = _CONFIGURATION.splitlines()[0]
 

@@ -395,9 +395,27 @@ def test_runs_without_a_process_are_lost_and_others_are_not(
     )
     daemon = started(ticks, "import_all", None, dg.DagsterRunStatus.STARTING)
     started(ticks, "import_all", None, dg.DagsterRunStatus.NOT_STARTED)  # the daemon may yet start it
-    assert set(runs.lost_runs(installation)) == {command, daemon}
+
+    def lost(besides: str | None = None) -> set[str]:
+        return {run.run_id for run in runs.lost_runs(installation, besides=besides)}
+
+    assert lost() == {command, daemon}
     with process_locks.held(migrated, "command line"):
-        assert runs.lost_runs(installation) == [daemon]
-        with process_locks.held(migrated, "web"):
-            assert runs.lost_runs(installation) == []
-    assert set(runs.lost_runs(installation)) == {command, daemon}
+        assert lost() == {daemon}
+        with process_locks.held(migrated, "web") as ours:
+            assert lost() == set()
+            assert lost(besides=ours) == {daemon}  # of a daemon that this process knows to be gone
+            with process_locks.held(migrated, "web"):
+                assert lost(besides=ours) == set()
+    assert lost() == {command, daemon}
+
+    runs.settle_lost(installation)
+    assert status_of(ticks, command) is dg.DagsterRunStatus.CANCELED
+    assert status_of(ticks, daemon) is dg.DagsterRunStatus.FAILURE  # which Dagster repeats
+    runs.settle_lost(installation)  # nothing is left to do
+
+
+def status_of(ticks: Ticks, run_id: str) -> dg.DagsterRunStatus:
+    run = ticks.dagster.get_run_by_id(run_id)
+    assert run
+    return run.status
