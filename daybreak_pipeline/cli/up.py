@@ -12,7 +12,7 @@ import click
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli import browser
-from daybreak_pipeline.cli.common import Command, data_dir_option, say, say_lines
+from daybreak_pipeline.cli.common import Command, check_settings, data_dir_option, say, say_lines
 from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
@@ -48,14 +48,7 @@ _OPEN_TO_ALL = (
 def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # noqa: FBT001 - click passes flags so
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
     export = export_directory(data_dir)
-    for setting in (
-        settings.notifier,
-        settings.settle_seconds,
-        settings.executor,
-        settings.sensor_seconds,
-        settings.export_roots,
-    ):
-        setting()  # reports at once a bad setting that is only used later
+    check_settings()
     login = settings.web()
     with alone.held(settings.home()) as place:
         _listen(port).close()  # before anything is written

@@ -14,7 +14,13 @@ from daybreak_pipeline.settings.databases import (
     role_login,
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
-from daybreak_pipeline.settings.processes import account, child_environment, own_environment
+from daybreak_pipeline.settings.processes import (
+    account,
+    child_environment,
+    given_texts,
+    own_environment,
+    secret_names,
+)
 from daybreak_pipeline.settings.umask import close_files, files_for, users_umask
 from daybreak_pipeline.settings.values import (
     audit_months,
@@ -84,6 +90,7 @@ __all__ = [
     "files_for",
     "given_dagster_home",
     "given_database",
+    "given_texts",
     "has_display",
     "home",
     "journal_stream",
@@ -95,6 +102,7 @@ __all__ = [
     "own_environment",
     "role_login",
     "role_variable",
+    "secret_names",
     "sensor_seconds",
     "server_programs",
     "settle_seconds",
