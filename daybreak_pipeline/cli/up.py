@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 from contextlib import ExitStack
@@ -99,8 +98,7 @@ def _import(installation: Installation, supervisor: Supervisor) -> None:
 
 
 def _alert(text: str) -> None:
-    """Send an alert to the people who get them."""
-    logging.getLogger("daybreak.supervisor").warning("%s", " ".join(text.split()))
+    """Send an alert to the people who get them; here it was said already."""
     notifications.deliver(text, settings.notifier())
 
 
