@@ -273,6 +273,20 @@ def is_transient(error: psycopg.Error, connection: Connection | None = None) -> 
     return state[:2] == "08" or state in _TRANSIENT_STATES
 
 
+def is_outside(error: psycopg.Error, connection: Connection | None = None) -> bool:
+    """Return whether a statement failed for a reason outside of what the server was given.
+
+    Besides what is transient: a full disk, no memory, a limit of its configuration, a cancelled statement, files that
+    it cannot read or write, damage to its own data, a missing right, a server that takes no writes.
+    """
+    state = state_of(error) or ""
+    return (
+        is_transient(error, connection)
+        or state.startswith(("53", "57", "58", "XX"))
+        or state in {"25006", "42501"}
+    )
+
+
 _TRANSIENT_STATES = frozenset(
     {
         "40001",  # serialization_failure

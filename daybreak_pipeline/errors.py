@@ -10,11 +10,15 @@ class DaybreakError(Exception):
     """Base of every error that is reported as one line, without a stack trace."""
 
 
-class UsageError(DaybreakError):
+class OutsideError(DaybreakError):
+    """The reason lies outside the data: the same content may be imported once that is set right."""
+
+
+class UsageError(OutsideError):
     """Wrong usage or environment: nothing was written, the command exits with 2."""
 
 
-class TransientError(DaybreakError):
+class TransientError(OutsideError):
     """Nothing is wrong with data or settings: the same may well succeed in a moment."""
 
 

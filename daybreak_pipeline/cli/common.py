@@ -19,6 +19,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from daybreak_pipeline import settings
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.wording import shown, shown_lines
@@ -164,6 +165,23 @@ class LazyGroup(Group):
     def first_sentence(self, context: click.Context, name: str) -> str:
         """Return a command's first sentence, without importing it."""
         return self.lazy[name][1] if name in self.lazy else super().first_sentence(context, name)
+
+
+def check_settings() -> None:
+    """Report at once a bad setting that is only used later.
+
+    Raises:
+        UsageError: a variable cannot be used.
+    """
+    for setting in (
+        settings.notifier,
+        settings.settle_seconds,
+        settings.executor,
+        settings.sensor_seconds,
+        settings.export_roots,
+        settings.web,
+    ):
+        setting()
 
 
 data_dir_option = click.option(

@@ -74,6 +74,10 @@ COMMANDS = {
         f"{_CLI}.run:run",
         "Run any command with the server up, and DB_*, ENCRYPTION_KEY and DAGSTER_HOME set (run -- CMD …).",
     ),
+    "service": (
+        f"{_CLI}.service:service",
+        "Run all of this without a terminal, from boot on: install, look at or remove a service of systemd.",
+    ),
     "status": (
         f"{_CLI}.status:status",
         "Show the state of every table: last import, age, what waits for repair, failed checks; and the next import.",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,13 +11,22 @@ import click
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli import browser
-from daybreak_pipeline.cli.common import Command, data_dir_option, say, say_lines
+from daybreak_pipeline.cli.common import Command, check_settings, data_dir_option, say, say_lines
 from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.errors import ServerUnavailableError, UsageError
+from daybreak_pipeline.operations import notifications
 from daybreak_pipeline.orchestration import process_locks, readiness, runs, webserver
+from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.webserver import WebUi
+from daybreak_pipeline.supervision import alone, systemd
+from daybreak_pipeline.supervision.alone import Place
+from daybreak_pipeline.supervision.embedded import EmbeddedServer
+from daybreak_pipeline.supervision.supervisor import Supervisor
 
+_ALERT_SECONDS = 30
+_IMPORTS = 3
+"""How often the import at the start is tried while the embedded server dies under it."""
 _OPEN_TO_ALL = (
     "DAYBREAK_WEB_AUTH is none: every account and every program on this machine can import what it likes and stop runs, and "
     "nobody will know who did"
@@ -40,54 +47,110 @@ _OPEN_TO_ALL = (
 def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # noqa: FBT001 - click passes flags so
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
     export = export_directory(data_dir)
-    for setting in (
-        settings.notifier,
-        settings.settle_seconds,
-        settings.executor,
-        settings.sensor_seconds,
-        settings.export_roots,
-    ):
-        setting()  # reports at once a bad setting that is only used later
+    check_settings()
     login = settings.web()
-    _listen(port).close()  # before anything is written
-    with readiness.ready(export_dir=export) as installation:
-        db = installation.database
-        say(f"database {db.name} at {db.host}:{db.port}, export {export}")
-        report(run_import(installation), export=export)
-        keep_report(installation)
-        listener = _listen(port)
-        ui = WebUi(listener.getsockname()[1], login)
-        say_lines("\nstarting the web UI …")
-        lost = runs.lost_runs(installation)
-        with process_locks.held(db, "web"), webserver.serving(installation, ui, listener) as children:
+    with alone.held(settings.home()) as place:
+        _listen(port).close()  # before anything is written
+        with readiness.ready(export_dir=export) as installation:
+            db = installation.database
+            systemd.notify("READY=1", "STATUS=importing")
+            say(f"database {db.name} at {db.host}:{db.port}, export {export}")
+            supervisor = Supervisor(
+                _servers(installation), lambda text: say(f"daybreak: {text}", err=True), _alert
+            )
             try:
-                webserver.cancel(ui, lost)
-            except UsageError as error:  # future imports matter more than the status of old runs
-                say(f"daybreak: {error}", err=True)
-            _until_it_ends(ui, children, show=show)
+                with supervisor.in_background():
+                    _import(installation, supervisor)
+                listener = _listen(port)
+                _serve(
+                    installation,
+                    supervisor,
+                    WebUi(listener.getsockname()[1], login),
+                    listener,
+                    place,
+                    show=show,
+                )
+            finally:
+                systemd.notify("STOPPING=1")
+                supervisor.finish(_ALERT_SECONDS)
 
 
-def _until_it_ends(ui: WebUi, children: list[subprocess.Popen[bytes]], *, show: bool | None) -> None:
-    """Say where the web UI is, and wait for Ctrl-C.
+def _servers(installation: Installation) -> list[EmbeddedServer]:
+    """Return the server to watch: the embedded one. A given server is somebody else's to start."""
+    given = settings.given_database()
+    return [] if given else [EmbeddedServer(settings.home(), installation.database.port)]
+
+
+def _import(installation: Installation, supervisor: Supervisor) -> None:
+    """Import the export, again if the embedded server died meanwhile, and show the scorecard."""
+    for attempt in range(1, _IMPORTS + 1):
+        try:
+            outcome = run_import(installation)
+        except ServerUnavailableError as error:
+            if attempt == _IMPORTS or not supervisor.components:
+                raise
+            say(f"daybreak: {error}", err=True)
+            supervisor.wait_until_up()
+        else:
+            break
+    report(outcome, export=installation.export_dir)
+    keep_report(installation)
+
+
+def _alert(text: str) -> None:
+    """Send an alert to the people who get them; here it was said already."""
+    notifications.deliver(text, settings.notifier())
+
+
+def _serve(  # noqa: PLR0913 - each is a part of what is served
+    installation: Installation,
+    supervisor: Supervisor,
+    ui: WebUi,
+    listener: socket.socket,
+    place: Place,
+    *,
+    show: bool | None,
+) -> None:
+    """Run the web UI and the daemon until Ctrl-C.
 
     Raises:
-        UsageError: a child has ended by itself.
+        UsageError: they do not start, or something does not stay up.
+    """
+    say_lines("\nstarting the web UI …")
+    with (
+        process_locks.held(installation.database, "web") as row,
+        webserver.serving(
+            installation, ui, listener, before_daemon=lambda: runs.settle_lost(installation, besides=row)
+        ) as children,
+    ):
+        supervisor.add(children)
+        place.say(ui.url)
+        systemd.notify(f"STATUS=web UI at {ui.url}")
+        _until_it_ends(ui, supervisor, show=show)
+
+
+def _until_it_ends(ui: WebUi, supervisor: Supervisor, *, show: bool | None) -> None:
+    """Say where the web UI is, and keep everything running until Ctrl-C.
+
+    Raises:
+        UsageError: something does not stay up.
     """
     if ui.settings.auth == "none":
         say(f"daybreak: warning: {_OPEN_TO_ALL}", err=True)
-    say(f"the report is at {ui.link('/report')}")
-    say(f"the web UI is at {ui.link()} — Ctrl-C stops everything")
     with ExitStack() as stack:
-        if show or (show is None and sys.stdout.isatty() and browser.is_there()):
-            browser.show(stack.enter_context(browser.page_that_leads_to(ui.link())))
+        if systemd.logs_to_journal() and ui.settings.auth == "token":
+            # Others may read the journal: the link with the token is in a page that they may not.
+            page = stack.enter_context(browser.page_that_leads_to(ui.link()))
+            say(f"the web UI is at {ui.url}: open the page {page}, which logs you in")
+        else:
+            say(f"the report is at {ui.link('/report')}")
+            say(f"the web UI is at {ui.link()} — Ctrl-C stops everything")
+            if show or (show is None and sys.stdout.isatty() and browser.is_there()):
+                browser.show(stack.enter_context(browser.page_that_leads_to(ui.link())))
         try:
-            while all(child.poll() is None for child in children):
-                time.sleep(0.5)
+            supervisor.watch()
         except KeyboardInterrupt:
             say("stopping …")
-            return
-    msg = f"the web server or the daemon ended by itself: see {webserver.log_file()}"
-    raise UsageError(msg)
 
 
 def _listen(wanted: int | None) -> socket.socket:

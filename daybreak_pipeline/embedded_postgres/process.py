@@ -252,6 +252,11 @@ def _postmaster(data: Path) -> _Postmaster | None:
     return _Postmaster(int(lines[0]), port, lines[7].strip())
 
 
+def runs(data: Path) -> bool:
+    """Say whether a server runs on a data directory, ready or not."""
+    return _postmaster(data) is not None
+
+
 def _is_server(pid: int, data: Path) -> bool:
     """Say whether a process is this directory's server, and not just the next one with that number."""
     command = _command_line(pid)

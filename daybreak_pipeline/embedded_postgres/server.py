@@ -142,6 +142,51 @@ def _leave(home: Path) -> None:
             _close_lock(use.users)
 
 
+def is_gone(home: Path) -> bool:
+    """Return whether a server that should run is not there, and nobody is about to start or stop it."""
+    home = home.expanduser().resolve()
+    if _is_running(home):
+        return False
+    lock = _open_lock(home, "postgres.lock")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return not _is_running(home)
+    except BlockingIOError:
+        return False  # whoever holds the lock knows what they do
+    finally:
+        _close_lock(lock)
+
+
+def revive(home: Path, port: int) -> None:
+    """Start the server of a home that this process uses, if it is gone, on the port that its users know.
+
+    Raises:
+        UsageError: it does not start, or its port was taken meanwhile.
+    """
+    home = home.expanduser().resolve()
+    try:
+        with _locked(home):
+            found = _running_server(home)
+    except OSError as error:
+        msg = f"the embedded server cannot use {error.filename or home}: {error.strerror or error}"
+        raise UsageError(msg) from error
+    if found.port != port:
+        msg = f"the embedded server is at port {found.port} now, because another program took port {port}"
+        raise UsageError(msg)
+
+
+def abandon_start(home: Path) -> None:
+    """Stop a server that another thread is starting, which then fails."""
+    data = data_directory.existing_data(home.expanduser().resolve())
+    if data is not None and data.exists():
+        server_process.stop(data)
+
+
+def _is_running(home: Path) -> bool:
+    data = data_directory.existing_data(home)
+    return data is not None and server_process.runs(data)
+
+
 def _stop_unless_used(home: Path) -> None:
     """Stop the server if no process holds the shared lock. The caller holds the exclusive one."""
     users = _open_lock(home, "postgres.users")

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.errors import DaybreakError, SourceError, TransientError
+from daybreak_pipeline.errors import DaybreakError, OutsideError, SourceError, TransientError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import absent, find, headers, ledger, load, names, repair
 from daybreak_pipeline.importer.find import AbsentSourceError, Ignored, Source
@@ -62,6 +62,10 @@ class Result:
 
 class ImportFailedError(DaybreakError):
     """The import of one table failed and changed nothing; the ledger says so too."""
+
+
+class ImportPreventedError(ImportFailedError, OutsideError):
+    """The reason is not in the file: a full disk, for one. Once that is set right, the same file may be imported."""
 
 
 class ImportInterruptedError(ImportFailedError, TransientError):
@@ -229,8 +233,7 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
     except DaybreakError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the ledger says that the import failed, and why
-        transient = isinstance(error, psycopg.Error) and database.is_transient(error, connection)
-        kind = ImportInterruptedError if transient else ImportFailedError
+        kind = _kind(error, connection)
         why = explanations.explain(error, connection, columns=begun.columns, besides="nothing was changed")
         failure = kind(f"{begun.table}: {why}")
     # Where the server itself is gone there is nobody to tell.
@@ -239,6 +242,16 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
         if file_is_there:
             absent.forget(connection, begun.table)
     raise failure
+
+
+def _kind(error: Exception, connection: Connection) -> type[ImportFailedError]:
+    """Return what kind of failure an unforeseen error is."""
+    if isinstance(error, psycopg.Error):
+        if database.is_transient(error, connection):
+            return ImportInterruptedError
+        return ImportPreventedError if database.is_outside(error, connection) else ImportFailedError
+    # The machine's: a file that cannot be used for what is in it is a SourceError.
+    return ImportPreventedError if isinstance(error, OSError) else ImportFailedError
 
 
 def _replay(begun: _Import) -> Result:

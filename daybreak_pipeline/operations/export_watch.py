@@ -22,7 +22,10 @@ from daybreak_pipeline.importer.filenames import shown
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.tables import TABLES, Table
 
+FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
+"""Seconds until a content is asked for again whose import failed for a reason outside of it: doubled each time."""
 _VERSION = 1
+_NEEDED = {"stamp", "size", "mtime"}
 _NANOSECONDS = 10**9
 
 
@@ -33,7 +36,9 @@ class Seen:
     ``stamp`` changes when any part's name, size or times do; ``size`` is in bytes, ``mtime`` in seconds since 1970.
     ``sha256`` is of the content with that stamp, empty until it came to rest. ``problem`` says why there is
     none. ``asked`` is the content with that stamp once it was asked to be imported, or found to be imported: a file
-    that comes back as it was may have been missed or refused meanwhile, which only the ledger knows.
+    that comes back as it was may have been missed or refused meanwhile, which only the ledger knows. ``request`` names
+    the request as long as nobody knows what became of it. ``failures`` counts imports that failed for a reason
+    outside the content, ``again_at`` is when to ask for it again (seconds since 1970).
     """
 
     stamp: str
@@ -42,6 +47,9 @@ class Seen:
     sha256: str = ""
     problem: str = ""
     asked: str = ""
+    request: str = ""
+    failures: int = 0
+    again_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class State:
     def dump(self) -> str:
         """Return the state as compact JSON; what is empty is left out."""
         tables = {
-            name: {key: value for key, value in asdict(seen).items() if value != ""}
+            name: {key: value for key, value in asdict(seen).items() if value or key in _NEEDED}
             for name, seen in sorted(self.tables.items())
         }
         return json.dumps(
@@ -98,11 +106,53 @@ class Look:
             if seen.sha256 and seen.sha256 != seen.asked
         }
 
+    @property
+    def requests(self) -> dict[str, list[str]]:
+        """Return the requests of which the outcome is not known, with their tables."""
+        found: dict[str, list[str]] = {}
+        for name, seen in self.state.tables.items():
+            if seen.request:
+                found.setdefault(seen.request, []).append(name)
+        return found
+
+    @property
+    def postponed(self) -> dict[str, float]:
+        """Return when tables are asked for again (seconds since 1970)."""
+        return {name: seen.again_at for name, seen in self.state.tables.items() if seen.again_at}
+
     def answered(self, tables: Iterable[str]) -> Look:
         """Return the look with the content of these tables noted as dealt with."""
+        return self._with(
+            tables, lambda seen: replace(seen, asked=seen.sha256, request="", failures=0, again_at=0.0)
+        )
+
+    def asked_for(self, tables: Iterable[str], request: str) -> Look:
+        """Return the look with the content of these tables noted as asked for."""
+        return self._with(
+            tables, lambda seen: replace(seen, asked=seen.sha256, request=request, again_at=0.0)
+        )
+
+    def failed(self, tables: Iterable[str], now: float) -> Look:
+        """Return the look with these tables to be asked for again after a pause: their contents are not to blame."""
+        return self._with(
+            tables,
+            lambda seen: replace(
+                seen,
+                request="",
+                failures=seen.failures + 1,
+                again_at=now + min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(seen.failures, 20)),
+            ),
+        )
+
+    def due(self, now: float) -> Look:
+        """Return the look with the tables whose pause is over as changed ones."""
+        over = [name for name, again_at in self.postponed.items() if now >= again_at]
+        return self._with(over, lambda seen: replace(seen, asked="", again_at=0.0))
+
+    def _with(self, tables: Iterable[str], change: Callable[[Seen], Seen]) -> Look:
         known = self.state.tables
-        done = {name: replace(known[name], asked=known[name].sha256) for name in tables}
-        return replace(self, state=replace(self.state, tables=known | done))
+        changed = {name: change(known[name]) for name in tables}
+        return replace(self, state=replace(self.state, tables=known | changed))
 
 
 def look(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
@@ -58,6 +59,11 @@ def tell_of_failed_checks(context: dg.RunStatusSensorContext) -> None:
 
 def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> None:
     if run.job_name not in _OUR_JOBS:
+        return
+    if failed and run.tags.get(WILL_RETRY_TAG) == "true":
+        log.warning(
+            "run %s failed and is started again", run.run_id[:8]
+        )  # an alert follows if that fails too
         return
     checks = _failed_checks(instance, run.run_id)
     absent = [] if run_requests.PARTIAL in run.tags else _absent_tables(instance, run.run_id)

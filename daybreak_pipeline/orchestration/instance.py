@@ -57,6 +57,11 @@ retention:
       skipped: 7
       failure: 30
       success: 90
+# A run whose process died is started again. One that failed by itself is not: it would fail again.
+run_retries:
+  enabled: true
+  max_retries: 3
+  retry_on_asset_or_op_failure: false
 """
 _OURS = _CONFIGURATION.splitlines()[0]
 

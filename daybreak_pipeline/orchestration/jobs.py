@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.files import source_key
 from daybreak_pipeline.orchestration.assets.report import REPORT
 from daybreak_pipeline.tables import TABLES
@@ -21,6 +22,7 @@ _TABLES = dg.AssetSelection.assets(*TABLES)
 import_all = dg.define_asset_job(
     "import_all",
     selection=_FILES | _TABLES,
+    tags=run_requests.REPEATED_WHOLE,
     description="Import every table whose file has changed, parents first, and check it.",
 )
 

@@ -23,8 +23,8 @@ _GONE_AFTER_SECONDS = 30
 
 
 @contextmanager
-def held(db: DatabaseSettings, kind: Kind) -> Iterator[None]:
-    """Register as a process of this kind while the block runs.
+def held(db: DatabaseSettings, kind: Kind) -> Iterator[str | None]:
+    """Register as a process of this kind while the block runs, and yield the id of the registration.
 
     Raises:
         UsageError: the server cannot be reached.
@@ -32,13 +32,13 @@ def held(db: DatabaseSettings, kind: Kind) -> Iterator[None]:
     with database.connect(db, autocommit=True) as connection:
         row = processes.begin(connection, kind) if processes.are_known(connection) else None
     if row is None:  # an older schema: the work in the block will report that
-        yield
+        yield None
         return
     over = threading.Event()
     beating = threading.Thread(target=_beat, args=(db, row, over), name="presence", daemon=True)
     beating.start()
     try:
-        yield
+        yield row
     finally:
         over.set()
         beating.join()
@@ -54,11 +54,13 @@ def _beat(db: DatabaseSettings, row: str, over: threading.Event) -> None:
             processes.renew(connection, row)
 
 
-def anybody(db: DatabaseSettings, kind: Kind) -> bool:
-    """Return whether a process of this kind is alive, or may be.
+def anybody(db: DatabaseSettings, kind: Kind, *, besides: str | None = None) -> bool:
+    """Return whether a process of this kind is alive, or may be; a registration can be left out of account.
 
     Raises:
         UsageError: the server cannot be reached.
     """
     with database.connect(db) as connection:
-        return not processes.are_known(connection) or processes.anybody(connection, kind, _GONE_AFTER_SECONDS)
+        return not processes.are_known(connection) or processes.anybody(
+            connection, kind, _GONE_AFTER_SECONDS, besides=besides
+        )

@@ -16,13 +16,15 @@ import psycopg
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.errors import DaybreakError, TransientError
+from daybreak_pipeline.errors import DaybreakError, OutsideError, TransientError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 
+OUTSIDE = "reason_outside_the_data"
+"""Metadata of a step that failed although its data may be good."""
 _SECONDS_BETWEEN_LOG_LINES = 10.0
 _RETRY_SECONDS = (1, 3, 9, 27, 60)
 """How long a step waits before each retry: a server that crashed or restarts is back by then."""
@@ -80,21 +82,29 @@ def step_failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionCont
     except TransientError as error:
         _try_again(context, str(error))
     except DaybreakError as error:
-        raise dg.Failure(str(error), allow_retries=False) from None
+        raise _failure(str(error), outside=isinstance(error, OutsideError)) from None
     except (dg.Failure, dg.RetryRequested):
         raise
     except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack
         if isinstance(error, psycopg.Error) and database.is_transient(error):
             _try_again(context, explanations.meaning(error).what)
         context.log.debug("%s", explanations.frames(error))
-        raise dg.Failure(explanations.explain(error), allow_retries=False) from None
+        outside = isinstance(error, OSError) or (
+            isinstance(error, psycopg.Error) and database.is_outside(error)
+        )
+        raise _failure(explanations.explain(error), outside=outside) from None
+
+
+def _failure(reason: str, *, outside: bool) -> dg.Failure:
+    metadata = {OUTSIDE: dg.MetadataValue.bool(True)} if outside else {}
+    return dg.Failure(reason, metadata=metadata, allow_retries=False)
 
 
 def _try_again(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, reason: str) -> NoReturn:
     attempts = context.op_execution_context.retry_number
     if attempts >= len(_RETRY_SECONDS):
         msg = f"{reason} (tried {attempts + 1} times)"
-        raise dg.Failure(msg, allow_retries=False) from None
+        raise _failure(msg, outside=True) from None
     wait = _RETRY_SECONDS[attempts] * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, is not a secret
     context.log.warning("%s; tried again in %.0f s", reason, wait)
     raise dg.RetryRequested(max_retries=len(_RETRY_SECONDS), seconds_to_wait=wait) from None

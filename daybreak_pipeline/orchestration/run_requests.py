@@ -23,6 +23,10 @@ that nobody sets it themselves."""
 EXPORT = "daybreak/export"
 PARTIAL = "daybreak/partial"
 """Marks an export that has only some of the files: nobody is alerted that others are absent."""
+NOT_REPEATED = {"dagster/max_retries": "0"}
+"""Tags of a run that Dagster does not start again when it is lost: a person sees that, and does."""
+REPEATED_WHOLE = {"dagster/retry_strategy": "ALL_STEPS"}
+"""Tags of a job whose lost run is started again from the beginning: what was imported already costs milliseconds."""
 _HASH_CHARACTERS = 12
 
 

@@ -147,24 +147,49 @@ def run_checks(installation: Installation) -> Outcome:
         return outcome
 
 
-def lost_runs(installation: Installation) -> list[str]:
+def lost_runs(installation: Installation, *, besides: str | None = None) -> list[dg.DagsterRun]:
     """Return the runs that Dagster lists as running although no process is alive that could run them.
 
     Runs of commands live in the command's process, all others in that of the web UI's daemon. While another process of
-    the same kind is alive, its runs cannot be told from lost ones: all are left alone.
+    the same kind is alive, its runs cannot be told from lost ones: all are left alone. ``besides`` is the registration
+    (``process_locks.held``) of a process whose daemon is known to be gone.
     """
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     with instance.opened(installation) as dagster_instance:
         runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
     # Ask only now: a process that runs one of these runs registered before the run began.
     db = installation.database
-    commands, web = process_locks.anybody(db, "command line"), process_locks.anybody(db, "web")
-    by_command = run_requests.COMMAND_LINE
-    return [
-        run.run_id
-        for run in runs
-        if not (commands if run.tags.get(run_requests.STARTED_BY) == by_command else web)
-    ]
+    commands = process_locks.anybody(db, "command line")
+    web = process_locks.anybody(db, "web", besides=besides)
+    return [run for run in runs if not (commands if _of_a_command(run) else web)]
+
+
+def settle_lost(installation: Installation, *, besides: str | None = None) -> None:
+    """Mark lost runs as what they are. Dagster repeats those of the daemon, which nobody cancelled: they failed.
+
+    A run of a killed command is canceled: whoever started it knows. ``besides`` is as ``lost_runs`` takes it.
+
+    Raises:
+        ServerUnavailableError: the server went away.
+    """
+    try:
+        lost = lost_runs(installation, besides=besides)
+        if not lost:
+            return
+        with instance.opened(installation) as dagster_instance:
+            for run in lost:
+                if _of_a_command(run) or run.status is dg.DagsterRunStatus.CANCELING:
+                    dagster_instance.report_run_canceled(run, "The process that ran it is gone.")
+                else:
+                    dagster_instance.report_run_failed(run, "The process that ran it is gone: it was lost.")
+    except Exception as error:
+        if explanations.of_dagsters_storage(error):
+            raise ServerUnavailableError(explanations.explain(error)) from None
+        raise
+
+
+def _of_a_command(run: dg.DagsterRun) -> bool:
+    return run.tags.get(run_requests.STARTED_BY) == run_requests.COMMAND_LINE
 
 
 @contextmanager
@@ -195,7 +220,7 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
                     instance=dagster_instance,
                     asset_selection=selection,
                     raise_on_error=False,
-                    tags=tags,
+                    tags=tags | run_requests.NOT_REPEATED,
                 )
             except Exception as error:
                 if explanations.of_dagsters_storage(error):

@@ -8,7 +8,9 @@ the cursor between ticks and across restarts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
 import psycopg
@@ -21,7 +23,10 @@ from daybreak_pipeline.importer.ledger import Newest
 from daybreak_pipeline.operations import export_watch
 from daybreak_pipeline.operations.export_watch import Look
 from daybreak_pipeline.orchestration import alerts, process_locks, run_requests
+from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.jobs import import_all
+from daybreak_pipeline.orchestration.request_outcomes import followed_up
+from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.tables import TABLES, import_order
 
 INTERVAL_SECONDS = 10
@@ -56,10 +61,12 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         look = export_watch.look(before, settle_seconds=settings.settle_seconds(), hash_seconds=HASH_SECONDS)
     except DaybreakError as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-    if not look.changed:
+    look = look.due(time.time())
+    if not look.changed and not look.requests:
         return _skip(look, {})
     try:
         imported = _imported()
+        look = followed_up(context.instance, look, imported)
         busy = _busy(context.instance)
     except DaybreakError as error:
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {error}", cursor=look.state.dump())
@@ -74,14 +81,22 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     wanted = {name: sha for name, sha in look.changed.items() if not _touched(name, look) & busy.keys()}
     if not wanted:
         return _skip(look, dict.fromkeys(look.changed, busy))
+    request = _request(look, wanted, imported)
     return dg.SensorResult(
-        run_requests=[_request(look, wanted, imported)], cursor=look.answered(wanted).state.dump()
+        run_requests=[request], cursor=look.asked_for(wanted, request.run_key or "").state.dump()
     )
 
 
 def _imported() -> dict[str, Newest]:
-    """Return the newest attempt at every table, and the content that the table is known to hold."""
-    with database.serving() as db, database.connect(db) as connection:
+    """Return the newest attempt at every table, and the content that the table is known to hold.
+
+    Raises:
+        UsageError: the environment is not right for an import: nothing is asked for until it is.
+    """
+    with (
+        database.serving() as db,
+        HealthDatabase(lambda: Installation.of_environment(db)).connection() as connection,
+    ):
         return ledger.newest(connection)
 
 
@@ -121,6 +136,8 @@ def _request(look: Look, wanted: Mapping[str, str], imported: Mapping[str, Newes
     # requested.
     attempts = {name: imported[name].attempt if name in imported else 0 for name in wanted}
     content = "".join(f"{name}:{attempts[name]}:{wanted[name]}\n" for name in sorted(wanted))
+    # What failed outside of the data may have left nothing in the ledger.
+    content += "".join(f"{name}:{number}\n" for name, number in sorted(_failures(look, wanted).items()))
     tags = run_requests.tags("sensor", directory)
     for name, sha256 in wanted.items():
         tags |= run_requests.hash_tag(name, sha256)
@@ -132,6 +149,11 @@ def _request(look: Look, wanted: Mapping[str, str], imported: Mapping[str, Newes
     )
 
 
+def _failures(look: Look, tables: Iterable[str]) -> dict[str, int]:
+    failures = {name: look.state.tables[name].failures for name in tables}
+    return {name: number for name, number in failures.items() if number}
+
+
 def _skip(look: Look, waiting: Mapping[str, Mapping[str, str]]) -> dg.SensorResult:
     reasons = []
     if look.unsettled:
@@ -141,6 +163,11 @@ def _skip(look: Look, waiting: Mapping[str, Mapping[str, str]]) -> dg.SensorResu
     if waiting:
         runs = sorted({run[:8] for busy in waiting.values() for run in busy.values()})
         reasons.append(f"{_listed(waiting)} changed; waits for the end of run {_listed(runs)}")
+    if look.postponed:
+        at = datetime.fromtimestamp(min(look.postponed.values()), UTC)
+        reasons.append(
+            f"the import of {_listed(look.postponed)} failed for a reason outside the data; asks again at {at:%H:%M:%S} UTC"
+        )
     if look.problems:
         reasons.append(_listed(look.problems.values()))
     return dg.SensorResult(

@@ -5,19 +5,15 @@ What they and the runs they launch print goes into a log file: the terminal is f
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import secrets
-import signal
 import socket
-import subprocess
 import sys
 import sysconfig
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -27,23 +23,14 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.settings import PROJECT_ROOT, WebSettings
+from daybreak_pipeline.supervision import child, systemd
+from daybreak_pipeline.supervision.child import Child
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
 _PORTS_TRIED = 20
 _BACKLOG = 2048
 _START_SECONDS = 90
-_STOP_SECONDS = 15
-_CANCEL_SECONDS = 60
-_CANCEL = """
-mutation ($runs: [String!]!) {
-  terminateRuns(runIds: $runs, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
-    __typename
-  }
-}
-"""
-_PR_SET_PDEATHSIG = 1
-_NOT_WRITABLE_BY_OTHERS = 0o022
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Bypasses any proxy that ``http_proxy`` names, which would see the token."""
 
@@ -119,13 +106,29 @@ def log_file() -> Path:
     return settings.home() / "web.log"
 
 
+def where_logged() -> str:
+    """Return where to look for what they said: the file, or the journal where a service writes to that."""
+    return "the journal (journalctl)" if systemd.logs_to_journal() else str(log_file())
+
+
 @contextmanager
 def serving(
-    installation: Installation, ui: WebUi, listener: socket.socket
-) -> Iterator[list[subprocess.Popen[bytes]]]:
+    installation: Installation,
+    ui: WebUi,
+    listener: socket.socket,
+    *,
+    before_daemon: Callable[[], object] = lambda: None,
+) -> Iterator[list[Child]]:
     """Run web server and daemon until the block ends; both are stopped, with all that they started.
 
-    The code that they load finds the installation only in its environment. The listener is closed here.
+    The code that they load finds the installation only in its environment. The listener is closed at the end: until
+    then the port is ours, and a web server that is started again gets it.
+
+    Args:
+        installation: as ``ready`` yields it.
+        ui: the web UI.
+        listener: as ``listen`` returns it.
+        before_daemon: is called before each start of the daemon, while no run of it can be alive.
 
     Raises:
         UsageError: the web server does not answer in time.
@@ -136,56 +139,48 @@ def serving(
         DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS=str(settings.sensor_seconds()),
         PYTHONUNBUFFERED="1",
     )
-    children: list[subprocess.Popen[bytes]] = []
     log = _new_log()
+    web = web_server(ui, listener, environment, log)
+    # Its runs lose their connections with the server, and its threads may not survive that: it starts afresh.
+    daemon = Child("the daemon", _daemon(), environment, log, prepare=before_daemon, falls_with_server=True)
+    children = [web, daemon]
     try:
-        with listener:
-            children.append(
-                _start(_web_server(listener), environment, log, listener=listener, token=ui.token)
-            )
-        children.append(_start(_daemon(), environment, log))
-        _wait_until_up(children[0], ui)
+        for one in children:
+            one.start()
+        wait_until_up(web)
         yield children
     finally:
-        log.close()
-        _stop(children)
+        child.stop(children)
+        listener.close()
+        if log:
+            log.close()
 
 
-def cancel(ui: WebUi, run_ids: Sequence[str]) -> None:
-    """Mark runs whose process is gone as canceled, as the button in the UI does.
-
-    A run that has ended meanwhile keeps its status.
-
-    Raises:
-        UsageError: the web server does not do it.
-    """
-    if not run_ids:
-        return
-    query = {"query": _CANCEL, "variables": {"runs": list(run_ids)}}
-    try:
-        answer = ui.ask("/graphql", body=json.dumps(query).encode(), seconds=_CANCEL_SECONDS)
-        done = answer["data"]["terminateRuns"]["__typename"] == "TerminateRunsResult"
-    except (OSError, ValueError, KeyError, TypeError):
-        done = False
-    if not done:
-        msg = (
-            f"the web server does not mark lost runs as canceled (see {log_file()}); "
-            f"do it in the UI: {', '.join(run[:8] for run in run_ids)}"
-        )
-        raise UsageError(msg)
-
-
-def _new_log() -> IO[bytes]:
+def _new_log() -> IO[bytes] | None:
+    if systemd.logs_to_journal():
+        return None
     try:
         log_file().parent.mkdir(parents=True, exist_ok=True)
-        return log_file().open("wb")
+        log_file().write_bytes(b"")
+        return log_file().open("ab")
     except OSError as error:
         msg = f"cannot write {log_file()}: {error.strerror}"
         raise UsageError(msg) from None
 
 
-def _web_server(listener: socket.socket) -> list[str]:
-    return [sys.executable, "-m", "daybreak_pipeline.orchestration.web", str(listener.fileno())]
+def web_server(
+    ui: WebUi, listener: socket.socket, environment: dict[str, str], log: IO[bytes] | None
+) -> Child:
+    """Return the web UI's server, to be started."""
+    return Child(
+        "the web server",
+        [sys.executable, "-m", "daybreak_pipeline.orchestration.web", str(listener.fileno())],
+        environment,
+        log,
+        listener=listener,
+        secret=ui.token,
+        ready=lambda: _answers(ui),
+    )
 
 
 def _daemon() -> list[str]:
@@ -194,65 +189,28 @@ def _daemon() -> list[str]:
     return [str(program), "run", "--log-level", "warning", *location, "--code-server-log-level", "warning"]
 
 
-def _start(
-    command: list[str],
-    environment: dict[str, str],
-    log: IO[bytes],
-    *,
-    listener: socket.socket | None = None,
-    token: str = "",
-) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(
-        command,
-        cwd=PROJECT_ROOT,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=log,
-        stderr=log,
-        pass_fds=[listener.fileno()] if listener else [],
-        start_new_session=True,  # Ctrl-C is ours to pass on, once
-        preexec_fn=_begin_child,  # noqa: PLW1509 - two system calls
-    )
-    assert child.stdin  # noqa: S101 - a pipe
-    with suppress(BrokenPipeError), child.stdin as pipe:  # a child that is gone already is noticed soon
-        pipe.write(token.encode())
-    return child
+def _answers(ui: WebUi) -> bool:
+    try:
+        ui.ask("/server_info", seconds=2)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
-def _begin_child() -> None:
-    """Keep others from the child's sockets in the file system; on Linux, let no child outlive its parent."""
-    os.umask(os.umask(_NOT_WRITABLE_BY_OTHERS) | _NOT_WRITABLE_BY_OTHERS)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def wait_until_up(server: Child) -> None:
+    """Wait until the web UI's server answers.
 
-
-def _wait_until_up(server: subprocess.Popen[bytes], ui: WebUi) -> None:
+    Raises:
+        UsageError: it does not.
+    """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        if server.poll() is not None:
-            msg = f"the web server ended with code {server.returncode}; see {log_file()}"
+        how = server.ending()
+        if how:
+            msg = f"{server.name} {how}; see {where_logged()}"
             raise UsageError(msg)
-        try:
-            ui.ask("/server_info", seconds=2)
-        except (OSError, ValueError):
-            time.sleep(0.2)
-        else:
+        if server.is_ready():
             return
+        time.sleep(0.2)
     msg = f"the web server did not answer within {_START_SECONDS} s"
     raise UsageError(msg)
-
-
-def _stop(children: list[subprocess.Popen[bytes]]) -> None:
-    """Ask every child to end, with its own children, and kill those that do not."""
-    for child in children:
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + _STOP_SECONDS
-    for child in children:
-        try:
-            child.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)  # what the child left behind in its session

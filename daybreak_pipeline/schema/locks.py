@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.errors import OutsideError
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -32,7 +32,7 @@ _HOLDER = """
 """
 
 
-class LockedError(DaybreakError):
+class LockedError(OutsideError):
     """Somebody else has held a lock for longer than anybody waits."""
 
 

@@ -24,7 +24,7 @@ _RENEW = "UPDATE ingest.processes SET seen_at = clock_timestamp() WHERE id = %s"
 _END = "DELETE FROM ingest.processes WHERE id = %s OR seen_at < clock_timestamp() - interval '1 day'"
 _SEEN = """
     SELECT host, pid FROM ingest.processes
-    WHERE kind = %s AND seen_at > clock_timestamp() - make_interval(secs => %s)
+    WHERE kind = %s AND seen_at > clock_timestamp() - make_interval(secs => %s) AND id::text IS DISTINCT FROM %s
 """
 
 
@@ -48,10 +48,13 @@ def end(connection: Connection, row_id: str) -> None:
     connection.execute(_END, [row_id])
 
 
-def anybody(connection: Connection, kind: Kind, seconds: float) -> bool:
-    """Return whether a process of a kind has renewed its row in the last seconds. On this machine it must also be there."""
+def anybody(connection: Connection, kind: Kind, seconds: float, *, besides: str | None = None) -> bool:
+    """Return whether a process of a kind has renewed its row in the last seconds. On this machine it must also be there.
+
+    ``besides`` is the id of a row that does not count.
+    """
     here = socket.gethostname()
-    found = connection.execute(_SEEN, [kind, seconds]).fetchall()
+    found = connection.execute(_SEEN, [kind, seconds, besides]).fetchall()
     return any(host != here or _lives(pid) for host, pid in found)
 
 

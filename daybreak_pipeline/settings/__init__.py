@@ -14,7 +14,13 @@ from daybreak_pipeline.settings.databases import (
     role_login,
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
-from daybreak_pipeline.settings.processes import account, child_environment, own_environment
+from daybreak_pipeline.settings.processes import (
+    account,
+    child_environment,
+    given_texts,
+    own_environment,
+    secret_names,
+)
 from daybreak_pipeline.settings.umask import close_files, files_for, users_umask
 from daybreak_pipeline.settings.values import (
     audit_months,
@@ -29,6 +35,7 @@ from daybreak_pipeline.settings.values import (
     has_display,
     home,
     ledger_months,
+    journal_stream,
     lock_seconds,
     log_days,
     max_cell,
@@ -36,6 +43,7 @@ from daybreak_pipeline.settings.values import (
     reports_days,
     resolved_months,
     runs_days,
+    notify_socket,
     sensor_seconds,
     server_programs,
     settle_seconds,
@@ -90,20 +98,24 @@ __all__ = [
     "files_for",
     "given_dagster_home",
     "given_database",
+    "given_texts",
     "has_display",
     "home",
     "ledger_months",
+    "journal_stream",
     "lock_seconds",
     "log_days",
     "max_cell",
     "new_encryption_key",
     "notifier",
+    "notify_socket",
     "own_environment",
     "reports_days",
     "resolved_months",
     "role_login",
     "role_variable",
     "runs_days",
+    "secret_names",
     "sensor_seconds",
     "server_programs",
     "settle_seconds",

@@ -9,6 +9,17 @@ import os
 import pwd
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from daybreak_pipeline.settings import variables
+from daybreak_pipeline.settings.kinds import Certificates, Directories
+
+_OF_A_SESSION = {
+    *variables.DISPLAYS,
+    variables.NEW_ENCRYPTION_KEY.name,
+    variables.NOTIFY_SOCKET.name,
+    variables.JOURNAL_STREAM.name,
+}
 
 
 def child_environment(*, only: Collection[str] | None = None, **variables: str) -> dict[str, str]:
@@ -20,6 +31,32 @@ def child_environment(*, only: Collection[str] | None = None, **variables: str) 
     """
     passed = {name: value for name, value in os.environ.items() if only is None or name in only}
     return passed | variables
+
+
+def given_texts() -> dict[str, str]:
+    """Return every setting that this environment gives, as text that means the same in any directory.
+
+    What belongs to one session or one command is left out.
+    """
+    found = {}
+    for one in variables.SETTINGS:
+        text = os.environ.get(one.name, "")
+        if not text.strip() or one.name in _OF_A_SESSION:
+            continue
+        value = one.given()
+        if isinstance(value, Path):
+            text = str(value)
+        elif isinstance(one, Directories) and value:
+            text = os.pathsep.join(map(str, value))
+        elif isinstance(one, Certificates) and value:
+            text = value
+        found[one.name] = text.strip("\r\n")
+    return found
+
+
+def secret_names() -> set[str]:
+    """Return the names of the settings that are secrets."""
+    return {one.name for one in variables.SETTINGS if one.secret}
 
 
 @contextmanager

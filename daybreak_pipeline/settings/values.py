@@ -201,6 +201,16 @@ def debug() -> bool:
         return True
 
 
+def notify_socket() -> str:
+    """Return where a service says that it is ready, ``NOTIFY_SOCKET``; empty outside of one."""
+    return variables.NOTIFY_SOCKET.given() or ""
+
+
+def journal_stream() -> str:
+    """Return the device and inode of the journal's stream, ``JOURNAL_STREAM``; empty where there is none."""
+    return variables.JOURNAL_STREAM.given() or ""
+
+
 def has_display() -> bool:
     """Return whether the environment names a browser, or a display that one could show itself on."""
     return any(one.given() for one in variables.DISPLAYS.values())

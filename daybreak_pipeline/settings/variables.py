@@ -380,6 +380,18 @@ SENSOR_SECONDS = Number(
     of="seconds",
     default=900,
 )
+NOTIFY_SOCKET = Text(
+    "NOTIFY_SOCKET",
+    section=OTHERS,
+    meaning="systemd sets it for a service: where `daybreak up` says that it is ready.",
+    otherwise="none",
+)
+JOURNAL_STREAM = Text(
+    "JOURNAL_STREAM",
+    section=OTHERS,
+    meaning="systemd sets it for a service: what `daybreak up` and its processes print goes to the journal.",
+    otherwise="`web.log` in `DAYBREAK_HOME`",
+)
 DISPLAYS = {
     name: Text(
         name,

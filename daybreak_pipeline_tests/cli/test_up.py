@@ -27,10 +27,10 @@ import pytest
 
 from daybreak_pipeline.cli.up import _until_it_ends
 from daybreak_pipeline.embedded_postgres import server
-from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings, web
+from daybreak_pipeline.supervision.supervisor import Supervisor
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.embedded_postgres.test_programs import script
 from daybreak_pipeline_tests.homes import server_home
@@ -287,7 +287,7 @@ def psql(home: Path, query: str) -> str:
     return done.stdout
 
 
-def test_sigterm_ends_it_as_well_and_a_second_one_finds_the_port_taken(
+def test_sigterm_ends_it_as_well_and_a_second_one_says_where_the_first_is(
     home: Path, port: int, tmp_path: Path, small_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = tmp_path / "shown"
@@ -301,7 +301,7 @@ def test_sigterm_ends_it_as_well_and_a_second_one_finds_the_port_taken(
         assert arguments == (home / "web-ui.html").as_uri()
         assert f'content="0; url={running.link}"' in page
         second = subprocess.run(
-            [DAYBREAK, "up", "--port", str(port), "--data-dir", small_export],
+            [DAYBREAK, "up", "--data-dir", small_export],
             env=os.environ | {"DAYBREAK_HOME": str(home)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -312,9 +312,11 @@ def test_sigterm_ends_it_as_well_and_a_second_one_finds_the_port_taken(
         assert second.returncode == 2
         told = [line for line in second.stderr.splitlines() if line.startswith("daybreak: ")]
         assert len(told) == 1
-        assert f"port {port} is in use" in told[0]
+        assert told[0] == (
+            f"daybreak: daybreak up runs already with {home} (process {running.process.pid}): the web UI is at "
+            f"http://127.0.0.1:{port}. Stop that one, or set DAYBREAK_HOME to another directory"
+        )
         assert "Traceback" not in second.stderr
-        # What cannot be served need not be imported first.
         assert "documents" not in second.stdout
         assert running.get("/server_info")
 
@@ -323,6 +325,23 @@ def test_sigterm_ends_it_as_well_and_a_second_one_finds_the_port_taken(
         assert "Traceback" not in running.said()
         until(lambda: not left_behind(home), 5)
         assert not (home / "web-ui.html").exists()
+
+
+def test_a_port_that_another_program_has_is_named_before_anything_is_done(
+    home: Path, port: int, small_export: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        done = subprocess.run(
+            [DAYBREAK, "up", "--port", str(port), "--data-dir", small_export],
+            env=os.environ | {"DAYBREAK_HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"daybreak: port {port} is in use: stop what uses it, or leave out --port\n"
 
 
 def test_a_command_leaves_no_process_behind(home: Path) -> None:
@@ -370,18 +389,13 @@ def test_that_everybody_is_let_in_is_said(
 ) -> None:
     monkeypatch.setenv("DAYBREAK_WEB_AUTH", auth)
     monkeypatch.setenv("DAYBREAK_WEB_URL", "https://daybreak.example")
-    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
-        ended.wait()
-    with pytest.raises(UsageError, match="ended by itself"):
-        _until_it_ends(webserver.WebUi(port, web()), [ended], show=False)
+
+    class Interrupted(Supervisor):
+        def watch(self) -> None:
+            raise KeyboardInterrupt
+
+    _until_it_ends(webserver.WebUi(port, web()), Interrupted([], print, print), show=False)
     assert ("every account and every program on this machine" in capsys.readouterr().err) is warned
-
-
-def test_lost_runs_that_cannot_be_marked_are_named(port: int) -> None:
-    ui = webserver.WebUi(port, web())
-    with pytest.raises(UsageError, match="do it in the UI: 12345678"):
-        webserver.cancel(ui, ["12345678-0000"])  # nobody listens
-    webserver.cancel(ui, [])
 
 
 # --- Files that arrive while it runs ---------------------------------------------------------------------

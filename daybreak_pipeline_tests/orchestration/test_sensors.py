@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +21,10 @@ from daybreak_pipeline.definitions import defs
 from daybreak_pipeline.importer import ledger
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.run import ImportFailedError
+from daybreak_pipeline.operations.export_watch import Look, Seen, State
 from daybreak_pipeline.orchestration import process_locks, runs, sensors
 from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.conftest import KEY
@@ -83,7 +86,7 @@ def run(ticks: Ticks, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         run_config=request.run_config,
         asset_selection=list(request.asset_selection or ()),
         raise_on_error=False,
-        tags=dict(request.tags),
+        tags=dict(request.tags) | {"dagster/run_key": request.run_key or ""},
     )
 
 
@@ -378,6 +381,154 @@ def test_it_is_on_by_default_and_looks_often_enough() -> None:
         assert 1 <= (sensor.minimum_interval_seconds or 0) <= 15
 
 
+# --- Imports that failed for a reason outside the data ----------------------------------------------------
+
+FAIL = """
+CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '{code}'; END $$;
+CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fail()
+"""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The sensor's time: its last number."""
+    times = [1_800_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: times[-1])
+    return times
+
+
+def fail_with(export: Export, code: str, table: str = "documents") -> None:
+    """Have the server refuse rows of a table with a code of its own; empty: no longer."""
+    export.connection.execute(f"DROP TRIGGER IF EXISTS fail ON {table}; DROP FUNCTION IF EXISTS fail")
+    if code:
+        export.connection.execute(FAIL.format(code=code, table=table))
+    export.connection.commit()
+
+
+def asked_after(ticks: Ticks, clock: list[float], seconds: float) -> list[dg.RunRequest]:
+    clock.append(clock[-1] + seconds)
+    return ticks.once()[0]
+
+
+def test_a_full_disk_is_asked_again_after_pauses_that_grow_and_then_forgotten(
+    ticks: Ticks, export: Export, clock: list[float]
+) -> None:
+    all_known(ticks, export)
+    fail_with(export, "53100")
+    export.write("documents", record("documents", label="new_label"))
+    (request,), _ = ticks.twice()
+    keys = {request.run_key}
+    for pause in (60, 120, 240):
+        assert not run(ticks, request).success
+        requests, reason = ticks.once()
+        assert requests == []
+        assert reason.startswith(
+            "the import of documents failed for a reason outside the data; asks again at "
+        )
+        assert asked_after(ticks, clock, pause - 1) == []
+        (request,) = asked_after(ticks, clock, 1)
+        assert tables(request) == {"documents"}
+        keys.add(request.run_key)
+    assert len(keys) == 4  # Dagster would drop a request that it knows
+    fail_with(export, "")
+    assert run(ticks, request).success
+    assert ticks.once() == ([], f"nothing has changed in {export.directory}")
+    assert asked_after(ticks, clock, 100_000) == []
+
+
+def test_the_pause_is_never_longer_than_an_hour() -> None:
+    look = Look(State("/export", {"documents": Seen("stamp", 1, 1, sha256="a", asked="a")}))
+    for _ in range(2000):
+        look = look.failed(["documents"], 0.0)
+    assert look.postponed == {"documents": 3600.0}
+
+
+@pytest.mark.parametrize("code", ["23514", "22P02", "54000"])
+def test_what_failed_for_its_data_is_not_asked_again_until_it_changes(
+    ticks: Ticks, export: Export, clock: list[float], code: str
+) -> None:
+    all_known(ticks, export)
+    fail_with(export, code)
+    export.write("documents", record("documents", label="new_label"))
+    (request,), _ = ticks.twice()
+    assert not run(ticks, request).success
+    assert ticks.once() == ([], f"nothing has changed in {export.directory}")
+    assert asked_after(ticks, clock, 100_000) == []
+    export.write("documents", record("documents", label="newer_label"))
+    ticks.once()
+    assert len(asked_after(ticks, clock, 10)) == 1
+
+
+def test_a_table_that_was_not_tried_is_asked_again_with_the_one_that_it_waits_for(
+    ticks: Ticks, export: Export, clock: list[float]
+) -> None:
+    all_known(ticks, export)
+    fail_with(export, "53200", "organizations")
+    export.write("organizations", record("organizations", "school", name="Another School"))
+    export.write("memberships", record("memberships"), record("memberships", "second"))
+    export.write_bytes("documents", b"id\n")  # its data is at fault
+    (request,), _ = ticks.twice()
+    assert not run(ticks, request).success
+    ticks.once()
+    fail_with(export, "", "organizations")
+    (again,) = asked_after(ticks, clock, 60)
+    assert tables(again) == {"organizations", "org_contracts", "memberships"}
+    assert {tag for tag in again.tags if "sha256" in tag} == {
+        "daybreak/sha256.organizations",
+        "daybreak/sha256.memberships",
+    }
+
+
+def test_a_run_that_was_lost_is_asked_again_once_dagster_repeats_it_no_more(
+    ticks: Ticks, export: Export, clock: list[float]
+) -> None:
+    all_known(ticks, export)
+    export.write("documents", record("documents", label="new_label"))
+    (request,), _ = ticks.twice()
+    tags = {"dagster/run_key": request.run_key or ""}
+    lost = started(ticks, "import_all", ["documents"], dg.DagsterRunStatus.STARTED, **tags)
+    assert asked_after(ticks, clock, 10_000) == []
+    given = ticks.dagster.get_run_by_id(lost)
+    assert given
+    ticks.dagster.report_run_failed(given)
+    ticks.dagster.add_run_tags(lost, {"dagster/will_retry": "true"})
+    assert asked_after(ticks, clock, 10_000) == []
+    ticks.dagster.add_run_tags(lost, {"dagster/will_retry": "false"})
+    assert ticks.once()[0] == []
+    assert len(asked_after(ticks, clock, 60)) == 1
+
+
+def test_a_run_that_a_person_cancelled_is_not_asked_again(
+    ticks: Ticks, export: Export, clock: list[float]
+) -> None:
+    all_known(ticks, export)
+    export.write("documents", record("documents", label="new_label"))
+    (request,), _ = ticks.twice()
+    tags = {"dagster/run_key": request.run_key or ""}
+    started(ticks, "import_all", ["documents"], dg.DagsterRunStatus.CANCELED, **tags)
+    assert ticks.once()[0] == []
+    assert asked_after(ticks, clock, 100_000) == []
+
+
+def test_nothing_is_asked_for_until_the_environment_is_right(
+    ticks: Ticks, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    all_known(ticks, export)
+    export.write("documents", record("documents", label="new_label"))
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "newest_revision", lambda: "999")  # a migration that nobody has applied yet
+        requests, reason = ticks.twice()
+        assert requests == []
+        assert "daybreak migrate up" in reason
+    with monkeypatch.context() as patch:
+        patch.setenv("ENCRYPTION_KEY", "ff" * 32)
+        requests, reason = ticks.once()
+        assert requests == []
+        assert reason.startswith("cannot ask for an import: ")
+    assert len(ticks.once()[0]) == 1
+
+
 # --- Runs whose process is gone ---------------------------------------------------------------------------
 
 
@@ -395,9 +546,27 @@ def test_runs_without_a_process_are_lost_and_others_are_not(
     )
     daemon = started(ticks, "import_all", None, dg.DagsterRunStatus.STARTING)
     started(ticks, "import_all", None, dg.DagsterRunStatus.NOT_STARTED)  # the daemon may yet start it
-    assert set(runs.lost_runs(installation)) == {command, daemon}
+
+    def lost(besides: str | None = None) -> set[str]:
+        return {run.run_id for run in runs.lost_runs(installation, besides=besides)}
+
+    assert lost() == {command, daemon}
     with process_locks.held(migrated, "command line"):
-        assert runs.lost_runs(installation) == [daemon]
-        with process_locks.held(migrated, "web"):
-            assert runs.lost_runs(installation) == []
-    assert set(runs.lost_runs(installation)) == {command, daemon}
+        assert lost() == {daemon}
+        with process_locks.held(migrated, "web") as ours:
+            assert lost() == set()
+            assert lost(besides=ours) == {daemon}  # of a daemon that this process knows to be gone
+            with process_locks.held(migrated, "web"):
+                assert lost(besides=ours) == set()
+    assert lost() == {command, daemon}
+
+    runs.settle_lost(installation)
+    assert status_of(ticks, command) is dg.DagsterRunStatus.CANCELED
+    assert status_of(ticks, daemon) is dg.DagsterRunStatus.FAILURE  # which Dagster repeats
+    runs.settle_lost(installation)  # nothing is left to do
+
+
+def status_of(ticks: Ticks, run_id: str) -> dg.DagsterRunStatus:
+    run = ticks.dagster.get_run_by_id(run_id)
+    assert run
+    return run.status

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.webserver import WebUi
 from daybreak_pipeline.settings import DatabaseSettings, WebSettings
+from daybreak_pipeline.supervision.child import Child
 from daybreak_pipeline_tests.conftest import KEY
 
 INSTALLATION = Installation(
@@ -32,29 +32,20 @@ TOKEN = "the-token"
 UI = WebUi(3007, WebSettings("token", "X-Forwarded-User"), TOKEN)
 
 
-@dataclass
-class Child:
-    """A child as it was to be started."""
-
-    command: list[str]
-    environment: dict[str, str]
-    token: str = ""
-
-
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Child]:
     """The children that are started, which do nothing."""
     monkeypatch.setenv("DAYBREAK_HOME", str(tmp_path))
     children: list[Child] = []
+    start = Child.start
 
-    def start(
-        command: list[str], environment: dict[str, str], _log: object, **rest: object
-    ) -> subprocess.Popen[bytes]:
-        children.append(Child(command, environment, str(rest.get("token", ""))))
-        return subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    def started(child: Child) -> None:
+        children.append(replace(child))
+        child.command = [sys.executable, "-c", ""]
+        start(child)
 
-    monkeypatch.setattr(webserver, "_start", start)
-    monkeypatch.setattr(webserver, "_wait_until_up", lambda _server, _ui: None)
+    monkeypatch.setattr(Child, "start", started)
+    monkeypatch.setattr(webserver, "wait_until_up", lambda _server: None)
     return children
 
 
@@ -76,7 +67,7 @@ def test_the_token_is_the_web_servers_alone_and_in_no_command_and_no_environment
 ) -> None:
     with webserver.serving(INSTALLATION, UI, webserver.listen(3007)):
         pass
-    assert [child.token for child in started] == [TOKEN, ""]
+    assert [child.secret for child in started] == [TOKEN, ""]
     assert TOKEN not in str([(child.command, child.environment) for child in started])
     assert TOKEN not in repr(UI)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import Any
 from daybreak_pipeline import settings
 from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.orchestration.webserver import WebUi
+from daybreak_pipeline.supervision import child
+from daybreak_pipeline.supervision.child import Child
 from daybreak_pipeline_tests.orchestration.web.raw_http import Answer, call, login
 
 RUNS = "{ runsOrError { ... on Runs { results { runId tags { key value } } } } }"
@@ -36,7 +37,7 @@ class Served:
 
     ui: WebUi
     home: Path
-    process: subprocess.Popen[bytes]
+    server: Child
 
     @property
     def port(self) -> int:
@@ -95,22 +96,17 @@ def started(
     with settings.own_environment(**given):
         ui = WebUi(listener.getsockname()[1], settings.web())
     with listener, (home / "web.log").open("wb") as log:
-        process = webserver._start(
-            webserver._web_server(listener),
-            settings.child_environment(**given),
-            log,
-            listener=listener,
-            token=ui.token,
-        )
+        server = webserver.web_server(ui, listener, settings.child_environment(**given), log)
+        server.start()
     try:
-        yield Served(ui, home, process)
+        yield Served(ui, home, server)
     finally:
-        webserver._stop([process])
+        child.stop([server])
 
 
 @contextmanager
 def served(home: Path, **environment: str) -> Iterator[Served]:
     """Yield the web UI when it answers."""
     with started(home, **environment) as it:
-        webserver._wait_until_up(it.process, it.ui)
+        webserver.wait_until_up(it.server)
         yield it

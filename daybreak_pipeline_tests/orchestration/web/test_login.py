@@ -371,7 +371,8 @@ def test_a_dagster_of_others_that_would_lose_the_names_is_refused(homes: pytest.
     others = "telemetry: {enabled: false}\n"
     home = homes.mktemp("others") / "home"
     with started(home, dagster=others, DAYBREAK_WEB_AUTH="proxy", DAYBREAK_WEB_URL=PUBLIC) as it:
-        assert it.process.wait(60) == 2
+        assert it.server.process
+        assert it.server.process.wait(60) == 2
     assert re.fullmatch(r"DAYBREAK_WEB_AUTH is proxy, but .*class AttributedRuns\n", it.log)
     assert "AttributedRuns" in OURS
 
@@ -393,7 +394,8 @@ def test_without_a_login_everybody_is_let_in_but_no_page_of_others(open_to_all: 
 def test_without_a_login_no_other_machine_is_served(homes: pytest.TempPathFactory) -> None:
     home = homes.mktemp("everywhere") / "home"
     with started(home, host="0.0.0.0", DAYBREAK_WEB_AUTH="none") as it:  # noqa: S104 - what is refused
-        assert it.process.wait(60) == 2
+        assert it.server.process
+        assert it.server.process.wait(60) == 2
     assert (
         it.log
         == "DAYBREAK_WEB_AUTH is none, and 0.0.0.0 can be reached from other machines: use token or proxy\n"

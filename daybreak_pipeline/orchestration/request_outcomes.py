@@ -1,0 +1,68 @@
+"""What became of the runs that the export's sensor asked for, and which contents to ask for again.
+
+One whose import failed for its data is not, until it changes. One that failed for another reason (the server was away,
+its disk full, the run lost) is, after a pause that grows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import dagster as dg
+from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
+
+from daybreak_pipeline.importer.ledger import Newest
+from daybreak_pipeline.operations.export_watch import Look
+from daybreak_pipeline.orchestration.resources import OUTSIDE
+
+_MOST_STEPS = 1000
+
+
+def followed_up(instance: dg.DagsterInstance, look: Look, imported: Mapping[str, Newest]) -> Look:
+    """Return the look with the outcome of every request that has ended."""
+    for request, tables in look.requests.items():
+        # Dagster's repetitions of a run carry its tags. The newest comes first.
+        runs = instance.get_runs(filters=dg.RunsFilter(tags={RUN_KEY_TAG: request}))
+        if runs and not (runs[0].is_finished and _is_the_last(runs[0])):
+            continue
+        again = [name for name in tables if not _holds(look, imported, name)]
+        if not runs or runs[0].status is not dg.DagsterRunStatus.FAILURE:
+            again = []  # a person cancelled or deleted it, or the file was another one by then
+        if again:
+            failures = _failures(instance, runs[0].run_id)
+            again = [name for name in again if _is_outside(failures, name)]
+        look = look.answered(name for name in tables if name not in again)
+        look = look.failed(again, time.time())
+    return look
+
+
+def _is_the_last(run: dg.DagsterRun) -> bool:
+    """Return whether Dagster will not repeat a run that has ended."""
+    return run.status is not dg.DagsterRunStatus.FAILURE or run.tags.get(WILL_RETRY_TAG) != "true"
+
+
+def _holds(look: Look, imported: Mapping[str, Newest], table: str) -> bool:
+    return table in imported and imported[table].sha256 == look.state.tables[table].asked
+
+
+def _failures(instance: dg.DagsterInstance, run_id: str) -> dict[str, bool]:
+    """Return the steps of a run that failed, and whether for a reason outside the data."""
+    found = instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.STEP_FAILURE, limit=_MOST_STEPS
+    ).records
+    failures = {}
+    for record in found:
+        event = record.event_log_entry.dagster_event
+        if event and event.step_key:
+            given = event.step_failure_data.user_failure_data
+            failures[event.step_key] = bool(given and OUTSIDE in given.metadata)
+    return failures
+
+
+def _is_outside(failures: Mapping[str, bool], table: str) -> bool:
+    """Return whether the data is not to blame that a table was not imported.
+
+    A table that has not failed was not tried: because one that it depends on failed, or because the run was lost.
+    """
+    return failures[table] if table in failures else not failures or any(failures.values())

@@ -1,0 +1,1 @@
+"""Tests of what keeps ``daybreak up`` running. With the real processes: ``test_killed``."""
