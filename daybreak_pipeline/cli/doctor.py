@@ -19,6 +19,8 @@ from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.operations import server_settings
 from daybreak_pipeline.orchestration import webserver
+from daybreak_pipeline.pooler import configuration as pooler_configuration
+from daybreak_pipeline.pooler import programs as pooler_programs
 from daybreak_pipeline.privacy import audit, keys, plain_values, read_log, role_limits, roles
 from daybreak_pipeline.schema import extensions, preconditions, runner
 from daybreak_pipeline.tables import TABLES
@@ -64,6 +66,7 @@ def examine(export: Path) -> list[Finding]:
         _export(export),
         _tried("web port", lambda: str(webserver.free_port())),
         _tried("web login", lambda: settings.web().auth),
+        _tried("pgbouncer", _pgbouncer),
     ]
     if settings.given_database() is None:
         findings.append(_tried("server programs", lambda: str(programs.find())))
@@ -84,6 +87,7 @@ def _server() -> list[Finding]:
                     )
                 )
                 findings.append(_pooler(db, pooled=database.is_pooled(connection)))
+                findings += _pooler_users(db)
                 findings.append(_tls(db, connection))
                 conditions = _preconditions(connection)
                 findings += [*conditions, *_settings(connection)]
@@ -124,6 +128,25 @@ def _pooler(db: settings.DatabaseSettings, *, pooled: bool) -> Finding:
     return Finding(
         "pooler", good=True, text=f"there is one; Dagster's records go to {storage.host}:{storage.port}"
     )
+
+
+def _pgbouncer() -> str:
+    """Say which PgBouncer there is. Nothing but ``up --pgbouncer`` needs one."""
+    pools = settings.pooler()
+    if pooler_programs.find() is None:
+        return "not installed, and only daybreak up --pgbouncer needs it: run make pooler"
+    program = pooler_programs.require()
+    version = ".".join(map(str, pooler_programs.version(program) or ()))
+    return f"{version} at {program}, {pools.size} connections for each login, at most {pools.clients} clients"
+
+
+def _pooler_users(db: settings.DatabaseSettings) -> list[Finding]:
+    """Say whether the lists of users that were written for PgBouncer are as the roles are."""
+    current = pooler_configuration.is_current(db)
+    if current is None:
+        return []
+    text = "as the roles are" if current else "older than the roles' passwords: run daybreak pgbouncer config"
+    return [Finding("pgbouncer users", current, text)]
 
 
 def _preconditions(connection: database.Connection) -> list[Finding]:

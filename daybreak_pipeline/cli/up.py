@@ -15,10 +15,12 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.cli import browser
 from daybreak_pipeline.cli.common import Command, data_dir_option, say, say_lines
 from daybreak_pipeline.cli.output import report
+from daybreak_pipeline.cli.pgbouncer import tell_how_to_connect
 from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import process_locks, readiness, runs, webserver
 from daybreak_pipeline.orchestration.webserver import WebUi
+from daybreak_pipeline.pooler import process as pooler
 
 _OPEN_TO_ALL = (
     "DAYBREAK_WEB_AUTH is none: every account and every program on this machine can import what it likes and stop runs, and "
@@ -37,7 +39,10 @@ _OPEN_TO_ALL = (
     default=None,
     help="Show the web UI in the browser (default: on a terminal with a display).",
 )
-def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # noqa: FBT001 - click passes flags so
+@click.option(
+    "--pgbouncer", "pooled", is_flag=True, help="Run PgBouncer too, for the clients of applications."
+)
+def up(data_dir: Path | None, port: int | None, show: bool | None, pooled: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
     export = export_directory(data_dir)
     for setting in (
@@ -50,6 +55,8 @@ def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # n
         setting()  # reports at once a bad setting that is only used later
     login = settings.web()
     _listen(port).close()  # before anything is written
+    if pooled:
+        pooler.require_possible()
     with readiness.ready(export_dir=export) as installation:
         db = installation.database
         say(f"database {db.name} at {db.host}:{db.port}, export {export}")
@@ -59,7 +66,15 @@ def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # n
         ui = WebUi(listener.getsockname()[1], login)
         say_lines("\nstarting the web UI …")
         lost = runs.lost_runs(installation)
-        with process_locks.held(db, "web"), webserver.serving(installation, ui, listener) as children:
+        with (
+            process_locks.held(db, "web"),
+            webserver.serving(installation, ui, listener) as children,
+            ExitStack() as beside,
+        ):
+            if pooled:
+                pgbouncer = beside.enter_context(pooler.serving(db))
+                children.append(pgbouncer.process)
+                tell_how_to_connect(pgbouncer.written)
             try:
                 webserver.cancel(ui, lost)
             except UsageError as error:  # future imports matter more than the status of old runs
@@ -86,7 +101,7 @@ def _until_it_ends(ui: WebUi, children: list[subprocess.Popen[bytes]], *, show: 
         except KeyboardInterrupt:
             say("stopping …")
             return
-    msg = f"the web server or the daemon ended by itself: see {webserver.log_file()}"
+    msg = f"the web server, the daemon or PgBouncer ended by itself: see {webserver.log_file()}"
     raise UsageError(msg)
 
 

@@ -14,7 +14,8 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline import database, settings
+from daybreak_pipeline import settings
+from daybreak_pipeline.database import refusals
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.settings import DatabaseSettings
@@ -110,13 +111,14 @@ def _ensure_database(db: DatabaseSettings, storage: DatabaseSettings) -> None:
     try:
         psycopg.connect(storage.conninfo()).close()
     except psycopg.OperationalError as error:
-        if "does not exist" not in str(error):
-            raise UsageError(database.explain(storage, error)) from None
+        refused = refusals.refusal(storage, error)
     else:
         return
     try:
         beside = replace(storage, name=db.name)
         with psycopg.connect(beside.conninfo(), autocommit=True) as connection:
+            if connection.execute("SELECT FROM pg_database WHERE datname = %s", [storage.name]).fetchone():
+                raise UsageError(refused.text)
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(storage.name)))
             # The database is new, so nobody else has connected yet; by default every role could.
             connection.execute(

@@ -14,6 +14,7 @@ from daybreak_pipeline.settings.databases import (
     role_login,
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
+from daybreak_pipeline.settings.pooler import PoolerSettings, is_loopback, pooler
 from daybreak_pipeline.settings.processes import account, child_environment, own_environment
 from daybreak_pipeline.settings.umask import close_files, files_for, users_umask
 from daybreak_pipeline.settings.values import (
@@ -66,6 +67,7 @@ __all__ = [
     "DatabaseSettings",
     "MailSettings",
     "NotifierSettings",
+    "PoolerSettings",
     "RoleLogin",
     "WebSettings",
     "account",
@@ -84,11 +86,13 @@ __all__ = [
     "given_database",
     "has_display",
     "home",
+    "is_loopback",
     "lock_seconds",
     "max_cell",
     "new_encryption_key",
     "notifier",
     "own_environment",
+    "pooler",
     "role_login",
     "role_variable",
     "sensor_seconds",

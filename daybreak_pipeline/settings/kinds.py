@@ -18,6 +18,7 @@ from daybreak_pipeline.errors import UsageError
 
 Value = TypeVar("Value")
 
+SELF_SIGNED = "self-signed"
 _YES = ("true", "1", "yes", "on")
 _NO = ("false", "0", "no", "off")
 
@@ -292,6 +293,27 @@ class Certificates(Setting[str]):
 
     def _read(self, text: str) -> str:
         return text if text == "system" else str(_absolute(text))
+
+
+class PrivateKeyFile(Setting[str]):
+    """The path of a file that holds a private key. The path itself is no secret."""
+
+    kind = "a file"
+
+    def _text(self) -> str:
+        return os.environ.get(self.name, "")
+
+    def _read(self, text: str) -> str:
+        return str(_absolute(text))
+
+
+class OwnCertificate(PrivateKeyFile):
+    """The path of a certificate that we show to others, or the word for one that is made here."""
+
+    kind = "a file, or self-signed"
+
+    def _read(self, text: str) -> str:
+        return text if text == SELF_SIGNED else super()._read(text)
 
 
 class Address(Setting[str]):

@@ -19,8 +19,10 @@ from daybreak_pipeline.settings.kinds import (
     HeaderName,
     Key,
     Number,
+    OwnCertificate,
     Password,
     Port,
+    PrivateKeyFile,
     Setting,
     Size,
     Text,
@@ -33,6 +35,7 @@ DEFAULT_PORT = 5432
 DEFAULT_DATABASE = "daybreak_health"
 DAGSTER_DATABASE = "dagster"
 DEFAULT_USER = "daybreak_importer"
+DEFAULT_POOLER_HOST = "127.0.0.1"
 DEFAULT_WEB_URL = "http://127.0.0.1:3000"
 MOST_CONNECTIONS = 262143  # PostgreSQL's own bound
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -44,12 +47,14 @@ WEB_LOGINS = ("token", "proxy", "none")
 
 PLACES = "Where things are, and how files are read"
 SERVER = "The server"
+POOLER = "PgBouncer"
 WEB = "The web UI"
 TOLD = "Who is told"
 OTHERS = "Variables of other programs"
 SECTIONS = {
     PLACES: "",
     SERVER: "",
+    POOLER: "For `daybreak pgbouncer config` and `daybreak up --pgbouncer`:",
     WEB: "",
     TOLD: "To hear of failed runs, of absent files and of failed checks of severity ERROR:",
     OTHERS: "These belong to others, and mean the same here:",
@@ -238,6 +243,51 @@ ROLE_CONNECTION_LIMITS = {
     )
     for role in _LOGINS
 }
+
+# --- PgBouncer ----------------------------------------------------------------------------------------------
+
+POOL_SIZE = Number(
+    "POOL_SIZE",
+    section=POOLER,
+    meaning="How many connections to the server PgBouncer keeps for each login. A lower limit of the role's own wins.",
+    of="connections",
+    most=MOST_CONNECTIONS,
+    default=20,
+)
+MAX_CLIENTS = Number(
+    "MAX_CLIENTS",
+    section=POOLER,
+    meaning="How many clients may be connected to PgBouncer at once.",
+    of="clients",
+    most=MOST_CONNECTIONS,
+    default=100,
+)
+PGBOUNCER_HOST = Text(
+    "DAYBREAK_PGBOUNCER_HOST",
+    section=POOLER,
+    meaning="The address that PgBouncer listens on. Any but this machine's own needs a certificate.",
+    default=DEFAULT_POOLER_HOST,
+)
+PGBOUNCER_PORT = Port(
+    "DAYBREAK_PGBOUNCER_PORT",
+    section=POOLER,
+    meaning="The port that it listens on.",
+    default=6432,
+    otherwise="`6432`; `up` takes the next free one",
+)
+PGBOUNCER_CERT = OwnCertificate(
+    "DAYBREAK_PGBOUNCER_CERT",
+    section=POOLER,
+    meaning="The certificate that PgBouncer shows to its clients, which then must use TLS; `self-signed` makes one for "
+    "connections within this machine.",
+    otherwise="no TLS, and connections from this machine only",
+)
+PGBOUNCER_CERT_KEY = PrivateKeyFile(
+    "DAYBREAK_PGBOUNCER_CERT_KEY",
+    section=POOLER,
+    meaning="The private key of that certificate.",
+    otherwise="none",
+)
 
 # --- The web UI ---------------------------------------------------------------------------------------------
 
