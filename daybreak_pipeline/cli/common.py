@@ -19,7 +19,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline import settings
+from daybreak_pipeline.errors import DaybreakError, SettingsError
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.wording import shown, shown_lines
 
@@ -35,6 +36,10 @@ def errors_in_one_line() -> Iterator[None]:
     """Turn any error in the block into one line on stderr and an exit code."""
     try:
         yield
+    except SettingsError as error:
+        for fault in error.faults:
+            say(f"daybreak: {fault}", err=True)
+        sys.exit(USAGE_EXIT)
     except DaybreakError as error:
         say(f"daybreak: {error}", err=True)
         sys.exit(USAGE_EXIT)
@@ -54,11 +59,19 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 class Command(click.Command):
-    """A command whose errors are one line each, with exit code 2."""
+    """A command whose errors are one line each, with exit code 2, and that begins with a look at all settings."""
+
+    def __init__(self, *arguments: Any, looks_at_settings: bool = True, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.looks_at_settings = looks_at_settings
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
         with errors_in_one_line():
+            if self.looks_at_settings:
+                for line in settings.unknown():
+                    say(f"daybreak: warning: {line}", err=True)
+                settings.require_sound()
             return super().invoke(context)
 
 

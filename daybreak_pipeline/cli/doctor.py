@@ -28,7 +28,7 @@ from daybreak_pipeline.tables import TABLES
 _SHOWN_FILES = 3
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, looks_at_settings=False)
 @data_dir_option
 def doctor(data_dir: Path | None) -> None:
     """Look at everything that is needed, and say what is missing."""
@@ -70,7 +70,17 @@ def examine(export: Path) -> list[Finding]:
     ]
     if settings.given_database() is None:
         findings.append(_tried("server programs", lambda: str(programs.find())))
-    return [*findings, *_server()]
+    findings += _server()
+    told = "\n".join(finding.text for finding in findings)
+    wrong = [Finding("settings", good=False, text=fault) for fault in settings.faults() if fault not in told]
+    unknown = [Finding("settings", good=True, text=line, advice=True) for line in settings.unknown()]
+    return [*_environment(), *wrong, *unknown, *findings]
+
+
+def _environment() -> list[Finding]:
+    """Show what this installation is made of: each variable that is set, and no secret."""
+    others = Finding("settings", good=True, text="all others have their defaults (docs/settings.md)")
+    return [*(Finding("settings", good=True, text=line) for line in settings.given()), others]
 
 
 def _server() -> list[Finding]:

@@ -51,6 +51,7 @@ from daybreak_pipeline.settings.variables import (
     role_variable,
 )
 from daybreak_pipeline.settings.web import WebSettings, web, web_url
+from daybreak_pipeline.settings.whole import faults, given, require_sound, unknown
 
 __all__ = [
     "AUDIT_MONTHS",
@@ -81,7 +82,9 @@ __all__ = [
     "executor",
     "export_dir",
     "export_roots",
+    "faults",
     "files_for",
+    "given",
     "given_dagster_home",
     "given_database",
     "has_display",
@@ -93,12 +96,14 @@ __all__ = [
     "notifier",
     "own_environment",
     "pooler",
+    "require_sound",
     "role_login",
     "role_variable",
     "sensor_seconds",
     "server_programs",
     "settle_seconds",
     "staging_tablespace",
+    "unknown",
     "users_umask",
     "web",
     "web_url",

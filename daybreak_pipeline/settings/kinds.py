@@ -42,6 +42,11 @@ class Setting(ABC, Generic[Value]):
     kind: ClassVar[str]
     """What such a variable holds, in a few words."""
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the environment says anything, be it of use or not."""
+        return bool(self._text())
+
     def given(self) -> Value | None:
         """Return what the environment says, None when it says nothing.
 
@@ -71,6 +76,10 @@ class Setting(ABC, Generic[Value]):
             msg = f"{self.name} has no default"
             raise LookupError(msg)
         return self.default
+
+    def shown(self) -> str:
+        """Return what the environment says, for people to see: of a secret only that it is there."""
+        return "set, and not shown" if self.secret else self._text()
 
     @property
     def expected(self) -> str:
@@ -246,6 +255,14 @@ class Url(Setting[str]):
         if not usable or any(character.isspace() for character in text):
             raise ValueError
         return text
+
+    def shown(self) -> str:
+        """Return the address without a login or a query, which may hold a secret."""
+        if self.secret:
+            return super().shown()
+        parts = urlsplit(self._text())
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}"
 
 
 class Directory(Setting[Path]):

@@ -11,6 +11,11 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 
+def names() -> list[str]:
+    """Return the names of all variables of the environment that say something."""
+    return sorted(name for name, value in os.environ.items() if value)
+
+
 def child_environment(*, only: Collection[str] | None = None, **variables: str) -> dict[str, str]:
     """Return the environment for a child process: this process's own, overridden by ``variables``.
 
