@@ -23,9 +23,9 @@ up: install
 test: pooler
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
 
-# What has to work through a pooler is tested with PgBouncer. Without it, those tests are skipped and say so.
+# PgBouncer, for `daybreak up --pgbouncer` and for tests; without it, those are skipped and say so.
 pooler: install
-	@$(BIN)/python -m daybreak_pipeline_tests.pgbouncer
+	@$(BIN)/python -m daybreak_pipeline.pooler.programs
 
 # The web UI and the report are tested in a real browser. Without one, those tests are skipped and say so.
 browser: install

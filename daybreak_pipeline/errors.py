@@ -5,6 +5,8 @@ Nothing here carries a personal value: a message names files, columns, record nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class DaybreakError(Exception):
     """Base of every error that is reported as one line, without a stack trace."""
@@ -16,6 +18,15 @@ class OutsideError(DaybreakError):
 
 class UsageError(OutsideError):
     """Wrong usage or environment: nothing was written, the command exits with 2."""
+
+
+class SettingsError(UsageError):
+    """Settings that cannot be used: all of them at once, each a line of its own."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        """Take a line for each fault."""
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
 
 
 class TransientError(OutsideError):

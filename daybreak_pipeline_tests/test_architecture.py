@@ -26,6 +26,7 @@ FROM_THE_BOTTOM = (
     "failures",
     "schema",
     "privacy",
+    "pooler",
     "importer",
     "checks",
     "operations",
@@ -165,7 +166,7 @@ IMPORTED_LATE = {
     "cli/common.py": 1,  # psycopg takes as long to import as all the rest of --help
     "importer/parts.py": 1,  # Arrow takes 100 MB, which CSV does not need
     "importer/staging.py": 1,  # as above
-    "database.py": 1,  # a given server needs nothing of the embedded one
+    "database/__init__.py": 1,  # a given server needs nothing of the embedded one
     "settings/databases.py": 1,  # the installation reads settings before there is a driver
     "report/plots.py": 1,  # matplotlib takes a third of a second, which only a report costs
     "orchestration/instance.py": 1,  # preparing the instance needs no Dagster

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.errors import SettingsError, UsageError
 from daybreak_pipeline.privacy import roles
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.settings.kinds import (
@@ -26,6 +26,7 @@ from daybreak_pipeline.settings.kinds import (
     Number,
     Password,
     Port,
+    PrivateKeyFile,
     Setting,
     Size,
     Text,
@@ -146,7 +147,9 @@ def test_every_variable_is_declared_once_and_stands_in_a_section_of_the_page() -
     names = [setting.name for setting in SETTINGS]
     assert len(names) == len(set(names))
     assert {setting.section for setting in SETTINGS} == set(SECTIONS)
-    assert {name for name in names if page().count(f"\n| `{name}` |") != 1} == set()
+    assert {
+        name for name in names if page().partition("\n## Where things are")[2].count(f"\n| `{name}` |") != 1
+    } == set()
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
@@ -161,7 +164,8 @@ def test_every_setting_says_what_it_means_and_what_holds_without_it(
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_what_may_hold_a_secret_is_marked_so(setting: Setting[object]) -> None:
-    assert setting.secret == any(word in setting.name for word in ("PASSWORD", "_KEY", "WEBHOOK"))
+    named = any(word in setting.name for word in ("PASSWORD", "_KEY", "WEBHOOK"))
+    assert setting.secret == (named and not isinstance(setting, PrivateKeyFile))
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
@@ -332,6 +336,143 @@ def test_settings_wait_for_no_driver() -> None:
     program = "import sys, daybreak_pipeline.settings; print('psycopg' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+# --- The environment as a whole -----------------------------------------------------------------------------
+
+GOOD = {
+    "DB_HOST": "db.example.org",
+    "DB_NAME": "daybreak_staging",
+    "DAYBREAK_DAGSTER_DB": "dagster_staging",
+    "DAYBREAK_ENV": "staging",
+    "ENCRYPTION_KEY": "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210",
+}
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_good_environment_has_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.faults() == []
+    set_all(monkeypatch, GOOD)
+    settings.require_sound()
+    assert settings.unknown() == []
+
+
+def test_all_faults_are_named_at_once_and_no_value_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(
+        monkeypatch,
+        {
+            "DB_PORT": "SECRET",
+            "DB_NAME": "SECRET",
+            "DAYBREAK_ENV": "SECRET",
+            "DAYBREAK_WEBHOOK_URL": "SECRET",
+            "DAYBREAK_SMTP_TO": "nobody@example.org",
+            "ENCRYPTION_KEY": "SECRET",
+            "NEW_ENCRYPTION_KEY": "SECRET",
+            "POOL_SIZE": "1000",
+            "DAYBREAK_WEB_AUTH": "proxy",
+        },
+    )
+    with pytest.raises(SettingsError) as caught:
+        settings.require_sound()
+    named = [fault.split()[0] for fault in caught.value.faults]
+    assert sorted(named) == [
+        "DAYBREAK_ENV",
+        "DAYBREAK_SMTP_HOST",
+        "DAYBREAK_WEBHOOK_URL",
+        "DAYBREAK_WEB_AUTH",
+        "DB_PORT",
+        "DB_PORT",
+        "ENCRYPTION_KEY",
+        "NEW_ENCRYPTION_KEY",
+        "POOL_SIZE",
+    ]
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"DB_NAME": "a"}, "DB_NAME is set and DB_HOST is not"),
+        (
+            {"DB_USER": "a", "DB_PASSWORD": "a", "DAYBREAK_DAGSTER_HOST": "a"},
+            "DB_USER, DB_PASSWORD and DAYBREAK_DAGSTER_HOST are set and DB_HOST is not",
+        ),
+        ({"DAYBREAK_DAGSTER_DB": "daybreak_health"}, "DAYBREAK_DAGSTER_DB is the database of the tables"),
+        ({"DB_HOST": "a", "DB_NAME": "dagster"}, "DAYBREAK_DAGSTER_DB is the database of the tables"),
+        ({"DB_HOST": "a", "DB_SSLMODE": "disable", "DB_SSLROOTCERT": "/ca.crt"}, "uses no certificate"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_named(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], fault: str
+) -> None:
+    set_all(monkeypatch, given)
+    (found,) = settings.faults()
+    assert fault in found
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"DB_HOST": "a", "DB_NAME": "dagster", "DAYBREAK_DAGSTER_HOST": "b"},
+        {"DB_HOST": "a", "DB_SSLMODE": "disable", "DB_SSLROOTCERT": "/ca.crt", "PGSSLROOTCERT": "/ca.crt"},
+        {"DB_NAME": "", "DB_PASSWORD": "\n"},
+    ],
+)
+def test_what_only_looks_like_a_contradiction_is_none(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    set_all(monkeypatch, given)
+    assert settings.faults() == []
+
+
+def test_a_child_finds_no_fault_in_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    db = settings.DatabaseSettings("127.0.0.1", 5433, "name", "user", "word", "disable")
+    set_all(monkeypatch, db.environment() | {"DAYBREAK_DAGSTER_URL": "postgresql://"})
+    assert (settings.faults(), settings.unknown()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DAYBREAK_EXPROT_DIR", "DAYBREAK_EXPORT_DIR"),
+        ("DAYBREAK_WEBHOOK", "DAYBREAK_WEBHOOK_URL"),
+        ("daybreak_home", "DAYBREAK_HOME"),
+        ("DB_PASSWD", "DB_PASSWORD"),
+        ("OTHERS_ENCRYPTION_OPTION", None),
+        ("ENCRYPTON_KEY", "ENCRYPTION_KEY"),
+        ("ENCRYPTION_KY", "ENCRYPTION_KEY"),
+        ("DAYBREAK_ZZZZZZ", "docs/settings.md"),
+        ("DB_POOL", None),
+        ("MY_DAYBREAK_HOME", None),
+    ],
+)
+def test_a_name_that_nobody_reads_is_told_with_what_may_be_meant(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str | None
+) -> None:
+    monkeypatch.setenv(name, "SECRET")
+    lines = settings.unknown()
+    assert len(lines) == (meant is not None)
+    assert all(meant in line and "SECRET" not in line for line in lines if meant)
+
+
+def test_what_is_set_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(
+        monkeypatch,
+        {
+            "DB_HOST": "db.example.org",
+            "DB_PASSWORD": "SECRET",
+            "DAYBREAK_WEB_URL": "https://user:SECRET@daybreak.example:8443/a?token=SECRET",
+        },
+    )
+    lines = settings.given()
+    assert lines[0] == "DB_HOST is db.example.org"
+    assert "DB_PASSWORD is set, and not shown" in lines
+    assert "DAYBREAK_WEB_URL is https://daybreak.example:8443/a" in lines
+    assert "SECRET" not in "".join(lines)
 
 
 # --- The environment of processes ---------------------------------------------------------------------------

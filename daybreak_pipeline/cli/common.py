@@ -20,7 +20,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.errors import DaybreakError, SettingsError
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.wording import shown, shown_lines
 
@@ -36,6 +36,10 @@ def errors_in_one_line() -> Iterator[None]:
     """Turn any error in the block into one line on stderr and an exit code."""
     try:
         yield
+    except SettingsError as error:
+        for fault in error.faults:
+            say(f"daybreak: {fault}", err=True)
+        sys.exit(USAGE_EXIT)
     except DaybreakError as error:
         say(f"daybreak: {error}", err=True)
         sys.exit(USAGE_EXIT)
@@ -55,11 +59,19 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 class Command(click.Command):
-    """A command whose errors are one line each, with exit code 2."""
+    """A command whose errors are one line each, with exit code 2, and that begins with a look at all settings."""
+
+    def __init__(self, *arguments: Any, looks_at_settings: bool = True, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.looks_at_settings = looks_at_settings
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
         with errors_in_one_line():
+            if self.looks_at_settings:
+                for line in settings.unknown():
+                    say(f"daybreak: warning: {line}", err=True)
+                settings.require_sound()
             return super().invoke(context)
 
 
@@ -165,23 +177,6 @@ class LazyGroup(Group):
     def first_sentence(self, context: click.Context, name: str) -> str:
         """Return a command's first sentence, without importing it."""
         return self.lazy[name][1] if name in self.lazy else super().first_sentence(context, name)
-
-
-def check_settings() -> None:
-    """Report at once a bad setting that is only used later.
-
-    Raises:
-        UsageError: a variable cannot be used.
-    """
-    for setting in (
-        settings.notifier,
-        settings.settle_seconds,
-        settings.executor,
-        settings.sensor_seconds,
-        settings.export_roots,
-        settings.web,
-    ):
-        setting()
 
 
 data_dir_option = click.option(

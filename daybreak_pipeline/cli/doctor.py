@@ -19,6 +19,8 @@ from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.operations import server_settings
 from daybreak_pipeline.orchestration import webserver
+from daybreak_pipeline.pooler import configuration as pooler_configuration
+from daybreak_pipeline.pooler import programs as pooler_programs
 from daybreak_pipeline.privacy import audit, binding, keys, plain_values, read_log, role_limits, roles
 from daybreak_pipeline.schema import extensions, preconditions, runner
 from daybreak_pipeline.tables import TABLES
@@ -26,7 +28,7 @@ from daybreak_pipeline.tables import TABLES
 _SHOWN_FILES = 3
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, looks_at_settings=False)
 @data_dir_option
 def doctor(data_dir: Path | None) -> None:
     """Look at everything that is needed, and say what is missing."""
@@ -64,10 +66,21 @@ def examine(export: Path) -> list[Finding]:
         _export(export),
         _tried("web port", lambda: str(webserver.free_port())),
         _tried("web login", lambda: settings.web().auth),
+        _tried("pgbouncer", _pgbouncer),
     ]
     if settings.given_database() is None:
         findings.append(_tried("server programs", lambda: str(programs.find())))
-    return [*findings, *_server()]
+    findings += _server()
+    told = "\n".join(finding.text for finding in findings)
+    wrong = [Finding("settings", good=False, text=fault) for fault in settings.faults() if fault not in told]
+    unknown = [Finding("settings", good=True, text=line, advice=True) for line in settings.unknown()]
+    return [*_environment(), *wrong, *unknown, *findings]
+
+
+def _environment() -> list[Finding]:
+    """Show what this installation is made of: each variable that is set, and no secret."""
+    others = Finding("settings", good=True, text="all others have their defaults (docs/settings.md)")
+    return [*(Finding("settings", good=True, text=line) for line in settings.given()), others]
 
 
 def _server() -> list[Finding]:
@@ -84,6 +97,7 @@ def _server() -> list[Finding]:
                     )
                 )
                 findings.append(_pooler(db, pooled=database.is_pooled(connection)))
+                findings += _pooler_users(db)
                 findings.append(_tls(db, connection))
                 conditions = _preconditions(connection)
                 findings += [*conditions, *_settings(connection)]
@@ -124,6 +138,25 @@ def _pooler(db: settings.DatabaseSettings, *, pooled: bool) -> Finding:
     return Finding(
         "pooler", good=True, text=f"there is one; Dagster's records go to {storage.host}:{storage.port}"
     )
+
+
+def _pgbouncer() -> str:
+    """Say which PgBouncer there is. Nothing but ``up --pgbouncer`` needs one."""
+    pools = settings.pooler()
+    if pooler_programs.find() is None:
+        return "not installed, and only daybreak up --pgbouncer needs it: run make pooler"
+    program = pooler_programs.require()
+    version = ".".join(map(str, pooler_programs.version(program) or ()))
+    return f"{version} at {program}, {pools.size} connections for each login, at most {pools.clients} clients"
+
+
+def _pooler_users(db: settings.DatabaseSettings) -> list[Finding]:
+    """Say whether the lists of users that were written for PgBouncer are as the roles are."""
+    current = pooler_configuration.is_current(db)
+    if current is None:
+        return []
+    text = "as the roles are" if current else "older than the roles' passwords: run daybreak pgbouncer config"
+    return [Finding("pgbouncer users", current, text)]
 
 
 def _preconditions(connection: database.Connection) -> list[Finding]:

@@ -54,6 +54,10 @@ COMMANDS = {
         f"{_CLI}.migrate:migrate",
         "Apply or roll back the schema's migrations.",
     ),
+    "pgbouncer": (
+        f"{_CLI}.pgbouncer:pgbouncer",
+        "Write the configuration of PgBouncer, which shares few connections to the server among many clients.",
+    ),
     "psql": (
         f"{_CLI}.run:psql",
         "Open psql on the database; arguments are psql's.",

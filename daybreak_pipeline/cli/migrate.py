@@ -8,6 +8,7 @@ import click
 
 from daybreak_pipeline import database
 from daybreak_pipeline.cli.common import Group, confirmed, say
+from daybreak_pipeline.cli.pgbouncer import refresh_users
 from daybreak_pipeline.cli.roles import tell_applied
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.privacy import keys, roles
@@ -35,7 +36,10 @@ def up(to: str | None) -> None:
         with database.connect(db) as connection:
             newest = runner.current_revision(connection) == runner.newest_revision()
         if newest:  # the grants are written for the newest schema
-            tell_applied(roles.ensure(db))
+            applied_roles = roles.ensure(db)
+            tell_applied(applied_roles)
+            if applied_roles.lines:
+                refresh_users(db)
         if to is None:
             runner.require_written()
 

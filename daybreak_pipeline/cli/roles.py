@@ -6,6 +6,7 @@ import click
 
 from daybreak_pipeline import database
 from daybreak_pipeline.cli.common import Group, say
+from daybreak_pipeline.cli.pgbouncer import refresh_users
 from daybreak_pipeline.privacy import roles as known
 from daybreak_pipeline.privacy.roles import Applied
 
@@ -22,6 +23,7 @@ def apply() -> None:
     """
     with database.serving() as db:
         done = known.apply(db)
+        refresh_users(db)
     for line in done.lines:
         say(line)
     tell_applied(known.Applied(warnings=done.warnings))

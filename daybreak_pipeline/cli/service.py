@@ -11,7 +11,6 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.cli.common import (
     USAGE_EXIT,
     Group,
-    check_settings,
     data_dir_option,
     json_option,
     say,
@@ -55,7 +54,6 @@ def install(of_user: bool, name: str, data_dir: Path | None, port: int | None, d
     A file with settings that is there already is kept. Run this again after the project has moved.
     """
     found = Service(name, of_user)
-    check_settings()
     export = data_dir.expanduser().absolute() if data_dir else None
     find.check_export(export or settings.export_dir())
     given = services.variables(export)

@@ -11,14 +11,16 @@ import click
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli import browser
-from daybreak_pipeline.cli.common import Command, check_settings, data_dir_option, say, say_lines
+from daybreak_pipeline.cli.common import Command, data_dir_option, say, say_lines
 from daybreak_pipeline.cli.output import report
+from daybreak_pipeline.cli.pgbouncer import tell_how_to_connect
 from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.operations import notifications
 from daybreak_pipeline.orchestration import process_locks, readiness, runs, webserver
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.webserver import WebUi
+from daybreak_pipeline.pooler import process as pooler
 from daybreak_pipeline.supervision import alone, systemd
 from daybreak_pipeline.supervision.alone import Place
 from daybreak_pipeline.supervision.embedded import EmbeddedServer
@@ -44,13 +46,17 @@ _OPEN_TO_ALL = (
     default=None,
     help="Show the web UI in the browser (default: on a terminal with a display).",
 )
-def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # noqa: FBT001 - click passes flags so
+@click.option(
+    "--pgbouncer", "pooled", is_flag=True, help="Run PgBouncer too, for the clients of applications."
+)
+def up(data_dir: Path | None, port: int | None, show: bool | None, pooled: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
     export = export_directory(data_dir)
-    check_settings()
     login = settings.web()
     with alone.held(settings.home()) as place:
         _listen(port).close()  # before anything is written
+        if pooled:
+            pooler.require_possible()
         with readiness.ready(export_dir=export) as installation:
             db = installation.database
             systemd.notify("READY=1", "STATUS=importing")
@@ -68,6 +74,7 @@ def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # n
                     WebUi(listener.getsockname()[1], login),
                     listener,
                     place,
+                    pooled=pooled,
                     show=show,
                 )
             finally:
@@ -109,6 +116,7 @@ def _serve(  # noqa: PLR0913 - each is a part of what is served
     listener: socket.socket,
     place: Place,
     *,
+    pooled: bool,
     show: bool | None,
 ) -> None:
     """Run the web UI and the daemon until Ctrl-C.
@@ -122,8 +130,13 @@ def _serve(  # noqa: PLR0913 - each is a part of what is served
         webserver.serving(
             installation, ui, listener, before_daemon=lambda: runs.settle_lost(installation, besides=row)
         ) as children,
+        ExitStack() as beside,
     ):
         supervisor.add(children)
+        if pooled:
+            watched = beside.enter_context(pooler.serving(installation.database))
+            supervisor.add([watched])
+            tell_how_to_connect(watched.pooler.written)
         place.say(ui.url)
         systemd.notify(f"STATUS=web UI at {ui.url}")
         _until_it_ends(ui, supervisor, show=show)

@@ -177,7 +177,8 @@ def _launch(programs: Path, data: Path, account: Account) -> list[str] | None:
     """
     command = [str(programs / "pg_ctl"), "start", "--wait", f"--timeout={START_SECONDS}"]
     # No path goes on this command line: pg_ctl hands the options to a shell.
-    command += ["-o", f"-c cluster_name={data_directory.token(data)}"]
+    # Its messages are read here, and so are in English, whatever ALTER SYSTEM says.
+    command += ["-o", f"-c cluster_name={data_directory.token(data)} -c lc_messages=C"]
     logs = {path: path.stat().st_size for path in server_log.files(data)}
     with tempfile.TemporaryFile() as output:
         try:

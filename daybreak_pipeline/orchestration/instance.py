@@ -6,15 +6,16 @@ Commands, web server, daemon and runs share it, so that a run of the command lin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline import database, settings
+from daybreak_pipeline import settings
+from daybreak_pipeline.database import refusals
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.settings import DatabaseSettings
@@ -72,7 +73,8 @@ def prepare(installation: Installation) -> Installation:
     A ``DAGSTER_HOME`` with its own ``dagster.yaml`` is used as it is.
 
     Raises:
-        UsageError: the database for Dagster is missing and cannot be created, or the directory cannot.
+        UsageError: the database for Dagster is missing and cannot be created, or is another environment's, or the directory
+            cannot be made.
     """
     home = installation.dagster_home
     file = home / "dagster.yaml"
@@ -80,6 +82,7 @@ def prepare(installation: Installation) -> Installation:
         return installation
     storage = settings.dagster_database(installation.database)
     _ensure_database(installation.database, storage)
+    _claim(installation.database, storage)
     try:
         home.mkdir(parents=True, exist_ok=True)
         if not file.exists() or file.read_text() != _CONFIGURATION:
@@ -132,13 +135,14 @@ def _ensure_database(db: DatabaseSettings, storage: DatabaseSettings) -> None:
     try:
         psycopg.connect(storage.conninfo()).close()
     except psycopg.OperationalError as error:
-        if "does not exist" not in str(error):
-            raise UsageError(database.explain(storage, error)) from None
+        refused = refusals.refusal(storage, error)
     else:
         return
     try:
         beside = replace(storage, name=db.name)
         with psycopg.connect(beside.conninfo(), autocommit=True) as connection:
+            if _exists(connection, storage.name):
+                raise UsageError(refused.text)
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(storage.name)))
             # The database is new, so nobody else has connected yet; by default every role could.
             connection.execute(
@@ -152,3 +156,56 @@ def _ensure_database(db: DatabaseSettings, storage: DatabaseSettings) -> None:
             f"create it: run CREATE DATABASE {storage.name} OWNER {db.user} as an administrator"
         )
         raise UsageError(msg) from None
+
+
+_OWNER = "SELECT tables_database FROM public.daybreak_environment"
+_NOTE = """
+    CREATE TABLE IF NOT EXISTS public.daybreak_environment (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        tables_database text NOT NULL
+    );
+    COMMENT ON TABLE public.daybreak_environment IS 'Which database of tables the runs in here are about.'
+"""
+_SET_OWNER = """
+    INSERT INTO public.daybreak_environment (tables_database) VALUES (%s)
+    ON CONFLICT (only_row) DO UPDATE SET tables_database = excluded.tables_database
+"""
+
+
+def _claim(db: DatabaseSettings, storage: DatabaseSettings) -> None:
+    """Note in Dagster's database to which tables it belongs; that of tables which are gone is free for others.
+
+    Two environments that share one would see each other's runs, and each other's daemons would launch them.
+
+    Raises:
+        UsageError: it belongs to others.
+    """
+    try:
+        with psycopg.connect(storage.conninfo(), autocommit=True) as connection:
+            there = connection.execute(
+                "SELECT to_regclass('public.daybreak_environment') IS NOT NULL"
+            ).fetchone()
+            if there != (True,):
+                with suppress(psycopg.errors.UniqueViolation):  # another command makes it at this moment
+                    connection.execute(_NOTE)
+            owner = connection.execute(_OWNER).fetchone()
+            if owner == (db.name,):
+                return
+            same_server = (db.host, db.port) == (storage.host, storage.port)
+            if owner and not (same_server and not _exists(connection, owner[0])):
+                msg = (
+                    f"the database {storage.name} at {storage.host}:{storage.port} holds Dagster's records of another "
+                    f"environment, whose tables are in {owner[0]}: set DAYBREAK_DAGSTER_DB to one of its own, such as "
+                    f"{settings.DAGSTER_DATABASE}_{db.name} (if the tables were only renamed, "
+                    "drop the table daybreak_environment in it)"
+                )
+                raise UsageError(msg)
+            connection.execute(_SET_OWNER, [db.name])
+    except psycopg.errors.InsufficientPrivilege:
+        return  # Dagster itself will say that it may not write there
+    except psycopg.OperationalError as error:
+        raise UsageError(refusals.refusal(storage, error).text) from None
+
+
+def _exists(connection: psycopg.Connection[tuple[Any, ...]], name: str) -> bool:
+    return connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is not None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.orchestration import instance
 from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.pooler import configuration as pooler_configuration
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.wording import shown
@@ -59,6 +60,9 @@ def ready(
         with database.connect(db, key=found.key) as connection:
             keys.verify(connection)
             audit.keep_ahead(connection)
-        for warning in roles.ensure(db).warnings:
+        applied = roles.ensure(db)
+        for warning in applied.warnings:
             warn(warning)
+        if applied.lines:
+            pooler_configuration.refresh(db)
         yield instance.prepare(found)

@@ -5,10 +5,7 @@ Sub-keys are derived in the database (``privacy.key``), which is the only place 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
-import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +17,16 @@ from daybreak_pipeline import database, settings
 from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.schema import locks
+from daybreak_pipeline.settings import encryption_keys
+from daybreak_pipeline.settings.encryption_keys import HOW_TO_MAKE as _HOW
+from daybreak_pipeline.settings.encryption_keys import KEY_BYTES
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-KEY_BYTES = 32
+parse = encryption_keys.parse
 TRY_ALONE = "SELECT true FROM ingest.locks WHERE name = 'key' FOR UPDATE SKIP LOCKED"
 """Takes what ``hold`` shares for oneself alone, if nobody has it."""
-_HOW = "generate one with: python3 -c 'import secrets; print(secrets.token_hex(32))'"
 
 
 def load() -> str:
@@ -68,30 +67,6 @@ def key_file() -> Path:
 def next_key_file() -> Path:
     """Return where the embedded server's new key is kept while a rotation is unfinished."""
     return settings.home() / "encryption.key.next"
-
-
-def parse(text: str, name: str = "ENCRYPTION_KEY") -> str:
-    """Return a key of 32 bytes, given in hex or base64, as 64 hex digits. Messages call it ``name``.
-
-    Raises:
-        UsageError: it has another length or form, or too few different bytes to be random.
-    """
-    raw = b""
-    if re.fullmatch(r"[0-9a-fA-F]{64}", text):
-        raw = bytes.fromhex(text)
-    else:
-        try:
-            raw = base64.b64decode(text, validate=True, altchars=b"-_" if set(text) & set("-_") else None)
-        except (binascii.Error, ValueError):
-            raw = b""
-    if len(raw) != KEY_BYTES:
-        msg = f"{name} is not 32 bytes in hex or base64: {_HOW}"
-        raise UsageError(msg)
-    if len(set(raw)) < KEY_BYTES // 2:
-        # 32 random bytes have 30 different values on average, fewer than 16 practically never.
-        msg = f"{name} is not random: {_HOW}"
-        raise UsageError(msg)
-    return raw.hex()
 
 
 @dataclass(frozen=True)

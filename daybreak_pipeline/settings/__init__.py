@@ -14,6 +14,7 @@ from daybreak_pipeline.settings.databases import (
     role_login,
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
+from daybreak_pipeline.settings.pooler import PoolerSettings, is_loopback, pooler
 from daybreak_pipeline.settings.processes import (
     account,
     child_environment,
@@ -34,16 +35,16 @@ from daybreak_pipeline.settings.values import (
     given_dagster_home,
     has_display,
     home,
-    ledger_months,
     journal_stream,
+    ledger_months,
     lock_seconds,
     log_days,
     max_cell,
     new_encryption_key,
+    notify_socket,
     reports_days,
     resolved_months,
     runs_days,
-    notify_socket,
     sensor_seconds,
     server_programs,
     settle_seconds,
@@ -65,6 +66,7 @@ from daybreak_pipeline.settings.variables import (
     role_variable,
 )
 from daybreak_pipeline.settings.web import WebSettings, web, web_url
+from daybreak_pipeline.settings.whole import faults, given, require_sound, unknown
 
 __all__ = [
     "AUDIT_MONTHS",
@@ -81,6 +83,7 @@ __all__ = [
     "DatabaseSettings",
     "MailSettings",
     "NotifierSettings",
+    "PoolerSettings",
     "RoleLogin",
     "WebSettings",
     "account",
@@ -95,14 +98,17 @@ __all__ = [
     "executor",
     "export_dir",
     "export_roots",
+    "faults",
     "files_for",
+    "given",
     "given_dagster_home",
     "given_database",
     "given_texts",
     "has_display",
     "home",
-    "ledger_months",
+    "is_loopback",
     "journal_stream",
+    "ledger_months",
     "lock_seconds",
     "log_days",
     "max_cell",
@@ -110,7 +116,9 @@ __all__ = [
     "notifier",
     "notify_socket",
     "own_environment",
+    "pooler",
     "reports_days",
+    "require_sound",
     "resolved_months",
     "role_login",
     "role_variable",
@@ -121,6 +129,7 @@ __all__ = [
     "settle_seconds",
     "slow_seconds",
     "staging_tablespace",
+    "unknown",
     "users_umask",
     "web",
     "web_url",

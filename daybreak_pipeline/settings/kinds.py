@@ -18,6 +18,7 @@ from daybreak_pipeline.errors import UsageError
 
 Value = TypeVar("Value")
 
+SELF_SIGNED = "self-signed"
 _YES = ("true", "1", "yes", "on")
 _NO = ("false", "0", "no", "off")
 
@@ -40,6 +41,11 @@ class Setting(ABC, Generic[Value]):
 
     kind: ClassVar[str]
     """What such a variable holds, in a few words."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the environment says anything, be it of use or not."""
+        return bool(self._text())
 
     def given(self) -> Value | None:
         """Return what the environment says, None when it says nothing.
@@ -70,6 +76,10 @@ class Setting(ABC, Generic[Value]):
             msg = f"{self.name} has no default"
             raise LookupError(msg)
         return self.default
+
+    def shown(self) -> str:
+        """Return what the environment says, for people to see: of a secret only that it is there."""
+        return "set, and not shown" if self.secret else self._text()
 
     @property
     def expected(self) -> str:
@@ -246,6 +256,14 @@ class Url(Setting[str]):
             raise ValueError
         return text
 
+    def shown(self) -> str:
+        """Return the address without a login or a query, which may hold a secret."""
+        if self.secret:
+            return super().shown()
+        parts = urlsplit(self._text())
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}"
+
 
 class Directory(Setting[Path]):
     """A directory. Its callers find out whether it exists."""
@@ -292,6 +310,27 @@ class Certificates(Setting[str]):
 
     def _read(self, text: str) -> str:
         return text if text == "system" else str(_absolute(text))
+
+
+class PrivateKeyFile(Setting[str]):
+    """The path of a file that holds a private key. The path itself is no secret."""
+
+    kind = "a file"
+
+    def _text(self) -> str:
+        return os.environ.get(self.name, "")
+
+    def _read(self, text: str) -> str:
+        return str(_absolute(text))
+
+
+class OwnCertificate(PrivateKeyFile):
+    """The path of a certificate that we show to others, or the word for one that is made here."""
+
+    kind = "a file, or self-signed"
+
+    def _read(self, text: str) -> str:
+        return text if text == SELF_SIGNED else super()._read(text)
 
 
 class Address(Setting[str]):

@@ -51,10 +51,15 @@ def notifier() -> NotifierSettings:
     Raises:
         UsageError: a variable cannot be used; the message does not repeat a secret.
     """
-    return NotifierSettings(web_url=web_url(), webhook_url=variables.WEBHOOK_URL.given() or "", mail=_mail())
+    return NotifierSettings(web_url=web_url(), webhook_url=variables.WEBHOOK_URL.given() or "", mail=mail())
 
 
-def _mail() -> MailSettings | None:
+def mail() -> MailSettings | None:
+    """Return the mail server and who gets mail, None where there is none.
+
+    Raises:
+        UsageError: as ``notifier`` does.
+    """
     host, user, password = (
         variables.SMTP_HOST.given(),
         variables.SMTP_USER.given(),

@@ -22,6 +22,11 @@ _OF_A_SESSION = {
 }
 
 
+def names() -> list[str]:
+    """Return the names of all variables of the environment that say something."""
+    return sorted(name for name, value in os.environ.items() if value)
+
+
 def child_environment(*, only: Collection[str] | None = None, **variables: str) -> dict[str, str]:
     """Return the environment for a child process: this process's own, overridden by ``variables``.
 

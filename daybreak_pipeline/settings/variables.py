@@ -19,8 +19,10 @@ from daybreak_pipeline.settings.kinds import (
     HeaderName,
     Key,
     Number,
+    OwnCertificate,
     Password,
     Port,
+    PrivateKeyFile,
     Setting,
     Size,
     Text,
@@ -29,6 +31,7 @@ from daybreak_pipeline.settings.kinds import (
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE = PROJECT_ROOT / "data" / "sample"
+DEFAULT_POOLER_HOST = "127.0.0.1"
 DEFAULT_PORT = 5432
 DEFAULT_DATABASE = "daybreak_health"
 DAGSTER_DATABASE = "dagster"
@@ -45,6 +48,7 @@ WEB_LOGINS = ("token", "proxy", "none")
 PLACES = "Where things are, and how files are read"
 SERVER = "The server"
 KEPT = "What is kept, and for how long"
+POOLER = "PgBouncer"
 WEB = "The web UI"
 TOLD = "Who is told"
 OTHERS = "Variables of other programs"
@@ -52,6 +56,7 @@ SECTIONS = {
     PLACES: "",
     SERVER: "",
     KEPT: "`daybreak maintain` and a daily job drop what is older, but nothing that rows, checks or later imports depend on:",
+    POOLER: "For `daybreak pgbouncer config` and `daybreak up --pgbouncer`:",
     WEB: "",
     TOLD: "To hear of failed runs, of absent files and of failed checks of severity ERROR:",
     OTHERS: "These belong to others, and mean the same here:",
@@ -292,6 +297,51 @@ LOG_DAYS = Number(
     meaning="For how long the embedded server's log is kept, which is in `postgres-log` in `DAYBREAK_HOME`.",
     of="days",
     default=30,
+)
+
+# --- PgBouncer ----------------------------------------------------------------------------------------------
+
+POOL_SIZE = Number(
+    "POOL_SIZE",
+    section=POOLER,
+    meaning="How many connections to the server PgBouncer keeps for each login. A lower limit of the role's own wins.",
+    of="connections",
+    most=MOST_CONNECTIONS,
+    default=20,
+)
+MAX_CLIENTS = Number(
+    "MAX_CLIENTS",
+    section=POOLER,
+    meaning="How many clients may be connected to PgBouncer at once.",
+    of="clients",
+    most=MOST_CONNECTIONS,
+    default=100,
+)
+PGBOUNCER_HOST = Text(
+    "DAYBREAK_PGBOUNCER_HOST",
+    section=POOLER,
+    meaning="The address that PgBouncer listens on. Any but this machine's own needs a certificate.",
+    default=DEFAULT_POOLER_HOST,
+)
+PGBOUNCER_PORT = Port(
+    "DAYBREAK_PGBOUNCER_PORT",
+    section=POOLER,
+    meaning="The port that it listens on.",
+    default=6432,
+    otherwise="`6432`; `up` takes the next free one",
+)
+PGBOUNCER_CERT = OwnCertificate(
+    "DAYBREAK_PGBOUNCER_CERT",
+    section=POOLER,
+    meaning="The certificate that PgBouncer shows to its clients, which then must use TLS; `self-signed` makes one for "
+    "connections within this machine.",
+    otherwise="no TLS, and connections from this machine only",
+)
+PGBOUNCER_CERT_KEY = PrivateKeyFile(
+    "DAYBREAK_PGBOUNCER_CERT_KEY",
+    section=POOLER,
+    meaning="The private key of that certificate.",
+    otherwise="none",
 )
 
 # --- The web UI ---------------------------------------------------------------------------------------------

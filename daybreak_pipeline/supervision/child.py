@@ -82,14 +82,7 @@ class Child:
 
     def ending(self) -> str | None:
         """Return how it ended, None while it runs."""
-        code = self.process.poll() if self.process else None
-        if code is None:
-            return None
-        if code >= 0:
-            return f"ended with code {code}"
-        with suppress(ValueError):
-            return f"was killed ({signal.Signals(-code).name})"
-        return f"was killed (signal {-code})"
+        return ending(self.process) if self.process else None
 
     def is_ready(self) -> bool:
         """Return whether it does its work."""
@@ -113,6 +106,18 @@ class Child:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+
+
+def ending(process: subprocess.Popen[bytes]) -> str | None:
+    """Return how a process ended, None while it runs."""
+    code = process.poll()
+    if code is None:
+        return None
+    if code >= 0:
+        return f"ended with code {code}"
+    with suppress(ValueError):
+        return f"was killed ({signal.Signals(-code).name})"
+    return f"was killed (signal {-code})"
 
 
 def stop(children: Sequence[Child]) -> None:

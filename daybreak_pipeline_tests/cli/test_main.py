@@ -721,6 +721,36 @@ def test_up_refuses_settings_that_would_fail_at_night(
     assert query(empty, "SELECT to_regclass('public.documents')") == [(None,)]
 
 
+def test_every_wrong_setting_is_a_line_before_anything_is_started(tmp_path: Path) -> None:
+    environment = {
+        "DAYBREAK_HOME": str(tmp_path / "home"),
+        "DAYBREAK_HOM": "a",
+        "DB_NAME": "a",
+        "DAYBREAK_ENV": "SECRET",
+        "DB_PASSWORD": "SECRET",
+    }
+    done = daybreak(environment, "import")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line.partition(": ")[2] for line in done.stderr.splitlines()] == [
+        "warning: DAYBREAK_HOM is no setting: is DAYBREAK_HOME meant?",
+        "DAYBREAK_ENV is not one of development, staging, production",
+        "DB_NAME and DB_PASSWORD are set and DB_HOST is not: set it to the server, or leave them out for the embedded one",
+    ]
+    assert not (tmp_path / "home").exists()
+    assert daybreak(environment, "import", "--help").returncode == 0
+
+
+def test_doctor_shows_what_is_set(keyed: DatabaseSettings, tmp_path: Path) -> None:
+    environment = environment_of(keyed, tmp_path) | {"DAYBREAK_ENV": "staging", "DAYBREAK_POOL": "1"}
+    done = daybreak(environment, "doctor")
+    assert done.returncode == 0
+    assert f"ok      settings: DB_NAME is {keyed.name}\n" in done.stdout
+    assert "ok      settings: DAYBREAK_ENV is staging\n" in done.stdout
+    assert "ok      settings: ENCRYPTION_KEY is set, and not shown\n" in done.stdout
+    assert "advice  settings: DAYBREAK_POOL is no setting" in done.stdout
+    assert KEY not in done.stdout
+
+
 @pytest.mark.parametrize("subject", UNWELL)
 def test_doctor_names_what_is_wrong(keyed: DatabaseSettings, tmp_path: Path, subject: str) -> None:
     wrong, message = UNWELL[subject]

@@ -35,6 +35,7 @@ from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.embedded_postgres.test_programs import script
 from daybreak_pipeline_tests.homes import server_home
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
+from daybreak_pipeline_tests.pgbouncer import needs_pgbouncer
 
 DAYBREAK = Path(sys.executable).with_name("daybreak")
 START_SECONDS = 120
@@ -252,6 +253,37 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
         assert running.ends() == 0, running.said()
         assert "Traceback" not in running.said()
         until(lambda: not left_behind(home), 5)
+
+
+@needs_pgbouncer
+@pytest.mark.slow
+def test_an_application_connects_through_the_pgbouncer_that_runs_beside_it(
+    home: Path, port: int, tmp_path: Path, small_export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "DAYBREAK_APP_PASSWORD": "an application's",
+        "DAYBREAK_PGBOUNCER_CERT": "self-signed",
+        "DAYBREAK_PGBOUNCER_PORT": str(free_port()),
+    }.items():
+        monkeypatch.setenv(name, value)
+    with up(home, port, tmp_path / "output", "--pgbouncer", "--data-dir", small_export) as running:
+        told = re.search(r"applications connect through PgBouncer: (.*)", running.said())
+        assert told
+        with psycopg.connect(told[1], password="an application's", prepare_threshold=None) as client:
+            assert client.execute("SELECT current_user").fetchone() == ("daybreak_app",)
+        assert [line for line in left_behind(home) if "pgbouncer.ini" in line]
+        assert places_of("an application's", home / "pgbouncer") == []
+        running.process.terminate()
+        assert running.ends() == 0, running.said()
+        assert "Traceback" not in running.said()
+        until(lambda: not left_behind(home), 5)
+
+    with up(home, port, tmp_path / "output", "--pgbouncer", "--data-dir", small_export) as running:
+        (process,) = [line for line in left_behind(home) if "pgbouncer.ini" in line]
+        running.process.kill()
+        running.process.wait()
+        # On Linux it does not outlive its parent, which would keep the port.
+        until(lambda: process not in left_behind(home), 10)
 
 
 def places_of(secret: str, home: Path) -> list[str]:

@@ -32,7 +32,7 @@ NEW_KEY = "ffeeddccbbaa99887766554433221100" + KEY[:32]
 @pytest.fixture
 def pool(migrated: DatabaseSettings) -> Iterator[tuple[DatabaseSettings, Path]]:
     apply_with_passwords(migrated)
-    with pooled(migrated, size=POOL, users={APP: PASSWORDS[APP]}) as found:
+    with pooled(migrated, size=POOL) as found:
         yield found
 
 

@@ -1,7 +1,7 @@
 """Connections: to the server that ``DB_HOST`` names, or to the embedded one.
 
 Every connection of the importer is made here, so that the time zone, the key and the error messages
-are the same everywhere. SQL is kept with its subject, not here.
+are the same everywhere. SQL is kept with its subject, not here. What a server means that lets nobody in is in ``refusals``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import Row, kwargs_row, scalar_row
 
 from daybreak_pipeline import settings
+from daybreak_pipeline.database.refusals import refusal
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.settings import DatabaseSettings
 
@@ -150,8 +151,9 @@ def connect(
                 database.conninfo(**parameters), autocommit=autocommit, prepare_threshold=None
             )
     except psycopg.OperationalError as error:
-        kind = UsageError if _refusal(database, error) else ServerUnavailableError
-        raise kind(explain(database, error)) from None
+        refused = refusal(database, error)
+        kind = UsageError if refused.lasts else ServerUnavailableError
+        raise kind(refused.text) from None
     connection.cursor_factory = _Cursor
     connection.encryption_key = key
     return connection
@@ -299,75 +301,3 @@ _TRANSIENT_STATES = frozenset(
         "57P05",  # idle_session_timeout
     }
 )
-
-
-def explain(database: DatabaseSettings, error: psycopg.OperationalError) -> str:
-    """Return one line that says why a connection failed and what to look at."""
-    refusal = _refusal(database, error)
-    if refusal:
-        return refusal
-    text = str(error)
-    reason = text.strip().splitlines()[-1].strip() if text.strip() else "no answer"
-    where = f"{database.host}:{database.port}"
-    if "too many connections" in text or "too many clients" in text:
-        return f"the server at {where} has no connection left for user {database.user}: end some, or raise its limit"
-    return f"cannot connect to the PostgreSQL server at {where} ({reason}): check DB_HOST and DB_PORT"
-
-
-def _refusal(database: DatabaseSettings, error: psycopg.OperationalError) -> str | None:
-    """Return why a server that is there refuses this login, None when it may take it in a moment."""
-    where = f"{database.host}:{database.port}"
-    user, name = database.user, database.name
-    text = str(error)
-    refused = f"the server at {where} refuses user {user}: check DB_USER and DB_PASSWORD"
-    # What libpq says, and what that means here.
-    meanings = {
-        "password authentication failed": refused,
-        "no password supplied": refused,
-        f'database "{name}" does not exist': f"the server at {where} has no database {name}: create it, or set DB_NAME",
-        "permission denied for database": f"user {user} may not connect to database {name} at {where}: grant it CONNECT",
-        "is not permitted to log in": f"user {user} cannot log in at {where}: set its password with daybreak roles apply",
-    }
-    for sign, meaning in meanings.items():
-        if sign in text:
-            return meaning
-    problem = _explain_tls(database, text)
-    return f"no TLS connection to {where}: {problem}" if problem else None
-
-
-def _explain_tls(database: DatabaseSettings, text: str) -> str:
-    """Return what is wrong with the server's certificate or ours, empty when it is something else."""
-    root = database.sslrootcert or "~/.postgresql/root.crt"
-    mode = f"DB_SSLMODE={database.sslmode}"
-    # What libpq says (all of it must occur), and what that means here.
-    meanings = (
-        (
-            ("server does not support SSL",),
-            f"{mode} asks for it and the server has none; turn on ssl in the server's configuration",
-        ),
-        (
-            ("root certificate file", "does not exist"),
-            f"{mode} needs the certificate of the server's authority, and {root} does not exist: set DB_SSLROOTCERT",
-        ),
-        (
-            ("root certificate",),
-            f"{root} holds no certificate that can be read: set DB_SSLROOTCERT to the authority's certificate",
-        ),
-        (
-            ("does not match host name",),
-            f"the server's certificate is for another host name than {database.host}: set DB_HOST to a name that is in it",
-        ),
-        (
-            ("certificate verify failed",),
-            f"the server's certificate has expired, or no authority in {root} signed it: check DB_SSLROOTCERT",
-        ),
-        (
-            ("pg_hba.conf", "no encryption"),
-            f"{mode} went without, and so the server does not let user {database.user} in: set DB_SSLMODE=verify-full",
-        ),
-        *(
-            ((sign,), "check DB_SSLMODE, DB_SSLROOTCERT and the server's certificate")
-            for sign in ("certificate", "SSL", "sslmode")
-        ),
-    )
-    return next((meaning for signs, meaning in meanings if all(sign in text for sign in signs)), "")
