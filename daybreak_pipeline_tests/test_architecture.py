@@ -15,6 +15,7 @@ PACKAGE = Path(daybreak_pipeline.__file__).parent
 FROM_THE_BOTTOM = (
     "errors",
     "wording",
+    "runbooks",
     "timetable",
     "tables",
     "settings",
@@ -27,6 +28,7 @@ FROM_THE_BOTTOM = (
     "importer",
     "checks",
     "operations",
+    "monitoring",
     "report",
     "orchestration",
     "definitions",
