@@ -13,6 +13,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.orchestration.asset_checks import build_checks
 from daybreak_pipeline.orchestration.assets.files import build_source_assets
 from daybreak_pipeline.orchestration.assets.imported_tables import build_table_assets
+from daybreak_pipeline.orchestration.assets.monitoring import build_monitoring_assets
 from daybreak_pipeline.orchestration.assets.report import build_report_asset, build_report_sensor
 from daybreak_pipeline.orchestration.export_directories import ExportDirectories
 from daybreak_pipeline.orchestration.jobs import JOBS
@@ -24,7 +25,12 @@ from daybreak_pipeline.orchestration.sensors import SENSORS
 def build_defs(**overrides: Any) -> dg.Definitions:
     """Return the definitions; ``overrides`` replace resources by name (``health_database=…``)."""
     return dg.Definitions(
-        assets=[build_source_assets(), *build_table_assets(), build_report_asset()],
+        assets=[
+            build_source_assets(),
+            *build_table_assets(),
+            build_report_asset(),
+            build_monitoring_assets(),
+        ],
         asset_checks=build_checks(),
         jobs=JOBS,
         schedules=SCHEDULES,

@@ -1,10 +1,12 @@
-"""The jobs: import everything, check everything, look at the export's files, report. The command line runs these too."""
+"""The jobs: import everything, check everything, look at the export's files, report, look at the server."""
 
 from __future__ import annotations
 
 import dagster as dg
 
+from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration.assets.files import source_key
+from daybreak_pipeline.orchestration.assets.monitoring import MONITOR
 from daybreak_pipeline.orchestration.assets.report import REPORT
 from daybreak_pipeline.tables import TABLES
 
@@ -37,4 +39,11 @@ report_data_quality = dg.define_asset_job(
     description="Make a new data-quality report, of the tables as they are now.",
 )
 
-JOBS = [import_all, check_all, observe_export, report_data_quality]
+monitor_server = dg.define_asset_job(
+    MONITOR,
+    selection=dg.AssetSelection.assets(*ASSETS),
+    tags={"dagster/priority": "-10"},  # whatever else is in the queue goes first
+    description="Look at the server: sessions, sizes, dead rows, WAL, the age of imports and backups.",
+)
+
+JOBS = [import_all, check_all, observe_export, report_data_quality, monitor_server]

@@ -22,6 +22,7 @@ from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
+from daybreak_pipeline.settings import DatabaseSettings
 
 _SECONDS_BETWEEN_LOG_LINES = 10.0
 _RETRY_SECONDS = (1, 3, 9, 27, 60)
@@ -34,6 +35,10 @@ class HealthDatabase:
     def __init__(self, installation: Callable[[], Installation]) -> None:
         """Take the function that returns the installation: if it fails, it fails the step, with one line."""
         self._installation = installation
+
+    def settings(self) -> DatabaseSettings:
+        """Return how to reach it, for what needs no key."""
+        return self._installation().database
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

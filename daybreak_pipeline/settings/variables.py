@@ -203,6 +203,14 @@ EXECUTOR = Choice(
     choices=EXECUTORS,
     default="in_process",
 )
+MONITOR_MINUTES = Number(
+    "DAYBREAK_MONITOR_MINUTES",
+    section=SERVER,
+    meaning="How often the server is looked at: sessions, sizes, WAL, the age of imports and backups.",
+    of="minutes",
+    most=59,
+    default=10,
+)
 AUDIT_TRAIL_MONTHS = Number(
     "DAYBREAK_AUDIT_MONTHS",
     section=SERVER,
