@@ -9,7 +9,6 @@ from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.jobs import import_all, monitor_server
 from daybreak_pipeline.timetable import DAILY_IMPORT_AT, daily_cron, minutes_cron
 
-
 daily_import = dg.ScheduleDefinition(
     name="daily_import",
     job=import_all,
