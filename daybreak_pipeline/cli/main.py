@@ -46,6 +46,10 @@ COMMANDS = {
         f"{_CLI}.keys:keys",
         "Look at the encryption key, and rotate it.",
     ),
+    "metrics": (
+        f"{_CLI}.metrics:metrics",
+        "Print what is measured of the server in Prometheus' text format, or write alert rules and a dashboard.",
+    ),
     "migrate": (
         f"{_CLI}.migrate:migrate",
         "Apply or roll back the schema's migrations.",

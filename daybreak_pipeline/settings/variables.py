@@ -266,6 +266,16 @@ WEB_PROXY_HEADER = HeaderName(
     default="X-Forwarded-User",
 )
 
+METRICS_TOKEN = Password(
+    "DAYBREAK_METRICS_TOKEN",
+    section=WEB,
+    meaning=(
+        "Lets Prometheus read `/metrics`, and nothing else, as `Authorization: Bearer …`: at least 20 random characters. See "
+        "[monitoring](monitoring.md)."
+    ),
+    otherwise="only who is logged in may",
+)
+
 # --- Who is told --------------------------------------------------------------------------------------------
 
 WEBHOOK_URL = Url(
