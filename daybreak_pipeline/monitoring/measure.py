@@ -31,7 +31,7 @@ GROUPS = (
 )
 _SQL = Path(__file__).parent / "sql"
 _MOST_SECONDS = 5
-_LIMITS = {"statement_timeout": f"{_MOST_SECONDS}s", "lock_timeout": "200ms"}
+LIMITS = {"statement_timeout": f"{_MOST_SECONDS}s", "lock_timeout": "200ms"}
 _REASONS = {
     psycopg.errors.InsufficientPrivilege: NOT_PERMITTED,
     psycopg.errors.LockNotAvailable: "not measured: somebody has locked it",
@@ -69,7 +69,7 @@ def attempt(group: str, error: psycopg.Error) -> list[Measurement]:
 
 def _measured(connection: Connection, group: str, version: int, **parameters: str) -> Iterable[Measurement]:
     try:
-        with connection.transaction(), database.local_settings(connection, **_LIMITS):
+        with connection.transaction(), database.local_settings(connection, **LIMITS):
             return database.every(connection, _measurement, statement(group, version), parameters)
     except psycopg.Error as error:
         return attempt(group, error)

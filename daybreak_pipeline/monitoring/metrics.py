@@ -95,6 +95,9 @@ _METRICS = (
     Metric("wal_directory_bytes", "wal_directory", "Size of pg_wal."),
     Metric("archive_waiting_files", "archive_queue", "Segments that wait to be archived."),
     Metric("archive_waiting_seconds", "archive_queue", "For how long the first of them has waited."),
+    # statements
+    Metric("statement_calls_total", "statements", "Calls of one of the slowest statements.", ("statement",)),
+    Metric("statement_seconds_total", "statements", "Seconds that they took in all.", ("statement",)),
     # surroundings
     Metric("disk_free_bytes", "disk", "Free space of the file system with the embedded server's data.", kept=True),
     Metric("disk_bytes", "disk", "Size of that file system."),

@@ -50,6 +50,12 @@ _PANELS: tuple[tuple[str, str, str, str], ...] = (
     ("Segments that wait to be archived", f"{PREFIX}archive_waiting_files", "short", "waiting"),
     ("WAL that replication slots keep", f"{PREFIX}slot_retained_bytes", "bytes", "{{slot}}"),
     ("Transaction ids in use", f"max by (database) ({PREFIX}transaction_id_age)", "short", "{{database}}"),
+    (
+        "Slowest statements",
+        f"topk(10, rate({PREFIX}statement_seconds_total[15m]))",
+        "percentunit",
+        "{{statement}}",
+    ),
     ("Age of the last import", f"{PREFIX}import_age_seconds", "s", "{{table}}"),
     ("Records in quarantine", f"{PREFIX}quarantined_records", "short", "{{table}}"),
     (

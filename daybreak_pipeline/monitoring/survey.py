@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.monitoring import history, measure, surroundings, thresholds
+from daybreak_pipeline.monitoring import history, measure, statements, surroundings, thresholds
 from daybreak_pipeline.monitoring.metrics import Measurement
+from daybreak_pipeline.monitoring.statements import Statements
 from daybreak_pipeline.monitoring.thresholds import Judgement
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Health:
     environment: str
     measurements: tuple[Measurement, ...]
     judgements: tuple[Judgement, ...]
+    statements: Statements
     news: frozenset[str] = frozenset()
 
     def of(self, metric: str) -> list[Measurement]:
@@ -73,8 +75,10 @@ def look(db: DatabaseSettings, *, keep: bool = False) -> Health:
     with database.connect(db, autocommit=True) as connection:
         facts = database.one(connection, _Facts, _FACTS)
         assert facts is not None  # noqa: S101 - a query without FROM has one row
+        slowest = statements.read(connection)
         found = [
             *measure.from_server(connection, dagster=settings.dagster_database(db).name),
+            *slowest.measurements(),
             *surroundings.disk(connection),
             *surroundings.imports(connection),
             *surroundings.backups(surroundings.known_backups(), datetime.now(UTC)),
@@ -97,5 +101,6 @@ def look(db: DatabaseSettings, *, keep: bool = False) -> Health:
         settings.environment(),
         (*found, *states),
         tuple(judged),
+        slowest,
         news,
     )
