@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test pooler pgaudit browser test-slow lint format bench clean
+.PHONY: install up test pooler pgaudit promtool browser test-slow lint format bench clean
 
 install: $(INSTALLED)
 
@@ -35,7 +35,11 @@ browser: install
 pgaudit: install
 	@$(BIN)/python -m daybreak_pipeline_tests.pgaudit
 
-test-slow: browser pgaudit
+# Alert rules are checked by Prometheus' own promtool. Without it, those tests are skipped and say so.
+promtool: install
+	@$(BIN)/python -m daybreak_pipeline_tests.promtool
+
+test-slow: browser pgaudit promtool
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow
 
 lint: install

@@ -16,6 +16,11 @@ def daily_cron(at: time) -> str:
     return f"{at.minute} {at.hour} * * *"
 
 
+def minutes_cron(minutes: int) -> str:
+    """Return the cron expression of every so many minutes."""
+    return f"*/{minutes} * * * *"
+
+
 def next_daily(at: time, now: datetime) -> datetime:
     """Return the first moment after ``now`` that has a time of day, in the time zone of ``at``."""
     local = now.astimezone(at.tzinfo)

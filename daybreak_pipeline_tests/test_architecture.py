@@ -30,6 +30,7 @@ FROM_THE_BOTTOM = (
     "importer",
     "checks",
     "operations",
+    "monitoring",
     "report",
     "maintenance",
     "orchestration",

@@ -164,7 +164,7 @@ def test_every_setting_says_what_it_means_and_what_holds_without_it(
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_what_may_hold_a_secret_is_marked_so(setting: Setting[object]) -> None:
-    named = any(word in setting.name for word in ("PASSWORD", "_KEY", "WEBHOOK"))
+    named = any(word in setting.name for word in ("PASSWORD", "_KEY", "WEBHOOK", "TOKEN"))
     assert setting.secret == (named and not isinstance(setting, PrivateKeyFile))
 
 

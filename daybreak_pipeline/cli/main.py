@@ -50,6 +50,10 @@ COMMANDS = {
         f"{_CLI}.maintain:maintain",
         "Vacuum, build bloated indexes again, and drop what need not be kept any longer; say what that freed.",
     ),
+    "metrics": (
+        f"{_CLI}.metrics:metrics",
+        "Print what is measured of the server in Prometheus' text format, or write alert rules and a dashboard.",
+    ),
     "migrate": (
         f"{_CLI}.migrate:migrate",
         "Apply or roll back the schema's migrations.",

@@ -18,6 +18,7 @@ from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.operations import notifications
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.imported_tables import WHY_ABSENT
+from daybreak_pipeline.orchestration.assets.monitoring import NEWS
 from daybreak_pipeline.orchestration.jobs import JOBS
 from daybreak_pipeline.settings import DEFAULT_WEB_URL, NotifierSettings
 
@@ -82,11 +83,14 @@ def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What went wrong in one run: tables that failed, tables without a file, and failed checks with their counts."""
+    """What went wrong in one run: tables that failed, tables without a file, and failed checks.
+
+    Of a check of a table there is how many records fail, of one of the server what it says.
+    """
 
     failed: list[str]
     absent: list[str]
-    checks: dict[str, int]
+    checks: dict[str, int | str]
 
 
 def message(run: dg.DagsterRun, found: Trouble, web_url: str, *, failed: bool) -> str:
@@ -99,7 +103,10 @@ def message(run: dg.DagsterRun, found: Trouble, web_url: str, *, failed: bool) -
         lines.append(f"not imported: {', '.join(found.failed)}")
     if found.absent:
         lines.append(f"file absent, rows kept: {', '.join(found.absent)}")
-    lines += [f"{check}: {_number(count, 'record')}" for check, count in found.checks.items()]
+    lines += [
+        f"{check}: {told if isinstance(told, str) else _number(told, 'record')}"
+        for check, told in found.checks.items()
+    ]
     return "\n".join([*lines, f"{web_url}/runs/{run.run_id}"])
 
 
@@ -111,14 +118,20 @@ def _number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, int]:
-    """Return the checks of a run that failed with ERROR, as ``table.check``, with what they counted."""
+def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, int | str]:
+    """Return the checks of a run that failed with ERROR, as ``asset.check``, with what they counted or say.
+
+    The server is looked at every few minutes: what is no news is left out.
+    """
     return {
-        f"{found.asset_key.path[-1]}.{found.check_name}": int(str(found.metadata["count"].value))
+        f"{found.asset_key.path[-1]}.{found.check_name}": found.description or ""
+        if NEWS in found.metadata
+        else int(str(found.metadata["count"].value))
         for entry in _entries(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         if (found := entry.asset_check_evaluation)
         and not found.passed
         and found.severity is dg.AssetCheckSeverity.ERROR
+        and (NEWS not in found.metadata or found.metadata[NEWS].value)
     }
 
 

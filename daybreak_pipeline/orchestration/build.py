@@ -14,6 +14,7 @@ from daybreak_pipeline.orchestration.asset_checks import build_checks
 from daybreak_pipeline.orchestration.assets.files import build_source_assets
 from daybreak_pipeline.orchestration.assets.imported_tables import build_table_assets
 from daybreak_pipeline.orchestration.assets.maintenance import build_maintenance_asset
+from daybreak_pipeline.orchestration.assets.monitoring import build_monitoring_assets
 from daybreak_pipeline.orchestration.assets.report import build_report_asset, build_report_sensor
 from daybreak_pipeline.orchestration.export_directories import ExportDirectories
 from daybreak_pipeline.orchestration.jobs import JOBS
@@ -30,6 +31,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             *build_table_assets(),
             build_report_asset(),
             build_maintenance_asset(),
+            build_monitoring_assets(),
         ],
         asset_checks=build_checks(),
         jobs=JOBS,

@@ -1,4 +1,4 @@
-"""The jobs: import everything, check everything, look at the export's files, report, maintain.
+"""The jobs: import everything, check everything, look at the export's files, report, maintain, look at the server.
 
 The command line runs these too.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dagster as dg
 
+from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.files import source_key
+from daybreak_pipeline.orchestration.assets.monitoring import MONITOR
 from daybreak_pipeline.orchestration.assets.report import REPORT
 from daybreak_pipeline.tables import TABLES
 
@@ -52,4 +54,11 @@ maintain = dg.define_asset_job(
     description="Vacuum, indexes, and what need not be kept any longer. It stops where an import begins.",
 )
 
-JOBS = [import_all, check_all, observe_export, report_data_quality, maintain]
+monitor_server = dg.define_asset_job(
+    MONITOR,
+    selection=dg.AssetSelection.assets(*ASSETS),
+    tags={"dagster/priority": "-10"},  # whatever else is in the queue goes first
+    description="Look at the server: sessions, sizes, dead rows, WAL, the age of imports and backups.",
+)
+
+JOBS = [import_all, check_all, observe_export, report_data_quality, maintain, monitor_server]

@@ -22,6 +22,7 @@ from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
+from daybreak_pipeline.settings import DatabaseSettings
 
 OUTSIDE = "reason_outside_the_data"
 """Metadata of a step that failed although its data may be good."""
@@ -44,6 +45,10 @@ class HealthDatabase:
             UsageError: it is not as it must be.
         """
         return self._installation()
+
+    def settings(self) -> DatabaseSettings:
+        """Return how to reach it, for what needs no key."""
+        return self._installation().database
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

@@ -90,6 +90,15 @@ def sensor_seconds() -> int:
     return variables.SENSOR_SECONDS.value()
 
 
+def monitor_minutes() -> int:
+    """Return how often the server is looked at: ``DAYBREAK_MONITOR_MINUTES``.
+
+    Raises:
+        UsageError: it is no number of minutes.
+    """
+    return variables.MONITOR_MINUTES.value()
+
+
 def audit_months() -> int:
     """Return for how many months the audit trail is kept: ``DAYBREAK_AUDIT_MONTHS``, six years by default.
 

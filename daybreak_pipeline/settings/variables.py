@@ -210,6 +210,14 @@ EXECUTOR = Choice(
     choices=EXECUTORS,
     default="in_process",
 )
+MONITOR_MINUTES = Number(
+    "DAYBREAK_MONITOR_MINUTES",
+    section=SERVER,
+    meaning="How often the server is looked at: sessions, sizes, WAL, the age of imports and backups.",
+    of="minutes",
+    most=59,
+    default=10,
+)
 SLOW_SECONDS = Number(
     "DAYBREAK_SLOW_SECONDS",
     section=SERVER,
@@ -361,6 +369,16 @@ WEB_PROXY_HEADER = HeaderName(
     section=WEB,
     meaning="The header in which the proxy names the user. The proxy must drop it from what clients send.",
     default="X-Forwarded-User",
+)
+
+METRICS_TOKEN = Password(
+    "DAYBREAK_METRICS_TOKEN",
+    section=WEB,
+    meaning=(
+        "Lets Prometheus read `/metrics`, and nothing else, as `Authorization: Bearer …`: at least 20 random characters. See "
+        "[monitoring](monitoring.md)."
+    ),
+    otherwise="only who is logged in may",
 )
 
 # --- Who is told --------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import yaml  # type: ignore[import-untyped]  # comes with dagster, without types
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.definitions import build_defs, defs
+from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.tables import TABLES
@@ -52,7 +53,9 @@ def specs() -> dict[tuple[str, ...], dg.AssetSpec]:
 def test_there_are_16_tables_and_16_files() -> None:
     tables = {(name,) for name in TABLES}
     files = {("export", name) for name in TABLES}
-    assert set(specs()) == tables | files | {("data_quality_report",), ("maintenance",)}
+    assert set(specs()) == tables | files | {("data_quality_report",), ("maintenance",)} | {
+        (name,) for name in ASSETS
+    }
     assert (len(tables), len(files)) == (16, 16)
 
 
@@ -77,7 +80,7 @@ def test_files_are_observed_and_tables_are_materialised() -> None:
     graph = defs.resolve_asset_graph()
     assert graph.observable_asset_keys == {dg.AssetKey(["export", name]) for name in TABLES}
     assert graph.materializable_asset_keys == {
-        dg.AssetKey(name) for name in (*TABLES, "data_quality_report", "maintenance")
+        dg.AssetKey(name) for name in (*TABLES, "data_quality_report", "maintenance", *ASSETS)
     }
 
 

@@ -18,6 +18,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from daybreak_pipeline.orchestration.attribution import SOMEBODY
 from daybreak_pipeline.settings import WebSettings
 
+METRICS = "/metrics"
+"""The path of the metrics for Prometheus."""
+SCRAPER = "Prometheus"
 TOKEN = "token"  # noqa: S105 - the name of the parameter
 _LONGEST_NAME = 200
 _HOW = {
@@ -59,6 +62,8 @@ class Login:
         scheme, _, given = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and _same(given.strip(), self.token):
             return Person(SOMEBODY, by_browser=False)
+        if scheme.lower() == "bearer" and self._scrapes(connection, given.strip()):
+            return Person(SCRAPER, by_browser=False)
         if self.settings.auth == "none":
             return Person(SOMEBODY, by_browser=True)
         if self.settings.auth == "proxy":
@@ -98,6 +103,17 @@ class Login:
         same = escape(quote(connection.scope["query_string"], safe="=&%+"))
         page = _PAGE.format(again=_AGAIN.format(same=same) if led_here else "", how=how)
         return HTMLResponse(page, 401, headers | {"Content-Security-Policy": "default-src 'none'"})
+
+    def _scrapes(self, connection: HTTPConnection, given: str) -> bool:
+        """Return whether a program reads the metrics, with the token that is good for that alone."""
+        right = _same(given, self.settings.metrics_token) and bool(self.settings.metrics_token)
+        scope = connection.scope
+        return (
+            right
+            and scope["type"] == "http"
+            and scope["path"] == METRICS
+            and scope["method"] in {"GET", "HEAD"}
+        )
 
     def _named_by_proxy(self, connection: HTTPConnection) -> str:
         """Return the user that a proxy on this machine names; empty where none does, or more than one is named."""

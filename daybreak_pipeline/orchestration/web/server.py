@@ -16,9 +16,9 @@ from starlette.routing import Mount, Route
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration.attribution import AttributedRuns
-from daybreak_pipeline.orchestration.web import report_page
+from daybreak_pipeline.orchestration.web import metrics_page, report_page
 from daybreak_pipeline.orchestration.web.guard import guarded
-from daybreak_pipeline.orchestration.web.login import Login, is_loopback
+from daybreak_pipeline.orchestration.web.login import METRICS, Login, is_loopback
 
 # As the command dagster-webserver has them.
 _STATEMENT_MILLISECONDS = 15_000
@@ -56,7 +56,13 @@ def serve(listener: socket.socket, token: str) -> None:
             dagster = create_app_from_workspace_process_context(
                 workspace, live_data_poll_rate=_POLL_MILLISECONDS
             )
-            app = Starlette(routes=[Route(report_page.PATH, report_page.newest_report), Mount("/", dagster)])
+            app = Starlette(
+                routes=[
+                    Route(report_page.PATH, report_page.newest_report),
+                    Route(METRICS, metrics_page.metrics),
+                    Mount("/", dagster),
+                ]
+            )
             public_url = settings.web_url(f"http://127.0.0.1:{port}")
             uvicorn.Server(
                 uvicorn.Config(
