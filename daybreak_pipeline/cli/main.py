@@ -22,6 +22,14 @@ COMMANDS = {
         f"{_CLI}.audit:audit",
         "See who changed or read which row, when and from where; drop what is older than must be kept.",
     ),
+    "backup": (
+        f"{_CLI}.backup:backup",
+        "Back up the embedded server, encrypted; what has expired is deleted.",
+    ),
+    "backups": (
+        f"{_CLI}.backup:backups",
+        "List the backups, oldest first, and where they are.",
+    ),
     "check": (
         f"{_CLI}.check:check",
         "Check every table as it is now, without importing; what fails is shown first.",

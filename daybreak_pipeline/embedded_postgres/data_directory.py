@@ -24,6 +24,8 @@ from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from daybreak_pipeline.embedded_postgres.programs import Account
 
 HOST = "127.0.0.1"
@@ -124,8 +126,13 @@ def token(data: Path) -> str:
 # --- The configuration ---------------------------------------------------------------------------------
 
 
-def write_configuration(data: Path, account: Account, port: int, sockets: Path) -> None:
-    """Write the part of the configuration that is ours; an administrator's is in postgresql.auto.conf."""
+def write_configuration(
+    data: Path, account: Account, port: int, sockets: Path, archive: Sequence[str] = ()
+) -> None:
+    """Write the part of the configuration that is ours; an administrator's is in postgresql.auto.conf.
+
+    ``archive`` are the lines that have the write-ahead log archived (``archiving``).
+    """
     quoted_sockets = str(sockets).replace("'", "''")
     lines = [
         "# Written by daybreak at every start. ALTER SYSTEM overrides it.",
@@ -140,6 +147,7 @@ def write_configuration(data: Path, account: Account, port: int, sockets: Path) 
         f"max_parallel_maintenance_workers = {_helpers()}",
         "wal_level = replica",
         "max_wal_size = 4GB",
+        *archive,
         # An import writes hundreds of megabytes of log: the WAL writer writes them out, on another core.
         "wal_writer_delay = 10ms",
         "wal_writer_flush_after = 16MB",

@@ -16,9 +16,10 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.embedded_postgres import programs as server_programs
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.embedded_postgres.programs import Account
 
 LOG = logging.getLogger(__name__)
+Archive: TypeAlias = Callable[[int, Path], Sequence[str]]
 # After a crash the server replays up to max_wal_size: that is slow, but must not be cut short, because
 # the next start would begin again.
 START_SECONDS = 600
@@ -119,8 +121,13 @@ def await_ready(data: Path) -> int | None:
     raise UsageError(msg)
 
 
-def start(data: Path, account: Account) -> int:
+def start(data: Path, account: Account, archive: Archive = lambda _port, _sockets: []) -> int:
     """Start the server and return its port.
+
+    Args:
+        data: its data directory.
+        account: who runs it.
+        archive: prepares the archive for the server on a port and returns the lines for its configuration.
 
     Raises:
         UsageError: it does not start; the last lines of its log say why.
@@ -134,7 +141,7 @@ def start(data: Path, account: Account) -> int:
     while True:
         _disown_stale_pid(data)
         port = data_directory.choose_port(data, refused)
-        data_directory.write_configuration(data, account, port, sockets)
+        data_directory.write_configuration(data, account, port, sockets, archive(port, sockets))
         lines = _launch(programs, data, account)
         if lines is None:
             return port

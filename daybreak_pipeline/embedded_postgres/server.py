@@ -16,19 +16,22 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline.embedded_postgres import data_directory, programs
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, programs
 from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DEFAULT_DATABASE, DatabaseSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from daybreak_pipeline.embedded_postgres.programs import Account
 
 CONNECT_SECONDS = 10
 NOT_NOW = re.compile("starting up|recovery|shutting down|not yet accepting")
@@ -202,7 +205,7 @@ def _running_server(home: Path) -> DatabaseSettings:
         if port is None:
             if not data.exists():
                 server_process.initialise(home, data, account)
-            port = server_process.start(data, account)
+            port = server_process.start(data, account, partial(_archive, home, data, account))
         login = (data_directory.ADMINISTRATOR, data_directory.password(home))
         settings = DatabaseSettings(data_directory.HOST, port, DEFAULT_DATABASE, *login, sslmode="disable")
         try:
@@ -217,6 +220,10 @@ def _running_server(home: Path) -> DatabaseSettings:
             time.sleep(0.1)
         else:
             return settings
+
+
+def _archive(home: Path, data: Path, account: Account, port: int, sockets: Path) -> list[str]:
+    return archiving.prepare(home, data, account, port=port, sockets=sockets)
 
 
 def _create_databases(settings: DatabaseSettings) -> None:
