@@ -33,7 +33,7 @@ class Health:
 
 def judge(connection: Connection) -> Health:
     """Return whether the server could be restored. Changes nothing."""
-    if settings.given_database():
+    if listing.is_given():
         return Health(good=True, text=f"{_GIVEN}; {Runbook.DISASTER_RECOVERY.see}", advice=True)
     if not settings.backups().wanted:
         return _wanting("turned off: DAYBREAK_BACKUP_REPO is none")

@@ -51,7 +51,7 @@ def embedded_agent() -> Agent:
     Raises:
         UsageError: there are no backups here, and why.
     """
-    if settings.given_database():
+    if is_given():
         msg = (
             "DB_HOST names the server, which has its own backups: see daybreak backup config for what its machine "
             "needs, or ask its provider"
@@ -74,6 +74,21 @@ def embedded_agent() -> Agent:
     if found is None:  # both reasons are excluded above
         raise UsageError(pgbackrest.MISSING)
     return found
+
+
+def is_given() -> bool:
+    """Say whether the server is one that somebody else runs.
+
+    Child processes find the embedded one in ``DB_HOST`` too (``Installation.environment``).
+    """
+    given = settings.given_database()
+    if given is None:
+        return False
+    home = settings.home()
+    data = data_directory.existing_data(home) if home.is_dir() else None
+    if data is None or (given.host, given.user) != (data_directory.HOST, data_directory.ADMINISTRATOR):
+        return True
+    return archiving.listens(data)[0] != given.port
 
 
 def read(agent: Agent) -> list[Backup]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FULL_AFTER = timedelta(days=7)
 LATE_AFTER = timedelta(hours=26)
+GIVEN_UP = "given up"
+FAILING = "failing"
 
 
 def make(agent: Agent, connection: Connection, kind: Kind) -> Backup:
@@ -69,6 +71,11 @@ class Archiver:
     waiting: int
     failing: bool
     given_up: str
+
+    @property
+    def kind(self) -> str:
+        """What is wrong in one word, empty where nothing is."""
+        return GIVEN_UP if self.given_up else FAILING if self.failing else ""
 
     def __str__(self) -> str:
         """Say it in words, empty where nothing is wrong."""

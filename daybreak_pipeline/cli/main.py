@@ -28,7 +28,7 @@ COMMANDS = {
     ),
     "backups": (
         f"{_CLI}.backup:backups",
-        "List the backups, oldest first, and where they are.",
+        "List the backups and restore points, oldest first, and where they are.",
     ),
     "check": (
         f"{_CLI}.check:check",
@@ -69,6 +69,10 @@ COMMANDS = {
     "report": (
         f"{_CLI}.report:report",
         "Write the data-quality report: can the data be trusted, what broke, since when, what to do.",
+    ),
+    "restore": (
+        f"{_CLI}.restore:restore_",
+        "Restore the embedded server: everything, or as of a time, or as before an import.",
     ),
     "roles": (
         f"{_CLI}.roles:roles",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import secrets
 import shlex
 from dataclasses import dataclass, field, replace
@@ -102,19 +103,18 @@ class Agent:
         warning = "; the same disk as the data: no protection against its loss, set DAYBREAK_BACKUP_REPO"
         return f"{self.repository}{warning if self.on_the_same_disk else ''}"
 
-    def try_to(self, *arguments: str) -> Answer:
-        """Run one of its commands and return what it answered."""
-        return pgbackrest.run(
-            [*self.command, *arguments], self.account, PGPASSFILE=str(self.state / "password")
-        )
+    def try_to(self, *arguments: str, without_stanza: bool = False) -> Answer:
+        """Run one of its commands and return what it answered. Some take no stanza."""
+        command = self.command[:-1] if without_stanza else self.command
+        return pgbackrest.run([*command, *arguments], self.account, PGPASSFILE=str(self.state / "password"))
 
-    def do(self, *arguments: str) -> str:
+    def do(self, *arguments: str, without_stanza: bool = False) -> str:
         """Run one of its commands and return what it printed.
 
         Raises:
             BackupError: it failed, and what to do.
         """
-        answer = self.try_to(*arguments)
+        answer = self.try_to(*arguments, without_stanza=without_stanza)
         if answer.code:
             raise pgbackrest.problem(answer)
         return answer.text
@@ -162,11 +162,11 @@ class Agent:
 
     def write(self) -> None:
         """Write its files, for the server's user alone."""
-        _own_directory(self.state, self.account)
+        own_directory(self.state, self.account)
         for name in ("log", "lock", "spool"):
-            _own_directory(self.state / name, self.account)
+            own_directory(self.state / name, self.account)
         if isinstance(self.repository, Path):
-            _own_directory(self.repository, self.account)
+            own_directory(self.repository, self.account)
         given_up = shlex.quote(str(self.state / GIVEN_UP))
         script = _SCRIPT.format(
             most=max(1, self.choices.queue // SEGMENT), given_up=given_up, command=shlex.join(self.command)
@@ -174,10 +174,7 @@ class Agent:
         for name, text in (
             (self.configuration.name, self.text()),
             (SCRIPT, script),
-            (
-                "password",
-                f"*:*:*:{data_directory.ADMINISTRATOR}:{_escaped(data_directory.password(self.home))}\n",
-            ),
+            ("password", _password_line(self.home)),
         ):
             data_directory.write_file(self.state / name, text, like=self.state)
 
@@ -218,7 +215,7 @@ def agent(home: Path, data: Path, account: Account) -> Agent | None:
     state = state_directory(data)
     repository = choices.repository or state / "repository"
     key = choices.key or _kept_key(home, repository)
-    return Agent(found, account, home, data, state, repository, choices, key)
+    return Agent(found, account, home, data, state, repository, choices, key, *listens(data))
 
 
 def prepare(home: Path, data: Path, account: Account, *, port: int, sockets: Path) -> list[str]:
@@ -237,7 +234,7 @@ def prepare(home: Path, data: Path, account: Account, *, port: int, sockets: Pat
     except (UsageError, OSError) as error:
         reason = error.strerror or "" if isinstance(error, OSError) else str(error)
         LOG.warning("nothing is backed up: %s", reason)
-        _own_directory(state, account)
+        own_directory(state, account)
         data_directory.write_file(state / OFF, f"{reason}\n", like=state)
         return []
     (state / OFF).unlink(missing_ok=True)
@@ -252,7 +249,7 @@ def create_stanza(found: Agent) -> None:
     """
     mark = found.state / READY
     key = hashlib.sha256(found.key.encode()).hexdigest()[:12]
-    wanted = f"{found.repository}\n{_identifier(found.data)}\n{key}\n"
+    wanted = f"{found.repository}\n{identifier(found.data)}\n{key}\n"
     there = isinstance(found.repository, S3Repository) or (found.repository / "archive" / STANZA).exists()
     if there and mark.exists() and mark.read_text(encoding="utf-8") == wanted:
         return
@@ -266,10 +263,21 @@ def why_off(data: Path) -> str:
     return note.read_text(encoding="utf-8").strip() if note.exists() else ""
 
 
-def _identifier(data: Path) -> int:
+def identifier(data: Path) -> int:
     """Return the number that PostgreSQL gave the server when its data directory was made."""
     with (data / "global" / "pg_control").open("rb") as control:
         return int.from_bytes(control.read(8), "little")
+
+
+def listens(data: Path) -> tuple[int, Path]:
+    """Return port and socket directory of the server, as its configuration has them since its last start."""
+    try:
+        text = (data / "daybreak.conf").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return 0, Path("/nowhere")
+    port = re.search(r"^port = (\d+)$", text, re.MULTILINE)
+    sockets = re.search(r"^unix_socket_directories = '(.*)'$", text, re.MULTILINE)
+    return int(port[1]) if port else 0, Path(sockets[1].replace("''", "'") if sockets else "/nowhere")
 
 
 def _kept_key(home: Path, repository: Path | S3Repository) -> str:
@@ -291,12 +299,15 @@ def _kept_key(home: Path, repository: Path | S3Repository) -> str:
     return key
 
 
-def _escaped(password: str) -> str:
-    """Return a password as libpq's file of passwords has it."""
-    return password.replace("\\", "\\\\").replace(":", "\\:")
+def _password_line(home: Path) -> str:
+    """Return the administrator's password as libpq's file of passwords has it; empty where it was lost with the home."""
+    if not (home / data_directory.PASSWORD_FILE).exists():
+        return ""
+    password = data_directory.password(home).replace("\\", "\\\\").replace(":", "\\:")
+    return f"*:*:*:{data_directory.ADMINISTRATOR}:{password}\n"
 
 
-def _own_directory(path: Path, account: Account) -> None:
+def own_directory(path: Path, account: Account) -> None:
     """Make a directory of the server's user. One that exists stays whose it is."""
     if path.is_dir():
         return

@@ -40,6 +40,8 @@ BIND_ATTEMPTS = 5
 POLL_SECONDS = 0.01
 # Longer than any process number: PostgreSQL finds no process there, whoever got the old number.
 NO_PROCESS = 2**31 - 1
+# DB_IN_PRODUCTION of PostgreSQL's pg_control.h
+_IN_PRODUCTION = 6
 LOG_DAYS = 6
 LOG_BYTES = 16 * data_directory.MEGABYTE
 
@@ -219,6 +221,48 @@ def _disown_stale_pid(data: Path) -> None:
             data_directory.write_file(path, f"{NO_PROCESS}\n{rest}", like=data)
 
 
+def await_recovered(data: Path) -> None:
+    """Wait until a server that was started on a restored data directory has got to its target and accepts writes.
+
+    pg_ctl reports success long before. What the server notes about itself needs no login.
+
+    Raises:
+        UsageError: it ended before; the last lines of its log say why.
+    """
+    while not (_state(data) == _IN_PRODUCTION and not (data / "recovery.signal").exists()):
+        if _postmaster(data) is None:
+            newest = max(_logs(data), key=lambda path: path.stat().st_mtime, default=None)
+            said = newest.read_bytes()[-data_directory.MEGABYTE :].decode(errors="replace") if newest else ""
+            fatal = [line for line in said.splitlines() if "FATAL" in line]
+            msg = f"the restored server ended by itself: {' | '.join(_meaning(chr(10).join(fatal[-2:])))}"
+            raise UsageError(msg)
+        time.sleep(POLL_SECONDS)
+
+
+def _state(data: Path) -> int:
+    """Return what the server notes about its state; the place of that note has never changed."""
+    with (data / "global" / "pg_control").open("rb") as control:
+        control.seek(16)
+        return int.from_bytes(control.read(4), "little")
+
+
+def set_password(data: Path, account: Account, password: str) -> None:
+    """Give the administrator of a server that does not run another password, as after the loss of the home.
+
+    Raises:
+        UsageError: that failed.
+    """
+    programs = _matching_programs(data)
+    statement = f"ALTER ROLE {data_directory.ADMINISTRATOR} PASSWORD '{password}'\n"
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
+        given.write(statement.encode("ascii"))  # a command line is open to all
+        given.seek(0)
+        command = [str(programs / "postgres"), "--single", "-D", str(data), "postgres"]
+        if _run(command, account, output, given=given):
+            msg = f"the administrator's password could not be set: {' | '.join(_meaning(_text(output)))}"
+            raise UsageError(msg)
+
+
 def stop(data: Path) -> None:
     """Stop the server as `pg_ctl stop -m fast` does, which needs no programs and no second user."""
     server = _postmaster(data)
@@ -285,7 +329,13 @@ def _command_line(pid: int) -> str:
 
 
 def _run(
-    command: list[str], account: Account, output: IO[bytes], patience: float = 0, **variables: str
+    command: list[str],
+    account: Account,
+    output: IO[bytes],
+    patience: float = 0,
+    *,
+    given: IO[bytes] | None = None,
+    **variables: str,
 ) -> int:
     """Run a server program to its end, out of reach of the terminal's Ctrl-C, and return its code.
 
@@ -294,7 +344,7 @@ def _run(
     """
     process = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=given or subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd="/",

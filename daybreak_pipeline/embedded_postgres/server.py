@@ -145,6 +145,32 @@ def _leave(home: Path) -> None:
             _close_lock(use.users)
 
 
+@contextmanager
+def stopped(home: Path) -> Iterator[tuple[Path, Account]]:
+    """Yield the server's data directory and its user, with the server stopped and nobody able to start it.
+
+    The data directory need not exist.
+
+    Raises:
+        UsageError: another command uses the server.
+    """
+    home = _make_home(home)
+    with _USES.guard, _locked(home):
+        users = _open_lock(home, "postgres.users")
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            account = data_directory.account_for(home)
+            data = data_directory.existing_data(home) or data_directory.new_data(home, account)
+            if data.exists():
+                server_process.stop(data)
+            yield data, account
+        except BlockingIOError:
+            msg = "other daybreak commands use the server, such as daybreak up: stop them first"
+            raise UsageError(msg) from None
+        finally:
+            _close_lock(users)
+
+
 def _stop_unless_used(home: Path) -> None:
     """Stop the server if no process holds the shared lock. The caller holds the exclusive one."""
     users = _open_lock(home, "postgres.users")
