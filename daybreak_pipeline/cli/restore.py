@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.backups import listing, restore, targets
+from daybreak_pipeline.backups import in_place, listing, restore, targets
 from daybreak_pipeline.cli.common import Command, confirmed, say
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.privacy import keys
@@ -43,7 +43,7 @@ def restore_(to: str, into: Path | None, yes: bool) -> None:  # noqa: FBT001 - c
         return
     if not yes:
         _ask(target)
-    done = restore.in_place(agent.home, target)
+    done = in_place.restore(agent.home, target)
     say(f"restored {target.words} from backup {target.backup.label} in {done.seconds:.0f} s")
     if done.kept:
         say(f"what was there before is kept in {done.kept}: delete it when nobody needs it any more")

@@ -1,9 +1,10 @@
-"""The jobs: import everything, check everything, look at the export's files, report. The command line runs these too."""
+"""The jobs: import everything, check everything, look at the export's files, report, back up. The command line runs these too."""
 
 from __future__ import annotations
 
 import dagster as dg
 
+from daybreak_pipeline.orchestration.assets.backups import BACKUP, DRILL
 from daybreak_pipeline.orchestration.assets.files import source_key
 from daybreak_pipeline.orchestration.assets.report import REPORT
 from daybreak_pipeline.tables import TABLES
@@ -37,4 +38,16 @@ report_data_quality = dg.define_asset_job(
     description="Make a new data-quality report, of the tables as they are now.",
 )
 
-JOBS = [import_all, check_all, observe_export, report_data_quality]
+back_up = dg.define_asset_job(
+    "back_up",
+    selection=dg.AssetSelection.assets(BACKUP),
+    description="Back up the embedded server: what changed since the last full backup, or everything.",
+)
+
+restore_drill = dg.define_asset_job(
+    "restore_drill",
+    selection=dg.AssetSelection.assets(DRILL),
+    description="Restore the newest backup beside the server, and see whether every table is the same.",
+)
+
+JOBS = [import_all, check_all, observe_export, report_data_quality, back_up, restore_drill]

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from daybreak_pipeline import database
-from daybreak_pipeline.backups import checksums, listing, points, restore, targets
+from daybreak_pipeline.backups import checksums, in_place, listing, points, restore, targets
 from daybreak_pipeline.backups.checksums import Checksum
 from daybreak_pipeline.backups.targets import Target
 from daybreak_pipeline.cli.main import main
@@ -83,7 +83,7 @@ def test_an_import_is_undone_exactly_after_a_table_was_dropped(site: Site, tmp_p
             )
         assert sums(db)["public.organizations"].rows == 2
         do(db, "DROP TABLE public.documents CASCADE")
-    done = restore.in_place(site.home, aim(site, "before-import-abcdef0123"))
+    done = in_place.restore(site.home, aim(site, "before-import-abcdef0123"))
     with site.up() as db:
         assert checksums.differences(before, sums(db)) == []
         assert before["public.organizations"].rows == 1
@@ -115,7 +115,7 @@ def test_a_server_that_was_killed_loses_nothing_while_its_disk_is_there(site: Si
         unfinished.execute("INSERT INTO numbers SELECT 1 FROM generate_series(1, 100000)")
         kill(site)
         unfinished.close()
-    restore.in_place(site.home, aim(site, "latest"))
+    in_place.restore(site.home, aim(site, "latest"))
     with site.up() as db:
         assert ask(db, COUNT) == 100
 
@@ -127,7 +127,7 @@ def test_a_lost_data_directory_costs_what_was_not_archived(site: Site) -> None:
         all_archived(db)
         do(db, "INSERT INTO numbers VALUES (101)")
         shutil.rmtree(kill(site))
-    restore.in_place(site.home, aim(site, "latest"))
+    in_place.restore(site.home, aim(site, "latest"))
     with site.up() as db:
         assert ask(db, COUNT) == 100
         assert site.backup(db, "diff")
@@ -150,7 +150,7 @@ def test_the_repository_and_the_keys_are_enough_on_an_empty_machine(
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name, text in saved.items():
         (site.home / name).write_text(text)
-    restore.in_place(site.home, aim(site, "latest"))
+    in_place.restore(site.home, aim(site, "latest"))
     with site.up() as db, database.connect(db, key=keys.load()) as session:
         assert keys.state(session).fits
         assert ask(db, "SHOW archive_mode") == "on"
@@ -165,7 +165,7 @@ def test_a_time_is_restored_to_the_second(site: Site) -> None:
         time.sleep(0.5)
         do(db, "DELETE FROM numbers")
         all_archived(db)
-    restore.in_place(site.home, aim(site, moment.isoformat()))
+    in_place.restore(site.home, aim(site, moment.isoformat()))
     with site.up() as db:
         assert ask(db, COUNT) == 100
 
@@ -176,7 +176,7 @@ def test_a_restore_that_fails_changes_nothing(site: Site) -> None:
         do(db, NUMBERS)
     time.sleep(1.1)
     with pytest.raises(UsageError, match="does not reach this point"):
-        restore.in_place(site.home, aim(site, datetime.now(UTC).isoformat()))
+        in_place.restore(site.home, aim(site, datetime.now(UTC).isoformat()))
     with site.up() as db:
         assert ask(db, COUNT) == 100
     assert not list(site.home.glob("*before-restore*"))
@@ -189,12 +189,12 @@ def test_an_undo_can_be_undone(site: Site) -> None:
         do(db, NUMBERS)
         second = point(db, "bbbbbbbb")
         do(db, "DROP TABLE numbers")
-    restore.in_place(site.home, aim(site, first))
+    in_place.restore(site.home, aim(site, first))
     with site.up() as db:
         assert ask(db, "SELECT to_regclass('numbers') IS NULL")
         do(db, "CREATE TABLE later AS SELECT 1 AS n")
         all_archived(db)
-    restore.in_place(site.home, aim(site, second))
+    in_place.restore(site.home, aim(site, second))
     with site.up() as db:
         assert ask(db, COUNT) == 100
         assert ask(db, "SELECT to_regclass('later') IS NULL")
@@ -208,7 +208,7 @@ def test_the_log_of_the_incident_is_kept(site: Site) -> None:
         data = data_directory.existing_data(site.home)
         assert data is not None
         until(lambda: "password authentication failed" in said(data))
-    restore.in_place(site.home, aim(site, "latest"))
+    in_place.restore(site.home, aim(site, "latest"))
     assert "password authentication failed" in said(data)
     assert "archive recovery complete" in said(data)
 
@@ -268,7 +268,7 @@ def test_a_server_in_use_is_not_restored_and_a_person_is_asked(
             main(["restore", "--to", "latest"])
         assert "repeat with --yes" in capsys.readouterr().err
         with pytest.raises(UsageError, match="other daybreak commands use the server"):
-            restore.in_place(site.home, aim(site, "latest"))
+            in_place.restore(site.home, aim(site, "latest"))
     finally:
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)
