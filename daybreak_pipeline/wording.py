@@ -59,6 +59,15 @@ def age(seconds: int | None) -> str:
     return f"{seconds} s"
 
 
+def size(of_bytes: int) -> str:
+    """Return a size as people say it: 512 kB, 47 MB, 3.2 GB."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6)):
+        if of_bytes >= factor:
+            amount = of_bytes / factor
+            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:,.0f} {unit}"  # noqa: PLR2004 - one digit
+    return f"{-(-of_bytes // 1000)} kB"
+
+
 def percent(value: float) -> str:
     """Return a share in percent as people write it: 12.3 %, 0.0 %; one that is small but there is <0.1 %."""
     return f"<{_SMALLEST_PERCENT} %" if 0 < value < _SMALLEST_PERCENT else f"{value:.1f} %"

@@ -18,7 +18,7 @@ from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.schema import runner
-from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline.settings import DatabaseSettings, own_environment
 from daybreak_pipeline_tests.exports import Export
 from daybreak_pipeline_tests.homes import server_home
 
@@ -54,11 +54,16 @@ def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             "NODE_ENV",
         }:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("DAYBREAK_BACKUP_REPO", "none")  # tests of backups turn them on
 
 
 @contextmanager
 def _served() -> Iterator[DatabaseSettings]:
-    with server_home() as home, embedded_server.serve(home) as settings:
+    with (
+        own_environment(DAYBREAK_BACKUP_REPO="none"),
+        server_home() as home,
+        embedded_server.serve(home) as settings,
+    ):
         yield settings
 
 

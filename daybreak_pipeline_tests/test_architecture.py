@@ -29,6 +29,7 @@ FROM_THE_BOTTOM = (
     "pooler",
     "importer",
     "checks",
+    "backups",
     "operations",
     "monitoring",
     "report",

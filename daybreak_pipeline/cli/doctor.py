@@ -11,6 +11,7 @@ import click
 from rich.text import Text
 
 from daybreak_pipeline import database, settings
+from daybreak_pipeline.backups import health
 from daybreak_pipeline.cli.common import USAGE_EXIT, Command, data_dir_option
 from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.cli.screen import line, styled
@@ -99,6 +100,7 @@ def _server() -> list[Finding]:
                 findings.append(_pooler(db, pooled=database.is_pooled(connection)))
                 findings += _pooler_users(db)
                 findings.append(_tls(db, connection))
+                findings.append(_backups(connection))
                 conditions = _preconditions(connection)
                 findings += [*conditions, *_settings(connection)]
                 if not all(condition.good for condition in conditions):
@@ -195,6 +197,12 @@ def _tls(db: settings.DatabaseSettings, connection: database.Connection) -> Find
         text = f"on, but DB_SSLMODE={db.sslmode} trusts whoever answers: set DB_SSLMODE=verify-full"
         return Finding("tls", good=False, text=text)
     return Finding("tls", good=True, text="on, the server's certificate is verified")
+
+
+def _backups(connection: database.Connection) -> Finding:
+    """Report whether the data could be restored. A developer's machine may do without backups, production may not."""
+    found = health.judge(connection)
+    return Finding("backups", found.good, found.text, advice=found.advice)
 
 
 def _importer(db: settings.DatabaseSettings) -> str:

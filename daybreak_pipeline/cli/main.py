@@ -22,6 +22,14 @@ COMMANDS = {
         f"{_CLI}.audit:audit",
         "See who changed or read which row, when and from where; drop what is older than must be kept.",
     ),
+    "backup": (
+        f"{_CLI}.backup:backup",
+        "Back up the embedded server, encrypted; what has expired is deleted.",
+    ),
+    "backups": (
+        f"{_CLI}.backup:backups",
+        "List the backups and restore points, oldest first, and where they are.",
+    ),
     "check": (
         f"{_CLI}.check:check",
         "Check every table as it is now, without importing; what fails is shown first.",
@@ -73,6 +81,10 @@ COMMANDS = {
     "report": (
         f"{_CLI}.report:report",
         "Write the data-quality report: can the data be trusted, what broke, since when, what to do.",
+    ),
+    "restore": (
+        f"{_CLI}.restore:restore_",
+        "Restore the embedded server: everything, or as of a time, or as before an import.",
     ),
     "roles": (
         f"{_CLI}.roles:roles",

@@ -7,6 +7,7 @@ import sys
 import click
 
 from daybreak_pipeline import database
+from daybreak_pipeline.backups import migrations
 from daybreak_pipeline.cli.common import Group, confirmed, say
 from daybreak_pipeline.cli.pgbouncer import refresh_users
 from daybreak_pipeline.cli.roles import tell_applied
@@ -28,6 +29,7 @@ def up(to: str | None) -> None:
     """Apply the migrations that the database lacks."""
     with database.serving() as db:
         roles.require_importer(db)
+        migrations.keep(db)
         applied = runner.upgrade(db, to, key=keys.held())
         for migration in applied:
             say(f"applied {migration.revision} {migration.name}")
@@ -62,6 +64,7 @@ def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flag
             return
         if filled and not yes:
             _ask_before_loss(filled)
+        migrations.keep(db)
         for migration in runner.downgrade(db, to or str(int(current) - 1), key=keys.held()):
             say(f"took back {migration.revision} {migration.name}")
 

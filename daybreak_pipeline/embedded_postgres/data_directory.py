@@ -24,6 +24,8 @@ from daybreak_pipeline.embedded_postgres import programs, server_log
 from daybreak_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from daybreak_pipeline.embedded_postgres.programs import Account
 
 HOST = "127.0.0.1"
@@ -124,10 +126,18 @@ def token(data: Path) -> str:
 # --- The configuration ---------------------------------------------------------------------------------
 
 
-def write_configuration(
-    data: Path, account: Account, port: int, sockets: Path, programs_directory: Path
+def write_configuration(  # noqa: PLR0913, PLR0917 - each is a fact of the one server
+    data: Path,
+    account: Account,
+    port: int,
+    sockets: Path,
+    programs_directory: Path,
+    archive: Sequence[str] = (),
 ) -> None:
-    """Write the part of the configuration that is ours; an administrator's is in postgresql.auto.conf."""
+    """Write the part of the configuration that is ours; an administrator's is in postgresql.auto.conf.
+
+    ``archive`` are the lines that have the write-ahead log archived (``archiving``).
+    """
     quoted_sockets = str(sockets).replace("'", "''")
     lines = [
         "# Written by daybreak at every start. ALTER SYSTEM overrides it.",
@@ -142,6 +152,7 @@ def write_configuration(
         f"max_parallel_maintenance_workers = {_helpers()}",
         "wal_level = replica",
         "max_wal_size = 4GB",
+        *archive,
         # An import writes hundreds of megabytes of log: the WAL writer writes them out, on another core.
         "wal_writer_delay = 10ms",
         "wal_writer_flush_after = 16MB",

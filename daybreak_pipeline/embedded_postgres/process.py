@@ -16,9 +16,10 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from daybreak_pipeline.embedded_postgres import data_directory, server_log
 from daybreak_pipeline.embedded_postgres import programs as server_programs
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.embedded_postgres.programs import Account
 
 LOG = logging.getLogger(__name__)
+Archive: TypeAlias = Callable[[int, Path], Sequence[str]]
 # After a crash the server replays up to max_wal_size: that is slow, but must not be cut short, because
 # the next start would begin again.
 START_SECONDS = 600
@@ -38,6 +40,8 @@ BIND_ATTEMPTS = 5
 POLL_SECONDS = 0.01
 # Longer than any process number: PostgreSQL finds no process there, whoever got the old number.
 NO_PROCESS = 2**31 - 1
+# DB_IN_PRODUCTION of PostgreSQL's pg_control.h
+_IN_PRODUCTION = 6
 
 
 # --- Making the data directory -------------------------------------------------------------------------
@@ -119,8 +123,13 @@ def await_ready(data: Path) -> int | None:
     raise UsageError(msg)
 
 
-def start(data: Path, account: Account) -> int:
+def start(data: Path, account: Account, archive: Archive = lambda _port, _sockets: []) -> int:
     """Start the server and return its port.
+
+    Args:
+        data: its data directory.
+        account: who runs it.
+        archive: prepares the archive for the server on a port and returns the lines for its configuration.
 
     Raises:
         UsageError: it does not start; the last lines of its log say why.
@@ -134,7 +143,7 @@ def start(data: Path, account: Account) -> int:
     while True:
         _disown_stale_pid(data)
         port = data_directory.choose_port(data, refused)
-        data_directory.write_configuration(data, account, port, sockets, programs)
+        data_directory.write_configuration(data, account, port, sockets, programs, archive(port, sockets))
         lines = _launch(programs, data, account)
         if lines is None:
             return port
@@ -213,6 +222,48 @@ def _disown_stale_pid(data: Path) -> None:
             data_directory.write_file(path, f"{NO_PROCESS}\n{rest}", like=data)
 
 
+def await_recovered(data: Path) -> None:
+    """Wait until a server that was started on a restored data directory has got to its target and accepts writes.
+
+    pg_ctl reports success long before. What the server notes about itself needs no login.
+
+    Raises:
+        UsageError: it ended before; the last lines of its log say why.
+    """
+    while not (_state(data) == _IN_PRODUCTION and not (data / "recovery.signal").exists()):
+        if _postmaster(data) is None:
+            newest = max(server_log.files(data), key=lambda path: path.stat().st_mtime, default=None)
+            said = newest.read_bytes()[-data_directory.MEGABYTE :].decode(errors="replace") if newest else ""
+            fatal = [line for line in said.splitlines() if "FATAL" in line]
+            msg = f"the restored server ended by itself: {' | '.join(_meaning(chr(10).join(fatal[-2:])))}"
+            raise UsageError(msg)
+        time.sleep(POLL_SECONDS)
+
+
+def _state(data: Path) -> int:
+    """Return what the server notes about its state; the place of that note has never changed."""
+    with (data / "global" / "pg_control").open("rb") as control:
+        control.seek(16)
+        return int.from_bytes(control.read(4), "little")
+
+
+def set_password(data: Path, account: Account, password: str) -> None:
+    """Give the administrator of a server that does not run another password, as after the loss of the home.
+
+    Raises:
+        UsageError: that failed.
+    """
+    programs = _matching_programs(data)
+    statement = f"ALTER ROLE {data_directory.ADMINISTRATOR} PASSWORD '{password}'\n"
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
+        given.write(statement.encode("ascii"))  # a command line is open to all
+        given.seek(0)
+        command = [str(programs / "postgres"), "--single", "-D", str(data), "postgres"]
+        if _run(command, account, output, given=given):
+            msg = f"the administrator's password could not be set: {' | '.join(_meaning(_text(output)))}"
+            raise UsageError(msg)
+
+
 def stop(data: Path) -> None:
     """Stop the server as `pg_ctl stop -m fast` does, which needs no programs and no second user."""
     server = _postmaster(data)
@@ -284,7 +335,13 @@ def _command_line(pid: int) -> str:
 
 
 def _run(
-    command: list[str], account: Account, output: IO[bytes], patience: float = 0, **variables: str
+    command: list[str],
+    account: Account,
+    output: IO[bytes],
+    patience: float = 0,
+    *,
+    given: IO[bytes] | None = None,
+    **variables: str,
 ) -> int:
     """Run a server program to its end, out of reach of the terminal's Ctrl-C, and return its code.
 
@@ -293,7 +350,7 @@ def _run(
     """
     process = subprocess.Popen(
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=given or subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd="/",

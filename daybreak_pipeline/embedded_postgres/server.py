@@ -16,19 +16,22 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline.embedded_postgres import data_directory, programs
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, programs
 from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DEFAULT_DATABASE, DatabaseSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from daybreak_pipeline.embedded_postgres.programs import Account
 
 CONNECT_SECONDS = 10
 NOT_NOW = re.compile("starting up|recovery|shutting down|not yet accepting")
@@ -187,6 +190,32 @@ def _is_running(home: Path) -> bool:
     return data is not None and server_process.runs(data)
 
 
+@contextmanager
+def stopped(home: Path) -> Iterator[tuple[Path, Account]]:
+    """Yield the server's data directory and its user, with the server stopped and nobody able to start it.
+
+    The data directory need not exist.
+
+    Raises:
+        UsageError: another command uses the server.
+    """
+    home = _make_home(home)
+    with _USES.guard, _locked(home):
+        users = _open_lock(home, "postgres.users")
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            account = data_directory.account_for(home)
+            data = data_directory.existing_data(home) or data_directory.new_data(home, account)
+            if data.exists():
+                server_process.stop(data)
+            yield data, account
+        except BlockingIOError:
+            msg = "other daybreak commands use the server, such as daybreak up: stop them first"
+            raise UsageError(msg) from None
+        finally:
+            _close_lock(users)
+
+
 def _stop_unless_used(home: Path) -> None:
     """Stop the server if no process holds the shared lock. The caller holds the exclusive one."""
     users = _open_lock(home, "postgres.users")
@@ -247,7 +276,7 @@ def _running_server(home: Path) -> DatabaseSettings:
         if port is None:
             if not data.exists():
                 server_process.initialise(home, data, account)
-            port = server_process.start(data, account)
+            port = server_process.start(data, account, partial(_archive, home, data, account))
         login = (data_directory.ADMINISTRATOR, data_directory.password(home))
         settings = DatabaseSettings(data_directory.HOST, port, DEFAULT_DATABASE, *login, sslmode="disable")
         try:
@@ -262,6 +291,10 @@ def _running_server(home: Path) -> DatabaseSettings:
             time.sleep(0.1)
         else:
             return settings
+
+
+def _archive(home: Path, data: Path, account: Account, port: int, sockets: Path) -> list[str]:
+    return archiving.prepare(home, data, account, port=port, sockets=sockets)
 
 
 def _create_databases(settings: DatabaseSettings) -> None:

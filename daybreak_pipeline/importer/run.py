@@ -81,6 +81,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
     run_id: str | None = None,
     launched_by: str | None = None,
     progress: Progress = lambda _phase, _amount: None,
+    before_change: Callable[[], object] = lambda: None,
 ) -> Result:
     """Import one table from an export directory, and repair what earlier imports had to leave.
 
@@ -92,6 +93,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
         run_id: the Dagster run, for the ledger.
         launched_by: who launched it in the web UI, for the audit trail.
         progress: called with phase and amount.
+        before_change: called before anything is changed, in the import's transaction; not where nothing is.
 
     Returns:
         What was done. A table that was imported before and whose file is absent keeps its rows.
@@ -102,24 +104,31 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
     """
     found = find.candidates(export_dir, TABLES[name])
     begun = _Import(
-        connection, name, (found[0] if found else export_dir).as_uri(), run_id, launched_by, progress
+        connection,
+        name,
+        (found[0] if found else export_dir).as_uri(),
+        run_id,
+        launched_by,
+        progress,
+        before_change,
     )
     return _accounted(begun, lambda: _import(begun, export_dir, full=full))
 
 
-def replay_table(
+def replay_table(  # noqa: PLR0913 - as above
     connection: Connection,
     name: str,
     *,
     run_id: str | None = None,
     launched_by: str | None = None,
     progress: Progress = lambda _phase, _amount: None,
+    before_change: Callable[[], object] = lambda: None,
 ) -> Result:
     """Try a table's quarantined records again, without any file.
 
     Args and errors as ``import_table``.
     """
-    begun = _Import(connection, name, _quarantine_uri(name), run_id, launched_by, progress)
+    begun = _Import(connection, name, _quarantine_uri(name), run_id, launched_by, progress, before_change)
     return _accounted(begun, lambda: _replay(begun))
 
 
@@ -134,6 +143,7 @@ class _Import:
         run_id: str | None,
         launched_by: str | None,
         progress: Progress,
+        before_change: Callable[[], object],
     ) -> None:
         self.connection = connection
         self.table = table
@@ -141,6 +151,7 @@ class _Import:
         self.run_id = run_id
         self.launched_by = launched_by
         self.progress = progress
+        self.before_change = before_change
         self.columns: int | None = None  # of the file, once it is known
         self.started_at = datetime.now(UTC)
         self._clock = time.monotonic()
@@ -179,6 +190,7 @@ class _Import:
 
     def replay(self, *, met_by: int | None = None) -> Entry:
         """Try again what is in quarantine, but for what the import ``met_by`` has just refused."""
+        self.before_change()
         entry = replace(self.entry("imported"), source_uri=_quarantine_uri(self.table))
         accounting = load.load_quarantined(
             self.connection, self.catalog, entry.id, self.progress, met_by=met_by
@@ -277,6 +289,8 @@ def _keep(begun: _Import, export_dir: Path, last: Entry) -> Result:
     connection, catalog = begun.connection, begun.catalog
     absent.note(connection, begun.table, begun.run_id)
     repairable = repair.repairable(connection, catalog, begun.schema_version)
+    if repairable.references:
+        begun.before_change()
     accounting = begun.replay().accounting if repairable.records else Accounting()
     restored = repair.restore_references(
         connection, catalog, to_others=repairable.references, to_itself=accounting.inserted > 0
@@ -313,6 +327,8 @@ def _import_file(begun: _Import, source: Source, *, full: bool) -> Result:
         fingerprint = beside.submit(source.sha256)
         # If a glance shows that this is another file, there is no need to wait for its hash.
         same = last is not None and last.may_be(entry) and last.source_sha256 == fingerprint.result()
+        if not same or full or repairable.references:
+            begun.before_change()
         if not same or full:
             loaded = load.load_file(
                 connection,

@@ -11,11 +11,13 @@ import dagster as dg
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.orchestration.asset_checks import build_checks
+from daybreak_pipeline.orchestration.assets.backups import build_backup_assets
 from daybreak_pipeline.orchestration.assets.files import build_source_assets
 from daybreak_pipeline.orchestration.assets.imported_tables import build_table_assets
 from daybreak_pipeline.orchestration.assets.maintenance import build_maintenance_asset
 from daybreak_pipeline.orchestration.assets.monitoring import build_monitoring_assets
 from daybreak_pipeline.orchestration.assets.report import build_report_asset, build_report_sensor
+from daybreak_pipeline.orchestration.backup_watch import backup_when_due
 from daybreak_pipeline.orchestration.export_directories import ExportDirectories
 from daybreak_pipeline.orchestration.jobs import JOBS
 from daybreak_pipeline.orchestration.resources import ProgressLog, database_of_environment
@@ -32,11 +34,12 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             build_report_asset(),
             build_maintenance_asset(),
             build_monitoring_assets(),
+            *build_backup_assets(),
         ],
         asset_checks=build_checks(),
         jobs=JOBS,
         schedules=SCHEDULES,
-        sensors=[*SENSORS, build_report_sensor()],
+        sensors=[*SENSORS, build_report_sensor(), backup_when_due],
         resources={
             "health_database": database_of_environment,
             "progress_log": ProgressLog(),

@@ -1,4 +1,4 @@
-"""The jobs: import everything, check everything, look at the export's files, report, maintain, look at the server.
+"""The jobs: import everything, check everything, look at the export's files, report, maintain, look at the server, back up.
 
 The command line runs these too.
 """
@@ -9,6 +9,7 @@ import dagster as dg
 
 from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import run_requests
+from daybreak_pipeline.orchestration.assets.backups import BACKUP, DRILL
 from daybreak_pipeline.orchestration.assets.files import source_key
 from daybreak_pipeline.orchestration.assets.monitoring import MONITOR
 from daybreak_pipeline.orchestration.assets.report import REPORT
@@ -61,4 +62,25 @@ monitor_server = dg.define_asset_job(
     description="Look at the server: sessions, sizes, dead rows, WAL, the age of imports and backups.",
 )
 
-JOBS = [import_all, check_all, observe_export, report_data_quality, maintain, monitor_server]
+back_up = dg.define_asset_job(
+    "back_up",
+    selection=dg.AssetSelection.assets(BACKUP),
+    description="Back up the embedded server: what changed since the last full backup, or everything.",
+)
+
+restore_drill = dg.define_asset_job(
+    "restore_drill",
+    selection=dg.AssetSelection.assets(DRILL),
+    description="Restore the newest backup beside the server, and see whether every table is the same.",
+)
+
+JOBS = [
+    import_all,
+    check_all,
+    observe_export,
+    report_data_quality,
+    maintain,
+    monitor_server,
+    back_up,
+    restore_drill,
+]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline import database, settings
+from daybreak_pipeline.backups import migrations
 from daybreak_pipeline.orchestration import instance
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.pooler import configuration as pooler_configuration
@@ -39,6 +40,7 @@ def provide_schema(db: DatabaseSettings, *, migrate: bool = True) -> None:
         if applied and settings.given_database() and not migrate:
             runner.require_newest(connection)
     if applied != runner.newest_revision():
+        migrations.keep(db)
         runner.upgrade(db, key=keys.held())
 
 

@@ -1,4 +1,4 @@
-"""When imports, the maintenance and looks at the server run by themselves."""
+"""When imports, backups, the maintenance and looks at the server run by themselves."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import dagster as dg
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.orchestration import run_requests
-from daybreak_pipeline.orchestration.jobs import import_all, maintain, monitor_server
-from daybreak_pipeline.timetable import DAILY_IMPORT_AT, DAILY_MAINTENANCE_AT, daily_cron, minutes_cron
+from daybreak_pipeline.orchestration.assets.backups import BACKUP
+from daybreak_pipeline.orchestration.jobs import back_up, import_all, maintain, monitor_server, restore_drill
+from daybreak_pipeline.timetable import (
+    BACKUP_AT,
+    DAILY_IMPORT_AT,
+    DAILY_MAINTENANCE_AT,
+    DRILL_AT,
+    daily_cron,
+    minutes_cron,
+    weekly_cron,
+)
 
 daily_import = dg.ScheduleDefinition(
     name="daily_import",
@@ -39,4 +48,41 @@ server_monitoring = dg.ScheduleDefinition(
     description="Every ten minutes, or as DAYBREAK_MONITOR_MINUTES says. A look at the server takes a second or two.",
 )
 
-SCHEDULES = [daily_import, daily_maintenance, server_monitoring]
+full_backup = dg.ScheduleDefinition(
+    name="weekly_full_backup",
+    job=back_up,
+    run_config={"ops": {BACKUP: {"config": {"full": True}}}},
+    cron_schedule=weekly_cron(BACKUP_AT, "0"),
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description=f"A backup of everything, every Sunday at {BACKUP_AT:%H:%M} UTC. Older ones than are kept are deleted.",
+)
+
+differential_backup = dg.ScheduleDefinition(
+    name="daily_backup",
+    job=back_up,
+    cron_schedule=weekly_cron(BACKUP_AT, "1-6"),
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description=f"A backup of what changed since the last full one, at {BACKUP_AT:%H:%M} UTC.",
+)
+
+drill = dg.ScheduleDefinition(
+    name="restore_drill",
+    job=restore_drill,
+    cron_schedule=daily_cron(DRILL_AT)
+    if settings.environment() == "production"
+    else weekly_cron(DRILL_AT, "0"),
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description=f"Proves that the newest backup can be restored, at {DRILL_AT:%H:%M} UTC, in production every day.",
+)
+
+SCHEDULES = [
+    daily_import,
+    daily_maintenance,
+    server_monitoring,
+    full_backup,
+    differential_backup,
+    drill,
+]

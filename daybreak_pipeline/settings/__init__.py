@@ -6,6 +6,7 @@ ask this package itself: ``settings.home()``. Nothing here opens a file or a con
 
 from __future__ import annotations
 
+from daybreak_pipeline.settings.backups import BackupSettings, S3Repository, backups
 from daybreak_pipeline.settings.databases import (
     DatabaseSettings,
     RoleLogin,
@@ -81,14 +82,17 @@ __all__ = [
     "PROJECT_ROOT",
     "SAMPLE",
     "SSL_MODES",
+    "BackupSettings",
     "DatabaseSettings",
     "MailSettings",
     "NotifierSettings",
     "PoolerSettings",
     "RoleLogin",
+    "S3Repository",
     "WebSettings",
     "account",
     "audit_months",
+    "backups",
     "check_results_months",
     "child_environment",
     "close_files",

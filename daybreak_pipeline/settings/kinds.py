@@ -289,6 +289,21 @@ class Directories(Setting[tuple[Path, ...]]):
         return tuple(_absolute(one) for one in text.split(os.pathsep) if one)
 
 
+class Repository(Setting[str]):
+    """Where backups are: an absolute directory, a bucket on S3, or nowhere."""
+
+    kind = "a directory, s3://BUCKET/PATH, or none"
+
+    def _read(self, text: str) -> str:
+        if text == "none":
+            return text
+        if text.startswith("s3://"):
+            if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?", text):
+                raise ValueError
+            return text
+        return str(_absolute(text))
+
+
 class HeaderName(Setting[str]):
     """The name of an HTTP header."""
 

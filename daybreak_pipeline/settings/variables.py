@@ -23,6 +23,7 @@ from daybreak_pipeline.settings.kinds import (
     Password,
     Port,
     PrivateKeyFile,
+    Repository,
     Setting,
     Size,
     Text,
@@ -49,6 +50,7 @@ PLACES = "Where things are, and how files are read"
 SERVER = "The server"
 KEPT = "What is kept, and for how long"
 POOLER = "PgBouncer"
+BACKUPS = "Backups"
 WEB = "The web UI"
 TOLD = "Who is told"
 OTHERS = "Variables of other programs"
@@ -57,6 +59,7 @@ SECTIONS = {
     SERVER: "",
     KEPT: "`daybreak maintain` and a daily job drop what is older, but nothing that rows, checks or later imports depend on:",
     POOLER: "For `daybreak pgbouncer config` and `daybreak up --pgbouncer`:",
+    BACKUPS: "Of the embedded server, made by pgBackRest where that is installed:",
     WEB: "",
     TOLD: "To hear of failed runs, of absent files and of failed checks of severity ERROR:",
     OTHERS: "These belong to others, and mean the same here:",
@@ -350,6 +353,61 @@ PGBOUNCER_CERT_KEY = PrivateKeyFile(
     section=POOLER,
     meaning="The private key of that certificate.",
     otherwise="none",
+)
+# --- Backups ------------------------------------------------------------------------------------------------
+
+BACKUP_REPO = Repository(
+    "DAYBREAK_BACKUP_REPO",
+    section=BACKUPS,
+    meaning="Where backups go, encrypted. `none` turns them off. A disk of its own, or S3, survives the loss of this one.",
+    otherwise="beside the server's data, which does not survive the loss of that disk",
+)
+BACKUP_KEY = Key(
+    "DAYBREAK_BACKUP_KEY",
+    section=BACKUPS,
+    meaning="Encrypts the backups. Keep it safe, and elsewhere: without it they cannot be read.",
+    otherwise="one is made, in `backup.key` of `DAYBREAK_HOME`",
+)
+BACKUP_DAYS = Number(
+    "DAYBREAK_BACKUP_DAYS",
+    section=BACKUPS,
+    meaning="For how long every moment can be restored. What is older is deleted with the next full backup.",
+    of="days",
+    most=3650,
+    default=35,
+)
+BACKUP_QUEUE = Size(
+    "DAYBREAK_BACKUP_QUEUE",
+    section=BACKUPS,
+    meaning=(
+        "How much of the write-ahead log may wait for a repository that does not take it. Beyond it the log is given up, so "
+        "that the disk does not fill up: moments are then missing until the next backup."
+    ),
+    least=64,
+    most=1 << 20,
+    default=4096 << 20,
+    otherwise="`4096`",
+)
+BACKUP_S3_ENDPOINT = Text(
+    "DAYBREAK_BACKUP_S3_ENDPOINT",
+    section=BACKUPS,
+    meaning="The S3 service's host name, and port if it is not 443.",
+    otherwise="none",
+)
+BACKUP_S3_REGION = Text(
+    "DAYBREAK_BACKUP_S3_REGION", section=BACKUPS, meaning="The bucket's region.", default="us-east-1"
+)
+BACKUP_S3_USER = Text(
+    "DAYBREAK_BACKUP_S3_USER", section=BACKUPS, meaning="Who logs in to it: the access key.", otherwise="none"
+)
+BACKUP_S3_PASSWORD = Password(
+    "DAYBREAK_BACKUP_S3_PASSWORD", section=BACKUPS, meaning="The secret that belongs to it.", otherwise="none"
+)
+BACKUP_S3_CA = Certificates(
+    "DAYBREAK_BACKUP_S3_CA",
+    section=BACKUPS,
+    meaning="The certificate of the service's authority.",
+    otherwise="the system's own",
 )
 
 # --- The web UI ---------------------------------------------------------------------------------------------

@@ -53,9 +53,8 @@ def specs() -> dict[tuple[str, ...], dg.AssetSpec]:
 def test_there_are_16_tables_and_16_files() -> None:
     tables = {(name,) for name in TABLES}
     files = {("export", name) for name in TABLES}
-    assert set(specs()) == tables | files | {("data_quality_report",), ("maintenance",)} | {
-        (name,) for name in ASSETS
-    }
+    others = {("data_quality_report",), ("maintenance",), ("database_backup",), ("backup_drill",)}
+    assert set(specs()) == tables | files | others | {(name,) for name in ASSETS}
     assert (len(tables), len(files)) == (16, 16)
 
 
@@ -78,10 +77,9 @@ def test_files_depend_on_nothing() -> None:
 
 def test_files_are_observed_and_tables_are_materialised() -> None:
     graph = defs.resolve_asset_graph()
+    made = (*TABLES, *ASSETS, "data_quality_report", "maintenance", "database_backup", "backup_drill")
     assert graph.observable_asset_keys == {dg.AssetKey(["export", name]) for name in TABLES}
-    assert graph.materializable_asset_keys == {
-        dg.AssetKey(name) for name in (*TABLES, "data_quality_report", "maintenance", *ASSETS)
-    }
+    assert graph.materializable_asset_keys == {dg.AssetKey(name) for name in made}
 
 
 @pytest.mark.parametrize("key", sorted(specs()), ids="/".join)
@@ -157,6 +155,26 @@ def test_import_all_covers_every_table_and_check() -> None:
 
 def test_check_all_checks_every_table_and_imports_none() -> None:
     assert set(op_names("check_all")) == {f"check_{name}" for name in TABLES}
+
+
+def test_backups_and_drills_run_by_themselves() -> None:
+    crons = {
+        name: (schedule.job_name, schedule.cron_schedule, schedule.default_status.name)
+        for name in ("weekly_full_backup", "daily_backup", "restore_drill")
+        for schedule in [defs.resolve_schedule_def(name)]
+    }
+    assert crons == {
+        "weekly_full_backup": ("back_up", "0 1 * * 0", "RUNNING"),
+        "daily_backup": ("back_up", "0 1 * * 1-6", "RUNNING"),
+        "restore_drill": ("restore_drill", "0 2 * * 0", "RUNNING"),
+    }
+
+
+def test_the_drills_check_blocks() -> None:
+    spec = defs.resolve_asset_graph().get_check_spec(
+        dg.AssetCheckKey(dg.AssetKey("backup_drill"), "backup_is_restorable")
+    )
+    assert spec.blocking
 
 
 def op_names(job: str) -> list[str]:

@@ -2,13 +2,16 @@
 
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import TypedDict
 
 import dagster as dg
 from pydantic import Field
 
 from daybreak_pipeline import settings
+from daybreak_pipeline.backups import points
 from daybreak_pipeline.importer.run import Result, import_table, replay_table
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.orchestration import run_requests
@@ -43,6 +46,7 @@ class _Facts(TypedDict):
     run_id: str
     launched_by: str | None
     progress: Progress
+    before_change: Callable[[], object]
 
 
 def build_table_assets() -> list[dg.AssetsDefinition]:
@@ -79,6 +83,7 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
                 "run_id": context.run.run_id,
                 "launched_by": context.run.tags.get(run_requests.LAUNCHED_BY),
                 "progress": progress_log.listener(table.name, context.log),
+                "before_change": partial(points.before_import, connection, context.run.run_id),
             }
             result = (
                 replay_table(connection, table.name, **facts)

@@ -1,0 +1,239 @@
+"""The drill: restores the newest backup beside the server, compares every table, opens sealed values, runs the checks.
+
+It is the only proof. pgBackRest's ``verify`` exits 0 on corruption, and sees no missing file of the write-ahead log.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from daybreak_pipeline import database
+from daybreak_pipeline.backups import checksums, gaps, listing, make, points, restore, targets
+from daybreak_pipeline.checks.rules import examine
+from daybreak_pipeline.embedded_postgres import process as server_process
+from daybreak_pipeline.errors import DaybreakError, UsageError
+from daybreak_pipeline.failures import explanations
+from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.runbooks import Runbook
+from daybreak_pipeline.schema import catalog as catalogs
+from daybreak_pipeline.schema import runner
+from daybreak_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.backups.checksums import Checksum
+    from daybreak_pipeline.backups.listing import Backup
+    from daybreak_pipeline.backups.points import Point
+    from daybreak_pipeline.database import Connection
+    from daybreak_pipeline.embedded_postgres.archiving import Agent
+    from daybreak_pipeline.schema.catalog import TableCatalog
+    from daybreak_pipeline.settings import DatabaseSettings
+
+_LOCK_SECONDS = 600
+_ARCHIVED_SECONDS = 180
+_OPENED = 100
+"""How many sealed values of each column are opened: each takes 20 microseconds, and all of them an hour."""
+
+
+@dataclass
+class Drill:
+    """What a drill found. Without ``problems`` the backup can be restored."""
+
+    begun: datetime
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    restore_seconds: float = 0.0
+    backup: Backup | None = None
+    tables: int = 0
+    rows: int = 0
+    opened: int = 0
+    failed_checks: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the backup can be restored."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        if self.problems:
+            return f"the newest backup cannot be restored: {'; '.join(self.problems)}; {Runbook.BACKUPS_FAIL.see}"
+        assert self.backup is not None  # noqa: S101 - without one there is a problem
+        return (
+            f"backup {self.backup.label} can be restored: {self.tables} tables with {self.rows:,} rows are the same, "
+            f"{self.opened} sealed values open; restored in {self.restore_seconds:.0f} s"
+        )
+
+
+def run(agent: Agent, db: DatabaseSettings, key: str) -> Drill:
+    """Restore the newest backup beside the running server, and say whether it is the same. Leaves nothing behind."""
+    drill = Drill(datetime.now(UTC))
+    begun = time.monotonic()
+    try:
+        _run(drill, agent, db, key)
+    except DaybreakError as error:
+        drill.problems.append(str(error))
+    except psycopg.Error as error:
+        drill.problems.append(explanations.explain(error))
+    drill.seconds = time.monotonic() - begun
+    return drill
+
+
+def _run(drill: Drill, agent: Agent, db: DatabaseSettings, key: str) -> None:
+    with database.connect(db, autocommit=True) as connection:
+        make.require_archiving(agent, connection)
+    backups = listing.read(agent)
+    targets.find(targets.LATEST, backups, agent.home)  # says so where there is none
+    point, source = _compare_with(db)
+    _await_archived(db, point)
+    drill.problems += [f"the log lacks {gap}" for gap in gaps.find(agent, backups)]
+    _verify(drill, agent)
+    target = targets.to_point(point, backups)
+    drill.backup = target.backup
+    begun = time.monotonic()
+    with _scratch(agent) as data, restore.recovered(agent, target, data) as scratch:
+        drill.restore_seconds = time.monotonic() - begun
+        with database.connect(scratch, key=key, autocommit=True) as connection:
+            with database.snapshot(connection):
+                restored = checksums.of_every_table(connection)
+            drill.tables, drill.rows = len(restored), sum(one.rows for one in restored.values())
+            drill.problems += checksums.differences(source, restored)
+            _use(drill, connection)
+
+
+def _compare_with(db: DatabaseSettings) -> tuple[Point, dict[str, Checksum]]:
+    """Return a restore point, and the checksums of every table as of it.
+
+    Nobody may write between the restore point and the snapshot: for these milliseconds all tables are locked against
+    writers. The checksums, which take longer, are of the snapshot.
+
+    Raises:
+        UsageError: somebody kept writing for too long.
+    """
+    with database.connect(db) as reader, database.snapshot(reader):
+        with database.connect(db) as locker:
+            _lock(locker)
+            reader.execute("SELECT pg_current_snapshot()")
+            point = points.create(locker, f"drill-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
+        return point, checksums.of_every_table(reader)
+
+
+def _lock(connection: Connection) -> None:
+    """Lock every table against writers, in short attempts: others would have to wait behind a long one."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    names = [sql.Identifier(*name) for name in checksums.tables(connection)]
+    connection.rollback()
+    while True:
+        try:
+            connection.execute("SET LOCAL lock_timeout = '1s'")
+            connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(names)))
+        except psycopg.errors.LockNotAvailable:
+            connection.rollback()
+            if time.monotonic() > deadline:
+                msg = f"somebody has been writing for {_LOCK_SECONDS // 60} minutes: repeat the drill when the import has ended"
+                raise UsageError(msg) from None
+            time.sleep(1)
+        else:
+            return
+
+
+def _await_archived(db: DatabaseSettings, point: Point) -> None:
+    """Wait until the log up to a restore point is in the repository.
+
+    Raises:
+        UsageError: it does not get there.
+    """
+    deadline = time.monotonic() + _ARCHIVED_SECONDS
+    with database.connect(db, autocommit=True) as connection:
+        wanted = str(database.value(connection, "SELECT pg_walfile_name('0/0'::pg_lsn + %s)", [point.lsn]))
+        connection.execute("SELECT pg_switch_wal()")
+        while True:
+            last = database.value(connection, "SELECT last_archived_wal FROM pg_stat_archiver") or ""
+            # The name of a history file or a backup's note begins with that of a segment, too.
+            if str(last)[:24] >= wanted:
+                return
+            if time.monotonic() > deadline:
+                msg = "the write-ahead log does not reach the repository: the server's log says why"
+                raise UsageError(msg)
+            time.sleep(0.1)
+
+
+def _verify(drill: Drill, agent: Agent) -> None:
+    """Have pgBackRest read everything in the repository, also older backups. Only this line of it tells."""
+    answer = agent.try_to("verify", "--output=text", "--verbose")
+    if "status: ok" not in (line.strip() for line in answer.text.splitlines()):
+        drill.problems.append("files in the repository are damaged or cannot be read with this key")
+
+
+@contextmanager
+def _scratch(agent: Agent) -> Iterator[Path]:
+    """Yield where the restored data go, beside the server's; nothing of them is left afterwards."""
+    data = agent.data.with_name(f"{agent.data.name}-drill")
+    _remove(data)
+    try:
+        yield data
+    finally:
+        _remove(data)
+
+
+def _remove(data: Path) -> None:
+    if data.exists():
+        server_process.stop(data)
+        shutil.rmtree(data)
+
+
+def _use(drill: Drill, connection: Connection) -> None:
+    """Do with the restored database what people would do: open what is sealed, and check every table."""
+    if runner.current_revision(connection) is None:
+        return
+    if keys.state(connection).fits is False:
+        drill.problems.append(
+            f"the encryption key of now does not open its personal values, {Runbook.LOST_KEY.see}"
+        )
+        return
+    for table in TABLES:
+        catalog = catalogs.read(connection, table)
+        _open(drill, connection, catalog)
+        found = examine(connection, catalog)
+        drill.failed_checks += sum(not finding.passed for finding in found.values())
+
+
+def _open(drill: Drill, connection: Connection, catalog: TableCatalog) -> None:
+    """Open some sealed values of every column."""
+    for column in catalog.columns:
+        if column.name not in catalog.sealed:
+            continue
+        query = sql.SQL(
+            """
+            WITH held AS MATERIALIZED (SELECT privacy.required_key('seal') AS key),
+            taken AS (SELECT {sealed} AS sealed FROM {table} WHERE {sealed} IS NOT NULL LIMIT {most})
+            SELECT count(*)::int AS opened,
+                   count(privacy.sealed_fault(sealed, {kind}, {longest}::integer, held.key))::int AS closed
+            FROM taken, held
+            """
+        ).format(
+            sealed=sql.Identifier(f"{column.name}_encrypted"),
+            table=sql.Identifier("public", catalog.table.name),
+            most=sql.Literal(_OPENED),
+            kind=sql.Literal(column.type),
+            longest=sql.Literal(column.max_length),
+        )
+        found = database.one(connection, _Opened, query)
+        if found and found.closed == found.opened > 0:
+            drill.problems.append(f"no sealed value of {catalog.table.name}.{column.name} opens")
+        drill.opened += found.opened - found.closed if found else 0
+
+
+@dataclass(frozen=True)
+class _Opened:
+    opened: int
+    closed: int

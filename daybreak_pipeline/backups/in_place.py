@@ -1,0 +1,93 @@
+"""Restores the embedded server over what is there, which is kept aside."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daybreak_pipeline.backups import listing
+from daybreak_pipeline.backups.restore import Restored, await_recovered, fetch, require_room
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, server
+from daybreak_pipeline.embedded_postgres import process as server_process
+from daybreak_pipeline.embedded_postgres.archiving import Agent
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.backups.targets import Target
+    from daybreak_pipeline.embedded_postgres.programs import Account
+
+_SEGMENT = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
+
+
+def restore(home: Path, target: Target) -> Restored:
+    """Restore the server of a home. What was there is moved aside and kept; if the restore fails, it is put back.
+
+    Nobody may be using the server. It is stopped afterwards, as before.
+
+    Raises:
+        UsageError: nothing was changed, and why.
+    """
+    begun = time.monotonic()
+    home = home.resolve()
+    with server.stopped(home) as (data, account):
+        require_room(data, target)
+        knows_password = (home / data_directory.PASSWORD_FILE).exists()
+        password = data_directory.password(home, create=True)
+        agent = _agent(home, data, account)
+        agent.write()
+        aside = _move_aside(data) if data.exists() else None
+        try:
+            fetch(agent, target, data, "--archive-mode=preserve")
+            if aside:
+                _take_over(aside, data, account)
+            archive = _archive(home, data, account)
+            server_process.start(data, account, archive)
+            await_recovered(data)
+            server_process.stop(data)
+            if not knows_password:
+                server_process.set_password(data, account, password)
+        except BaseException:
+            server_process.stop(data) if data.exists() else None
+            shutil.rmtree(data, ignore_errors=True)
+            if aside:
+                aside.rename(data)
+            raise
+    return Restored(time.monotonic() - begun, aside)
+
+
+def _agent(home: Path, data: Path, account: Account) -> Agent:
+    found = archiving.agent(home, data, account)
+    return found or listing.embedded_agent()  # which says why there is none
+
+
+def _archive(home: Path, data: Path, account: Account) -> server_process.Archive:
+    return lambda port, sockets: archiving.prepare(home, data, account, port=port, sockets=sockets)
+
+
+def _move_aside(data: Path) -> Path:
+    aside = data.with_name(f"{data.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    data.rename(aside)
+    data_directory.flush_directory(data.parent)
+    return aside
+
+
+def _take_over(aside: Path, data: Path, account: Account) -> None:
+    """Take over the server's log, in which the incident is, and the end of its write-ahead log.
+
+    A server that was killed has not archived that. PostgreSQL asks the repository first, and believes no file of
+    another server.
+    """
+    for place in ("log", "pg_wal"):
+        (data / place).mkdir(mode=0o700, exist_ok=True)
+        data_directory.give_to(account, data / place)
+        for source in (aside / place).iterdir() if (aside / place).is_dir() else ():
+            if source.is_file() and (place == "log" or _SEGMENT.fullmatch(source.name)):
+                with contextlib.suppress(
+                    OSError
+                ):  # a file that a broken disk does not give is not needed here
+                    shutil.copy2(source, data / place / source.name)
+                    data_directory.give_to(account, data / place / source.name)

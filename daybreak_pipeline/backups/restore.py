@@ -1,0 +1,121 @@
+"""Restores the embedded server beside what is there, for good or for a short look; ``in_place`` restores over it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daybreak_pipeline.embedded_postgres import archiving, data_directory
+from daybreak_pipeline.embedded_postgres import process as server_process
+from daybreak_pipeline.embedded_postgres.archiving import Agent
+from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.runbooks import Runbook
+from daybreak_pipeline.settings import DEFAULT_DATABASE, DatabaseSettings
+from daybreak_pipeline.wording import size
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.backups.targets import Target
+
+_ROOM = 1.1
+_NOTHING_AFTER = "recovery ended before configured recovery target was reached"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a restore did: how long it took, and where what was there before is kept."""
+
+    seconds: float
+    kept: Path | None
+
+
+def into(agent: Agent, target: Target, directory: Path) -> Restored:
+    """Restore into a directory, which becomes a home of its own that archives nothing; its server is left stopped.
+
+    Raises:
+        UsageError: the directory is not empty, or the restore failed and left nothing.
+    """
+    begun = time.monotonic()
+    if directory.exists() and any(directory.iterdir()):
+        msg = f"{directory} is not empty: name a new directory"
+        raise UsageError(msg)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = directory.resolve()
+    data = data_directory.new_data(directory, agent.account)
+    with recovered(agent, target, data):
+        for name in (data_directory.PASSWORD_FILE, "encryption.key"):
+            source = agent.home / name
+            if source.exists():
+                data_directory.write_file(
+                    directory / name, source.read_text(encoding="ascii"), like=directory
+                )
+    return Restored(time.monotonic() - begun, None)
+
+
+@contextmanager
+def recovered(agent: Agent, target: Target, data: Path) -> Iterator[DatabaseSettings]:
+    """Yield a server of its own that was restored into a new data directory, and stop it afterwards.
+
+    It archives nothing and has a port and a socket of its own, beside the server that was backed up.
+
+    Raises:
+        UsageError: it could not be restored; nothing of it is left.
+    """
+    require_room(data, target)
+    try:
+        # Else it would push its log into the repository of the server that it is a copy of.
+        fetch(agent, target, data, "--archive-mode=off")
+        port = server_process.start(data, agent.account)
+        await_recovered(data)
+    except BaseException:
+        server_process.stop(data) if data.exists() else None
+        shutil.rmtree(data, ignore_errors=True)
+        raise
+    login = (data_directory.ADMINISTRATOR, data_directory.password(agent.home))
+    try:
+        yield DatabaseSettings(data_directory.HOST, port, DEFAULT_DATABASE, *login, sslmode="disable")
+    finally:
+        server_process.stop(data)
+
+
+def fetch(agent: Agent, target: Target, data: Path, archive_mode: str) -> None:
+    """Have pgBackRest fill a new data directory."""
+    archiving.own_directory(data, agent.account)
+    agent.do(
+        f"--pg1-path={data}",
+        f"--set={target.backup.label}",
+        archive_mode,
+        *target.options,
+        "restore",
+    )
+
+
+def await_recovered(data: Path) -> None:
+    """Wait until a restored server has got to its target.
+
+    Raises:
+        UsageError: it does not get there, and why.
+    """
+    try:
+        server_process.await_recovered(data)
+    except UsageError as error:
+        if _NOTHING_AFTER in str(error):
+            msg = (
+                "the log in the repository does not reach this point: if nothing was written after it, --to latest is "
+                f"the same; else a part of the log is missing; {Runbook.RESTORE_TO_A_TIME.see}"
+            )
+            raise UsageError(msg) from None
+        raise
+
+
+def require_room(data: Path, target: Target) -> None:
+    """Make sure that the restored data fit beside what is there."""
+    free = shutil.disk_usage(data.parent).free
+    needed = int(target.backup.size * _ROOM)
+    if free < needed:
+        msg = f"{data.parent} has {size(free)} free and the restored data need {size(needed)}; {Runbook.DISK_FULL.see}"
+        raise UsageError(msg)

@@ -1,0 +1,125 @@
+"""Backups and the drill as assets. ``backups`` does the work; a given server has its own, and these steps say so."""
+
+# Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+from pydantic import Field
+
+from daybreak_pipeline import database
+from daybreak_pipeline.backups import drill, listing, make
+from daybreak_pipeline.backups.drill import Drill
+from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
+from daybreak_pipeline.privacy import keys
+
+BACKUP = "database_backup"
+DRILL = "backup_drill"
+RESTORABLE = "backup_is_restorable"
+
+
+class BackupConfig(dg.Config):
+    """What can be chosen for one backup, also in the launchpad."""
+
+    full: bool = Field(
+        default=False, description="Of everything, not only of what changed since the last full backup."
+    )
+
+
+def build_backup_assets() -> list[dg.AssetsDefinition]:
+    """Return the newest backup and the drill that proves it."""
+    return [_backup_asset(), _drill_asset()]
+
+
+def _backup_asset() -> dg.AssetsDefinition:
+    @dg.asset(
+        key=BACKUP,
+        group_name="operations",
+        owners=["team:data-engineering"],
+        kinds={"pgbackrest"},
+        description="The newest encrypted backup of the embedded server. `daybreak backups` lists all that there are.",
+    )
+    def database_backup(
+        context: dg.AssetExecutionContext,
+        config: BackupConfig,
+        health_database: dg.ResourceParam[HealthDatabase],
+    ) -> dg.MaterializeResult[None]:
+        with step_failures(context):
+            agent = listing.embedded_agent()
+            with health_database.connection() as connection:
+                full = config.full or make.is_full_due(agent)
+                made = make.make(agent, connection, "full" if full else "diff")
+        return dg.MaterializeResult(
+            metadata={
+                "label": dg.MetadataValue.text(made.label),
+                "type": dg.MetadataValue.text(made.type),
+                "seconds": dg.MetadataValue.int(made.seconds),
+                "bytes": dg.MetadataValue.int(made.size),
+                "stored_bytes": dg.MetadataValue.int(made.stored),
+                "repository": dg.MetadataValue.text(agent.where),
+            }
+        )
+
+    return database_backup
+
+
+def _drill_asset() -> dg.AssetsDefinition:
+    @dg.asset(
+        key=DRILL,
+        deps=[BACKUP],
+        group_name="operations",
+        owners=["team:data-engineering"],
+        kinds={"pgbackrest"},
+        check_specs=[
+            dg.AssetCheckSpec(
+                RESTORABLE,
+                asset=DRILL,
+                blocking=True,
+                description="The newest backup was restored beside the server, and every table is the same.",
+            )
+        ],
+        description="Restores the newest backup into a server of its own, compares the rows and a checksum of every table with "
+        "the source, opens sealed values with the current key, runs the checks, and throws it away. By hand: "
+        "`daybreak backup drill`.",
+    )
+    def backup_drill(
+        context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        with step_failures(context):
+            agent = listing.embedded_agent()
+            with health_database.connection():  # says what is wrong with the server itself
+                pass
+            with database.serving() as db:
+                found = drill.run(agent, db, keys.load())
+        metadata = _metadata(found)
+        yield dg.MaterializeResult(
+            metadata=metadata,
+            check_results=[
+                dg.AssetCheckResult(
+                    check_name=RESTORABLE,
+                    passed=found.passed,
+                    severity=dg.AssetCheckSeverity.ERROR,
+                    description=str(found),
+                    metadata={"count": dg.MetadataValue.int(len(found.problems)), **metadata},
+                )
+            ],
+        )
+
+    return backup_drill
+
+
+def _metadata(found: Drill) -> dict[str, dg.MetadataValue]:
+    metadata: dict[str, dg.MetadataValue] = {
+        "seconds": dg.MetadataValue.float(round(found.seconds, 1)),
+        "restore_seconds": dg.MetadataValue.float(round(found.restore_seconds, 1)),
+        "tables": dg.MetadataValue.int(found.tables),
+        "rows": dg.MetadataValue.int(found.rows),
+        "sealed_values_opened": dg.MetadataValue.int(found.opened),
+        "failed_checks_of_the_data": dg.MetadataValue.int(found.failed_checks),
+    }
+    if found.backup:
+        age = datetime.now(UTC) - found.backup.stop
+        metadata["backup"] = dg.MetadataValue.text(found.backup.label)
+        metadata["backup_age_hours"] = dg.MetadataValue.float(round(age.total_seconds() / 3600, 1))
+    return metadata

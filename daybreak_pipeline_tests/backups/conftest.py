@@ -1,0 +1,75 @@
+"""A server with backups, in a home of its own, with the real pgBackRest. Without that these tests are skipped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from daybreak_pipeline.backups import listing, make
+from daybreak_pipeline.backups.listing import Backup, Kind
+from daybreak_pipeline.embedded_postgres import pgbackrest, server
+from daybreak_pipeline.embedded_postgres.archiving import Agent
+from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.homes import server_home
+
+needs_pgbackrest = pytest.mark.skipif(
+    pgbackrest.program() is None, reason="pgBackRest is not installed (make install, as root)"
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A home with backups turned on."""
+
+    home: Path
+
+    @property
+    def agent(self) -> Agent:
+        return listing.embedded_agent()
+
+    @contextmanager
+    def up(self) -> Iterator[DatabaseSettings]:
+        with server.serve(self.home) as db:
+            yield db
+
+    def backup(self, db: DatabaseSettings, kind: Kind = "full") -> Backup:
+        with psycopg.connect(db.conninfo(), autocommit=True) as connection:
+            return make.make(self.agent, connection, kind)
+
+    def set(self, monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+
+def ask(db: DatabaseSettings, query: str) -> Any:
+    with psycopg.connect(db.conninfo(), autocommit=True) as connection:
+        found = connection.execute(query.encode()).fetchone()
+    return found and found[0]
+
+
+def do(db: DatabaseSettings, *statements: str) -> None:
+    with psycopg.connect(db.conninfo(), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with server_home() as home:
+        monkeypatch.setenv("DAYBREAK_HOME", str(home))
+        monkeypatch.delenv("DAYBREAK_BACKUP_REPO")
+        yield Site(home)
