@@ -118,7 +118,7 @@ def _importing(installation: Installation, dagster_instance: dg.DagsterInstance)
     if found:
         from daybreak_pipeline.orchestration import runs  # which builds the asset that calls this
 
-        lost = runs.lost_runs(installation)
+        lost = [one.run_id for one in runs.lost_runs(installation)]
         found = [run_id for run_id in found if run_id not in lost]
     return f"an import is running (run {found[0][:8]})" if found else None
 
