@@ -15,7 +15,7 @@ from daybreak_pipeline.settings.databases import (
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
 from daybreak_pipeline.settings.processes import account, child_environment, own_environment
-from daybreak_pipeline.settings.umask import close_files, files_for, users_umask
+from daybreak_pipeline.settings.umask import close_files, files_for, refuse_open_home, users_umask
 from daybreak_pipeline.settings.values import (
     audit_months,
     debug,
@@ -89,6 +89,7 @@ __all__ = [
     "new_encryption_key",
     "notifier",
     "own_environment",
+    "refuse_open_home",
     "role_login",
     "role_variable",
     "sensor_seconds",
