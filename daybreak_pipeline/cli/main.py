@@ -124,6 +124,7 @@ class Program(LazyGroup):
             signal.signal(number, _interrupt)
         settings.close_files()
         with errors_in_one_line():
+            settings.refuse_open_home()
             return super().invoke(ctx)
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from daybreak_pipeline.importer.parts import Part
 
 DELIMITERS = (b",", b";", b"\t", b"|")
+MOST_COLUMNS = 1600
+"""How many a table of PostgreSQL may have, and so a staging table. What is done for each column of a file stays small."""
 _BLANK = re.compile(rb"[\s,;|]*")
 """A line without any value, also as a spreadsheet writes one."""
 _SEPARATOR = re.compile(rb'\s*"?sep=(.)"?\s*', re.IGNORECASE | re.DOTALL)
@@ -48,7 +50,7 @@ def require(
     """Return the columns of all parts, once each part is known to have a header or to be empty.
 
     Raises:
-        SourceError: one has no header, or all are empty.
+        SourceError: one has no header, all are empty, or there are more columns than a table may have.
     """
     found: dict[str, None] = {}
     wanted = tuple(required)
@@ -65,6 +67,12 @@ def require(
             f"{table}: {which} empty, without even a header"
             if parts
             else f"{table}: no file is recognised as a part"
+        )
+        raise SourceError(msg)
+    if len(found) > MOST_COLUMNS:
+        msg = (
+            f"{table}: more columns than a table or a query of PostgreSQL can have ({MOST_COLUMNS:,}); "
+            f"the file has {len(found):,} columns; nothing was changed. Leave out of the file what nobody needs"
         )
         raise SourceError(msg)
     return tuple(found)

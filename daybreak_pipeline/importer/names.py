@@ -61,11 +61,16 @@ def each_once(names: list[str]) -> Iterator[str]:
     """Yield the names, those that have come before with a number that makes them another name."""
     taken: set[str] = set()
     wanted = set(names)
+    last: dict[
+        str, int
+    ] = {}  # where counting goes on, or a name that is there thousands of times takes for ever
     for name in names:
-        numbered, number = name, 1
+        number = last.get(name, 1)
+        numbered = name if number == 1 else f"{name} ({number})"
         while numbered in taken or (number > 1 and numbered in wanted):
             number += 1
             numbered = f"{name} ({number})"
+        last[name] = number
         taken.add(numbered)
         yield numbered
 

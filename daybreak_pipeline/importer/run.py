@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import DaybreakError, OutsideError, SourceError, TransientError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import absent, find, headers, ledger, load, names, repair
@@ -233,7 +233,9 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
         with connection.transaction():
             # Two imports of one table follow each other. The lock is the transaction's: nobody can leave it behind.
             locks.take(connection, f"import {begun.table}", tell=begun.wait)
-            execute(connection, "begin: settings", from_file("begin"))
+            locks.take_table(connection, begun.table, tell=begun.wait)
+            patience = sql.Literal(f"{settings.lock_seconds()}s")
+            execute(connection, "begin: settings", from_file("begin"), lock_timeout=patience)
             keys.hold(connection, begun.wait)
             return work()
     except SourceError as error:

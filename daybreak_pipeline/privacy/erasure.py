@@ -81,6 +81,22 @@ _SEARCHES = """
       AND search.changed_at BETWEEN found.changed_at - interval '1 minute' AND found.changed_at
       AND search.before_encrypted IS NOT NULL
 """
+# Rows that name a person as theirs, also those that only quarantine has, or that an application has deleted.
+_ABOUT = """
+    SELECT row_id FROM (
+        SELECT id::text AS row_id, user_id::text FROM {}
+        UNION ALL
+        SELECT row_id, privacy.as_object(privacy.unseal(record_encrypted, privacy.required_key('seal'),
+                           privacy.tag('ingest.quarantine', 'record_encrypted'))) ->> 'user_id'
+        FROM ingest.quarantine WHERE table_name = %(table)s
+        UNION ALL
+        SELECT row_id, privacy.as_object(privacy.unseal(before_encrypted, privacy.required_key('seal'),
+                           privacy.tag('audit.changes', 'before_encrypted'))) ->> 'user_id'
+        FROM audit.changes WHERE table_name = %(table)s AND action = 'DELETE'
+    ) about
+    WHERE row_id IS NOT NULL AND ingest.try_cast(user_id, NULL::uuid) = ingest.try_cast(%(id)s::text, NULL::uuid)
+    GROUP BY row_id ORDER BY row_id
+"""
 _BURY = """
     INSERT INTO ingest.tombstones (table_name, row_id, source_updated_at, tx_commit_time, fivetran_synced)
     VALUES (%(table)s, %(id)s, clock_timestamp(), clock_timestamp(), clock_timestamp())
@@ -244,10 +260,8 @@ def _coverages(connection: Connection, person: Person) -> list[tuple[str, str]]:
         names = [r.column for r in other.references if r.column == "user_id" and person.table in r.tables]
         if other.sealed_columns and names:
             rows = connection.execute(
-                sql.SQL(
-                    "SELECT id::text FROM {} WHERE user_id = ingest.try_cast(%s::text, NULL::uuid) ORDER BY id"
-                ).format(sql.Identifier("public", other.name)),
-                [person.row_id],
+                sql.SQL(_ABOUT).format(sql.Identifier("public", other.name)),
+                {"table": other.name, "id": person.row_id},
             )
             found += [(other.name, row_id) for (row_id,) in rows]
     return found

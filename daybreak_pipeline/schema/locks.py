@@ -1,7 +1,7 @@
 """The pipeline's locks: rows of ``ingest.locks``, which only the owner of the tables can lock.
 
 Each is held until the transaction ends, so that nobody can leave one behind, not even through a pooler. Who waits says
-for whom and since when, and gives up in the end.
+for whom and since when, and gives up in the end. So it is with a table, which any application that writes to it can lock.
 """
 
 from __future__ import annotations
@@ -32,6 +32,20 @@ _HOLDER = """
 """
 
 
+# What keeps others from writing to a table: such a lock that is held, or one that is asked for and stands before ours.
+_TABLE_HOLDER = """
+    SELECT format('%%s (server process %%s%%s), which has locked %%s%%s',
+                  coalesce(nullif(a.application_name, ''), a.usename, 'a session'), a.pid,
+                  ' from ' || host(a.client_addr), l.relation::regclass,
+                  ', at work since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'HH24:MI:SS') || ' UTC')
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.relation = %s::regclass AND l.pid <> pg_backend_pid()
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+    ORDER BY l.granted DESC, l.waitstart LIMIT 1
+"""
+
+
 class LockedError(OutsideError):
     """Somebody else has held a lock for longer than anybody waits."""
 
@@ -56,17 +70,60 @@ def take(
     Raises:
         LockedError: it is still held after that time.
     """
+    _wait(
+        lambda: _taken(connection, name, shared=shared),
+        lambda: _holder(connection, name),
+        tell=tell,
+        seconds=seconds,
+    )
+
+
+def take_table(
+    connection: Connection, table: str, *, tell: Callable[[str], None], seconds: int | None = None
+) -> None:
+    """Lock a table of ``public`` for writing until the transaction ends; readers and other writers are not kept out.
+
+    Args and errors as ``take``.
+    """
+    name = sql.Identifier("public", table)
+    _wait(
+        lambda: _table_taken(connection, name),
+        lambda: (
+            database.value(connection, _TABLE_HOLDER, [name.as_string(connection)])
+            or f"another session, which has locked {table}"
+        ),
+        tell=tell,
+        seconds=seconds,
+    )
+
+
+def _wait(
+    taken: Callable[[], bool],
+    holder: Callable[[], str],
+    *,
+    tell: Callable[[str], None],
+    seconds: int | None,
+) -> None:
     patience = settings.lock_seconds() if seconds is None else seconds
     begun = told = time.monotonic()
-    while not _taken(connection, name, shared=shared):
+    while not taken():
         now = time.monotonic()
         if now - begun >= patience:
-            msg = f"gave up after {patience:,} s of waiting for {_holder(connection, name)}; nothing was changed"
+            msg = f"gave up after {patience:,} s of waiting for {holder()}; nothing was changed"
             raise LockedError(msg)
         if now - told >= _SECONDS_UNTIL_TOLD:
             told = now
-            tell(f"waits for {_holder(connection, name)}")
+            tell(f"waits for {holder()}")
         time.sleep(_PAUSE_SECONDS)
+
+
+def _table_taken(connection: Connection, name: sql.Identifier) -> bool:
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE NOWAIT").format(name))
+    except psycopg.errors.LockNotAvailable:
+        return False
+    return True
 
 
 def _holder(connection: Connection, name: str) -> str:

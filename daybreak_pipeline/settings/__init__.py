@@ -23,7 +23,7 @@ from daybreak_pipeline.settings.processes import (
     own_environment,
     secret_names,
 )
-from daybreak_pipeline.settings.umask import close_files, files_for, users_umask
+from daybreak_pipeline.settings.umask import close_files, files_for, refuse_open_home, users_umask
 from daybreak_pipeline.settings.values import (
     audit_months,
     check_results_months,
@@ -123,6 +123,7 @@ __all__ = [
     "notify_socket",
     "own_environment",
     "pooler",
+    "refuse_open_home",
     "reports_days",
     "require_sound",
     "resolved_months",

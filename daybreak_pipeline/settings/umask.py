@@ -9,14 +9,17 @@ file. A file that a person asks for by its path is theirs: it is made as any oth
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings.values import home
 
 _CLOSED = 0o077
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass
@@ -32,6 +35,25 @@ def close_files() -> None:
     """Let nobody else read what this process makes from now on."""
     if _UMASK.users is None:
         _UMASK.users = os.umask(_CLOSED)
+
+
+def refuse_open_home() -> None:
+    """Keep nothing where others could put a key or a configuration of their own in the place of ours.
+
+    Raises:
+        UsageError: other users can write to the home.
+    """
+    place = home()
+    try:
+        mode = place.stat().st_mode
+    except OSError:  # it is made when it is first needed, and closed then
+        return
+    if mode & _WRITABLE_BY_OTHERS:
+        msg = (
+            f"other users can write to {place}, and could replace the keys and files in it: "
+            f"set DAYBREAK_HOME to a directory of your own, or take the right from them (chmod go-w {place})"
+        )
+        raise UsageError(msg)
 
 
 def users_umask() -> int:

@@ -144,7 +144,8 @@ STAGING_TABLESPACE = Text(
 LOCK_SECONDS = Number(
     "DAYBREAK_LOCK_SECONDS",
     section=SERVER,
-    meaning="For how long an import waits for another one of the same table, or for a rotation of the key.",
+    meaning="For how long an import waits for another one of the same table, for a rotation of the key, or for what an "
+    "application has locked.",
     of="seconds",
     most=86_400,
     default=3600,

@@ -18,6 +18,7 @@ from daybreak_pipeline_tests.homes import server_home
 
 DAYBREAK = Path(sys.executable).with_name("daybreak")
 OPEN = stat.S_IRWXG | stat.S_IRWXO
+EXIT_USAGE = 2
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,22 @@ def home() -> Iterator[Path]:
         yield directory
 
 
-def daybreak(home: Path, *arguments: str | Path, code: int = 0) -> str:
+def daybreak(home: Path, *arguments: str | Path) -> str:
     """Run the command with the umask that people usually have, and return what it printed."""
-    done = subprocess.run(
+    done = run(home, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def errors_of(home: Path, *arguments: str | Path) -> str:
+    """Run a command that is refused, and return what it says."""
+    done = run(home, *arguments)
+    assert done.returncode == EXIT_USAGE, done.stdout
+    return done.stderr
+
+
+def run(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [DAYBREAK, *arguments],
         env=settings.child_environment(DAYBREAK_HOME=str(home)),
         stdin=subprocess.DEVNULL,
@@ -40,8 +54,6 @@ def daybreak(home: Path, *arguments: str | Path, code: int = 0) -> str:
         check=False,
         umask=0o022,
     )
-    assert done.returncode == code, done.stderr
-    return done.stdout
 
 
 def open_to_others(directory: Path) -> list[str]:
@@ -106,3 +118,19 @@ def test_dagsters_own_programs_close_their_files(tmp_path: Path) -> None:
         [sys.executable, "-c", load], cwd=tmp_path, capture_output=True, text=True, check=True, umask=0o022
     )
     assert done.stdout == "0o77\n"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+def test_a_home_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    """Or they could plant a key that they know, or a link for us to write through."""
+    planted, link, theirs = tmp_path / "encryption.key", tmp_path / "web.log", tmp_path.with_suffix(".theirs")
+    planted.write_text("5" * 64)
+    link.symlink_to(theirs)
+    tmp_path.chmod(mode)
+    said = errors_of(tmp_path, "keys", "status")
+    assert said == (
+        f"daybreak: other users can write to {tmp_path}, and could replace the keys and files in it: "
+        f"set DAYBREAK_HOME to a directory of your own, or take the right from them (chmod go-w {tmp_path})\n"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {planted.name, link.name}
+    assert not theirs.exists()

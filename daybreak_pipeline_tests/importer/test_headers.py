@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -302,3 +303,18 @@ def test_a_personal_column_by_another_number_is_never_kept_plain(export: Export,
     (text,) = export.connection.execute("SELECT t::text FROM patients_and_guardians t").fetchone() or ("",)
     assert text
     assert "Kanarie" not in text
+
+
+@pytest.mark.parametrize(
+    "more", [[f"c{n}" for n in range(50_000)], ["x"] * 50_000], ids=["names", "one name"]
+)
+def test_a_file_with_fifty_thousand_columns_fails_at_once(export: Export, more: list[str]) -> None:
+    """It took minutes of processor time: one such file kept every other table from being imported."""
+    columns = [*record("documents"), *more]
+    export.write_bytes("documents", f"{','.join(columns)}\n{',' * (len(columns) - 1)}\n".encode())
+    begun = time.process_time()
+    with pytest.raises(
+        ImportFailedError, match=f"the file has {len(columns):,} columns; nothing was changed"
+    ):
+        export.load("documents")
+    assert time.process_time() - begun < 20  # two seconds, on a machine that is busy with other things

@@ -18,6 +18,7 @@ from daybreak_pipeline.schema.catalog import SEALED_CONSTRAINT
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.conftest import KEY
+from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.privacy.test_roles import APP, apply_with_passwords, login
 
 SEALED = [table.name for table in TABLES.values() if table.sealed_columns]
@@ -194,3 +195,49 @@ def test_a_login_that_is_a_member_of_the_owner_imports_as_the_owner(migrated: Da
         owner.execute("UPDATE documents SET label = 'other', updated_at = '2020-01-01'")
         assert owner.execute("SELECT updated_at::date::text FROM documents").fetchone() == ("2020-01-01",)
         owner.rollback()
+
+
+ORIGIN = ("_source_hash", "_import_id", "_record_number", "_source_updated_at")
+FORGED_ORIGIN = (
+    "_source_hash = 'forged', _import_id = 7, _record_number = 7, _source_updated_at = '9999-01-01'"
+)
+
+
+def origin(connection: Connection, table: str) -> tuple[object, ...]:
+    """Return what the one row of a table says of the record that it comes from."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, ORIGIN))
+    query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier("public", table))
+    [row] = connection.execute(query).fetchall()
+    return row
+
+
+def test_an_application_cannot_say_where_a_row_comes_from(export: Export, application: Connection) -> None:
+    """The audit trail leaves these columns out: nobody would know."""
+    export.load("documents", record("documents"))
+    before = origin(application, "documents")
+    assert all(before)
+    application.execute(FORGED_ORIGIN)
+    assert origin(application, "documents") == before
+    assert database.value(application, "SELECT label FROM documents") == "other"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_table_keeps_where_its_rows_come_from(table: str, application: Connection) -> None:
+    found = database.value(
+        application,
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = ANY (%s) AND NOT attisdropped",
+        [f"public.{table}", list(ORIGIN)],
+    )
+    assert found == len(ORIGIN)
+
+
+@pytest.mark.parametrize("table", ["patients_and_guardians", "clinicians"])
+def test_an_application_cannot_hide_a_person_from_the_search(
+    export: Export, application: Connection, table: str
+) -> None:
+    export.load(table, record(table, first_name="Mia", last_name="Bell"))
+    name = sql.Identifier("public", table)
+    application.execute(sql.SQL("UPDATE {} SET name_tokens = '{{}}', title = 'Dr'").format(name))
+    assert database.value(application, "SELECT count(*) FROM search_people('mia bell')") == 1
+    application.execute(sql.SQL("UPDATE {} SET first_name = 'Ava', name_tokens = NULL").format(name))
+    assert database.value(application, "SELECT count(*) FROM search_people('ava bell')") == 1

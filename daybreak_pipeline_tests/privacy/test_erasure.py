@@ -326,3 +326,22 @@ def test_another_key_erases_nothing(person: Export, monkeypatch: pytest.MonkeyPa
     assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
     assert "key" in done.stderr
     assert "zelda" in everything(person.connection)
+
+
+@pytest.mark.usefixtures("_given")
+def test_insurance_that_only_quarantine_or_the_trail_still_has_is_named(person: Export) -> None:
+    """Or the name of the plan's holder stays, and nobody knows where."""
+    refused = record("insurance_coverages", "r", user_id="zelda", plan_holder_first_name="Zelda", kind="77")
+    deleted = record("insurance_coverages", "d", user_id="zelda", plan_holder_last_name="Zelda")
+    other = record("insurance_coverages", "o", user_id="patient", kind="77")
+    person.load("insurance_coverages", refused, deleted, other)
+    person.connection.execute("DELETE FROM insurance_coverages")
+    person.connection.commit()
+    done = run(PATIENTS, ZELDA, "--yes")
+    assert done.exit_code == 0, done.output
+    named = re.findall(r"about the same person: daybreak erase insurance_coverages (\S+)", done.stdout)
+    assert named == sorted([uuid("r"), uuid("d")])
+    for row_id in named:
+        assert run("insurance_coverages", row_id, "--yes").exit_code == 0
+    left = everything(person.connection)
+    assert [word for word in WORDS if word in left] == []

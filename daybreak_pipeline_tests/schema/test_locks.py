@@ -11,6 +11,7 @@ import pytest
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
+from daybreak_pipeline.importer.run import ImportInterruptedError
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.schema import locks
 from daybreak_pipeline.settings import DatabaseSettings
@@ -122,3 +123,58 @@ def test_an_import_that_gives_up_says_so_in_one_line(
     locks.take(holder, "import documents")
     with pytest.raises(locks.LockedError, match=r"documents: gave up after 1 s of waiting for the holder"):
         export.load("documents", record("documents"))
+
+
+@pytest.fixture
+def application(migrated: DatabaseSettings) -> Iterator[Connection]:
+    apply_with_passwords(migrated)
+    with database.connect(login(migrated, APP), application_name="the application") as opened:
+        yield opened
+        opened.rollback()
+
+
+def test_an_import_names_the_application_that_has_locked_its_table(
+    export: Export, application: Connection
+) -> None:
+    application.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
+    heard: list[str] = []
+
+    def progress(phase: str, _amount: int) -> None:
+        heard.append(phase)
+        if phase.startswith("waits for"):
+            threading.Timer(0.1, application.rollback).start()
+
+    export.write("documents", record("documents"))
+    assert export.load("documents", progress=progress)["inserted"] == 1
+    assert re.fullmatch(
+        r"waits for the application \(server process \d+.*\), which has locked documents, "
+        r"at work since \d\d:\d\d:\d\d UTC",
+        heard[0],
+    )
+
+
+def test_an_import_gives_up_on_a_table_that_an_application_has_locked(
+    export: Export, application: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_LOCK_SECONDS", "1")
+    export.connection.execute("SET statement_timeout = '20s'")  # instead of hanging, as it did
+    export.connection.commit()
+    application.execute("LOCK TABLE documents IN EXCLUSIVE MODE")
+    with pytest.raises(
+        locks.LockedError,
+        match=r"^documents: gave up after 1 s of waiting for the application .* locked documents",
+    ):
+        export.load("documents", record("documents"))
+
+
+def test_an_import_gives_up_on_a_row_that_an_application_has_locked(
+    export: Export, application: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_LOCK_SECONDS", "1")
+    first = record("documents", updated_at="2025-01-01 00:00:00")
+    export.load("documents", first)
+    export.connection.execute("SET statement_timeout = '20s'")
+    export.connection.commit()
+    application.execute("SELECT FROM documents FOR UPDATE")
+    with pytest.raises(ImportInterruptedError, match="another session held a lock"):
+        export.load("documents", first | {"updated_at": "2025-02-01 00:00:00", "label": "another"})
