@@ -7,13 +7,15 @@ is lost.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+import dagster as dg
 import psycopg
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.schema import processes
 from daybreak_pipeline.schema.processes import Kind
 from daybreak_pipeline.settings import DatabaseSettings
@@ -45,6 +47,21 @@ def held(db: DatabaseSettings, kind: Kind) -> Iterator[None]:
         # If this fails, the row expires by itself.
         with suppress(DaybreakError, psycopg.Error), database.connect(db, autocommit=True) as connection:
             processes.end(connection, row)
+
+
+def lost(db: DatabaseSettings, runs: Iterable[dg.DagsterRun]) -> list[str]:
+    """Return those of the running runs that no process is alive for: a process registers before its runs begin.
+
+    Raises:
+        UsageError: the server cannot be reached.
+    """
+    commands, web = anybody(db, "command line"), anybody(db, "web")
+    by_command = run_requests.COMMAND_LINE
+    return [
+        run.run_id
+        for run in runs
+        if not (commands if run.tags.get(run_requests.STARTED_BY) == by_command else web)
+    ]
 
 
 def _beat(db: DatabaseSettings, row: str, over: threading.Event) -> None:

@@ -156,15 +156,7 @@ def lost_runs(installation: Installation) -> list[str]:
     running = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     with instance.opened(installation) as dagster_instance:
         runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
-    # Ask only now: a process that runs one of these runs registered before the run began.
-    db = installation.database
-    commands, web = process_locks.anybody(db, "command line"), process_locks.anybody(db, "web")
-    by_command = run_requests.COMMAND_LINE
-    return [
-        run.run_id
-        for run in runs
-        if not (commands if run.tags.get(run_requests.STARTED_BY) == by_command else web)
-    ]
+    return process_locks.lost(installation.database, runs)
 
 
 @contextmanager
