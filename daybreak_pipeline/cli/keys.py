@@ -63,7 +63,7 @@ def _show(outcome: rotation.Outcome) -> None:
     if outcome.damaged:
         say("daybreak keys status names their rows")
     say(
-        "the old versions of the rows take space until they are vacuumed: daybreak psql -c VACUUM, at a quiet time"
+        "the old versions of the rows take space until daybreak maintain, or its daily job, has vacuumed the tables"
     )
 
 

@@ -38,7 +38,8 @@ def provide(data: Path, account: Account) -> None:
         if os.geteuid() == 0:
             os.chown(place, account.uid, account.gid, follow_symlinks=False)
     for path in _in(data / "log"):
-        path.rename(place / path.name)
+        with contextlib.suppress(OSError):  # on another disk: it stays where it is
+            path.rename(place / path.name)
     prune(data)
 
 

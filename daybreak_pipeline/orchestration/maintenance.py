@@ -90,9 +90,7 @@ def maintain(
                 settings.home(),
                 watch,
                 dry_run=dry_run,
-                prune_runs=lambda: run_history.prune(
-                    dagster_instance, storage, _checks(), watch, dry_run=dry_run
-                ),
+                prune_runs=lambda: run_history.prune(dagster_instance, storage, watch, dry_run=dry_run),
             ):
                 outcome.steps.append(freed)
                 tell(freed)
@@ -101,25 +99,15 @@ def maintain(
     return outcome
 
 
-def _checks() -> list[dg.AssetCheckKey]:
-    """Return every asset check of the code location."""
-    from daybreak_pipeline.orchestration.build import build_defs  # which builds the asset that calls this
-
-    return sorted(build_defs().resolve_asset_graph().asset_check_keys)
-
-
 def _importing(installation: Installation, dagster_instance: dg.DagsterInstance) -> str | None:
     """Say which of Dagster's runs imports just now: between two of its tables, the database does not show it."""
-    found = [
-        one.run_id
+    running = [
+        one
         for one in dagster_instance.get_runs(filters=dg.RunsFilter(statuses=_RUNNING))
         if one.job_name in IMPORTING_JOBS
     ]
-    if found:
-        from daybreak_pipeline.orchestration import runs  # which builds the asset that calls this
-
-        lost = [one.run_id for one in runs.lost_runs(installation)]
-        found = [run_id for run_id in found if run_id not in lost]
+    lost = process_locks.lost(installation.database, running) if running else []
+    found = [one.run_id for one in running if one not in lost]
     return f"an import is running (run {found[0][:8]})" if found else None
 
 

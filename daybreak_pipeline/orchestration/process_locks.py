@@ -7,13 +7,15 @@ is lost.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+import dagster as dg
 import psycopg
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.schema import processes
 from daybreak_pipeline.schema.processes import Kind
 from daybreak_pipeline.settings import DatabaseSettings
@@ -45,6 +47,25 @@ def held(db: DatabaseSettings, kind: Kind) -> Iterator[str | None]:
         # If this fails, the row expires by itself.
         with suppress(DaybreakError, psycopg.Error), database.connect(db, autocommit=True) as connection:
             processes.end(connection, row)
+
+
+def lost(
+    db: DatabaseSettings, runs: Iterable[dg.DagsterRun], *, besides: str | None = None
+) -> list[dg.DagsterRun]:
+    """Return those of the running runs that no process is alive for: a process registers before its runs begin.
+
+    ``besides`` is the registration of a process that is known to run nothing any more.
+
+    Raises:
+        UsageError: the server cannot be reached.
+    """
+    commands, web = anybody(db, "command line"), anybody(db, "web", besides=besides)
+    return [run for run in runs if not (commands if of_a_command(run) else web)]
+
+
+def of_a_command(run: dg.DagsterRun) -> bool:
+    """Return whether a run is one of a command, in the command's process."""
+    return run.tags.get(run_requests.STARTED_BY) == run_requests.COMMAND_LINE
 
 
 def _beat(db: DatabaseSettings, row: str, over: threading.Event) -> None:

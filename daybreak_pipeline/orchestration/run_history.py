@@ -32,6 +32,10 @@ _ORPHANS = """
     SELECT DISTINCT e.run_id FROM event_logs e
     WHERE e.run_id <> '' AND e.timestamp < %s AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = e.run_id)
 """
+# Dagster answers this only for one check at a time, by name; here are also those that the code no longer has.
+_NEWEST_CHECKS = """
+    SELECT DISTINCT ON (asset_key, check_name) run_id FROM asset_check_executions ORDER BY asset_key, check_name, id DESC
+"""
 _CHECKS = """
     FROM asset_check_executions c
     WHERE c.run_id <> '' AND c.create_timestamp < %s AND NOT EXISTS (SELECT FROM runs r WHERE r.run_id = c.run_id)
@@ -43,7 +47,6 @@ _CHECKS = """
 def prune(
     instance: dg.DagsterInstance,
     storage: DatabaseSettings | None,
-    checks: Sequence[dg.AssetCheckKey],
     watch: Watch,
     *,
     dry_run: bool,
@@ -53,7 +56,6 @@ def prune(
     Args:
         instance: Dagster's.
         storage: the database in which it keeps its records; None where that is not ours to look into.
-        checks: every asset check of the code location.
         watch: what to give way to, asked before each run.
         dry_run: only count.
 
@@ -61,11 +63,15 @@ def prune(
         GivesWayError: an import began.
     """
     before = datetime.now(UTC) - timedelta(days=settings.runs_days())
-    old = _older(instance, before, _needed(instance, checks))
     if storage is None:
-        _delete(instance, old, watch, dry_run=dry_run)
-        return [Freed("Dagster's runs", len(old), note="its records are elsewhere: their size is not known")]
+        return [
+            Freed(
+                "Dagster's runs",
+                note="DAGSTER_HOME has a dagster.yaml of its own: its records are left alone",
+            )
+        ]
     with database.connect(storage, autocommit=True) as connection:
+        old = _older(instance, before, _needed(instance, connection))
         at = before.replace(tzinfo=None)  # as Dagster has it: UTC without a zone
         orphans = [run for (run,) in connection.execute(_ORPHANS, [at])]
         events, size = connection.execute(_EVENTS, [[*old, *orphans]]).fetchone() or (0, 0)
@@ -92,9 +98,9 @@ def _older(instance: dg.DagsterInstance, before: datetime, needed: set[str]) -> 
         cursor = runs[-1]
 
 
-def _needed(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> set[str]:
+def _needed(instance: dg.DagsterInstance, connection: Connection) -> set[str]:
     """Return the runs that an asset's or a check's present state is from."""
-    needed = set()
+    needed = {run for (run,) in connection.execute(_NEWEST_CHECKS)}
     for key in instance.get_asset_keys():
         made = instance.get_latest_materialization_event(key)
         if made:
@@ -104,10 +110,6 @@ def _needed(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) ->
             needed.add(planned.run_id)
         for found in (instance.fetch_observations, instance.fetch_failed_materializations):
             needed |= {record.event_log_entry.run_id for record in found(key, limit=1).records}
-    for check in checks:
-        result = instance.get_latest_asset_check_evaluation_record(check)
-        if result:
-            needed.add(result.run_id)
     return needed
 
 

@@ -158,10 +158,7 @@ def lost_runs(installation: Installation, *, besides: str | None = None) -> list
     with instance.opened(installation) as dagster_instance:
         runs = dagster_instance.get_runs(filters=dg.RunsFilter(statuses=running))
     # Ask only now: a process that runs one of these runs registered before the run began.
-    db = installation.database
-    commands = process_locks.anybody(db, "command line")
-    web = process_locks.anybody(db, "web", besides=besides)
-    return [run for run in runs if not (commands if _of_a_command(run) else web)]
+    return process_locks.lost(installation.database, runs, besides=besides)
 
 
 def settle_lost(installation: Installation, *, besides: str | None = None) -> None:
@@ -178,7 +175,7 @@ def settle_lost(installation: Installation, *, besides: str | None = None) -> No
             return
         with instance.opened(installation) as dagster_instance:
             for run in lost:
-                if _of_a_command(run) or run.status is dg.DagsterRunStatus.CANCELING:
+                if process_locks.of_a_command(run) or run.status is dg.DagsterRunStatus.CANCELING:
                     dagster_instance.report_run_canceled(run, "The process that ran it is gone.")
                 else:
                     dagster_instance.report_run_failed(run, "The process that ran it is gone: it was lost.")
@@ -186,10 +183,6 @@ def settle_lost(installation: Installation, *, besides: str | None = None) -> No
         if explanations.of_dagsters_storage(error):
             raise ServerUnavailableError(explanations.explain(error)) from None
         raise
-
-
-def _of_a_command(run: dg.DagsterRun) -> bool:
-    return run.tags.get(run_requests.STARTED_BY) == run_requests.COMMAND_LINE
 
 
 @contextmanager

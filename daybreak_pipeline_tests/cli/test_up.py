@@ -221,14 +221,15 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
             for node in nodes
             if node["isMaterializable"]
         }
-        assert materialised == dict.fromkeys((*TABLES, "data_quality_report"), 1)
-        assert len(nodes) == 33
+        assert materialised == dict.fromkeys((*TABLES, "data_quality_report"), 1) | {"maintenance": 0}
+        assert len(nodes) == 34
         assert running.ask(RUNS)["runsOrError"]["results"] == [
             {"jobName": "report_data_quality", "status": "SUCCESS"},
             {"jobName": "import_all", "status": "SUCCESS"},
         ]
         assert running.ask(SCHEDULES)["schedulesOrError"]["results"] == [
-            {"name": "daily_import", "pipelineName": "import_all", "scheduleState": {"status": "RUNNING"}}
+            {"name": name, "pipelineName": job, "scheduleState": {"status": "RUNNING"}}
+            for name, job in (("daily_import", "import_all"), ("daily_maintenance", "maintain"))
         ]
 
         def scheduler_is_well() -> bool:

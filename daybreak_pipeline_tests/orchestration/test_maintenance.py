@@ -132,7 +132,7 @@ def test_old_runs_go_but_for_those_that_assets_and_checks_are_from(
     with monkeypatch.context() as patch:
         patch.setattr(type(place.dagster._event_storage), "delete_events", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            run_history.prune(place.dagster, place.storage, place.checks, _nothing_at_work(), dry_run=False)
+            run_history.prune(place.dagster, place.storage, _nothing_at_work(), dry_run=False)
     assert (place.kept("runs"), place.kept("event_logs")) == ({last}, {newest, last})
     place.maintain()
     assert place.kept("event_logs") == {last}

@@ -30,6 +30,7 @@ TABLE = "documents"
 AUTOMATIONS = (
     "changed_files",
     "daily_import",
+    "daily_maintenance",
     "report_after_runs",
     "tell_of_failed_checks",
     "tell_of_failed_runs",
