@@ -49,6 +49,7 @@ class Child:
     falls_with_server: bool = False
     is_server: bool = field(default=False, init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _swept: bool = field(default=False, init=False)
 
     def start(self) -> None:
         """Start it. What an earlier process left in its session is ended first.
@@ -73,6 +74,7 @@ class Child:
         except OSError as error:
             msg = f"cannot run {self.command[0]}: {error.strerror}"
             raise UsageError(msg) from None
+        self._swept = False
         assert self.process.stdin  # noqa: S101 - a pipe
         with (
             suppress(BrokenPipeError),
@@ -85,6 +87,7 @@ class Child:
         code = self.process.poll() if self.process else None
         if code is None:
             return None
+        self._sweep()
         if code >= 0:
             return f"ended with code {code}"
         with suppress(ValueError):
@@ -110,9 +113,15 @@ class Child:
     def kill(self) -> None:
         """Kill it and all that it started."""
         if self.process:
+            self._sweep()
+            self.process.wait()
+
+    def _sweep(self) -> None:
+        """Kill its session, once: the number may be another one's later."""
+        if self.process and not self._swept:
+            self._swept = True
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
 
 
 def stop(children: Sequence[Child]) -> None:
