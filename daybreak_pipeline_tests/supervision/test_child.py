@@ -15,6 +15,7 @@ import pytest
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.supervision import child
 from daybreak_pipeline.supervision.child import Child
+from daybreak_pipeline.supervision.supervisor import GaveUpError, Supervisor
 
 
 def python(code: str, **options: object) -> Child:
@@ -103,3 +104,21 @@ def test_a_program_that_is_not_there_is_one_sentence() -> None:
     it = Child("the program", ["/nowhere/program"], {})
     with pytest.raises(UsageError, match="cannot run /nowhere/program: No such file or directory"):
         it.start()
+
+
+def test_one_that_dies_at_once_again_and_again_is_given_up_and_said_once() -> None:
+    said: list[str] = []
+    it = python("raise SystemExit(3)", settles=5.0)
+    it.start()
+    supervisor = Supervisor([it], said.append, lambda _text: None, pauses=[0.0] * 3)
+    with pytest.raises(GaveUpError, match=r"3 starts in a row failed \(ended with code 3\)"):
+        supervisor.watch()
+    assert said == ["the program ended with code 3: it is started again"]
+
+
+def test_one_that_stays_up_is_ready_after_a_while() -> None:
+    it = python("import time; time.sleep(600)", settles=0.3)
+    it.start()
+    assert not it.is_ready()
+    until(it.is_ready)
+    it.kill()
