@@ -91,15 +91,19 @@ def _servers(installation: Installation) -> list[EmbeddedServer]:
 def _import(installation: Installation, supervisor: Supervisor) -> None:
     """Import the export, again if the embedded server died meanwhile, and show the scorecard."""
     for attempt in range(1, _IMPORTS + 1):
+        last, deaths = attempt == _IMPORTS, supervisor.deaths
         try:
             outcome = run_import(installation)
         except ServerUnavailableError as error:
-            if attempt == _IMPORTS or not supervisor.components:
+            if last or not supervisor.components:
                 raise
             say(f"daybreak: {error}", err=True)
             supervisor.wait_until_up()
-        else:
+            continue
+        supervisor.wait_until_up()
+        if last or supervisor.deaths == deaths or all(one.loaded for one in outcome.tables.values()):
             break
+        say("daybreak: imports again what failed meanwhile", err=True)
     report(outcome, export=installation.export_dir)
     keep_report(installation)
 

@@ -208,6 +208,18 @@ def _little_shared_memory() -> bool:
     return space.f_blocks * space.f_frsize < 1024 * MEGABYTE
 
 
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on a port."""
+    with socket.socket() as probe:
+        # As the server does: the connections of the last server may linger.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
 def choose_port(data: Path, refused: set[int]) -> int:
     """Return a free port: the last one, or this data directory's own, or any."""
     candidates = [FIRST_PORT + int(token(data)[-6:], 16) % PORTS]

@@ -169,12 +169,21 @@ def revive(home: Path, port: int) -> None:
     home = home.expanduser().resolve()
     try:
         with _locked(home):
+            # The children of a killed server may hold its port for a moment.
+            deadline = time.monotonic() + CONNECT_SECONDS
+            while not _is_running(home) and not data_directory.is_free(port):
+                if time.monotonic() > deadline:
+                    msg = f"another program has taken the embedded server's port {port}"
+                    raise UsageError(msg)
+                time.sleep(0.1)
             found = _running_server(home)
     except OSError as error:
         msg = f"the embedded server cannot use {error.filename or home}: {error.strerror or error}"
         raise UsageError(msg) from error
     if found.port != port:
-        msg = f"the embedded server is at port {found.port} now, because another program took port {port}"
+        msg = (
+            f"another command has started the embedded server on port {found.port}; here port {port} is known"
+        )
         raise UsageError(msg)
 
 

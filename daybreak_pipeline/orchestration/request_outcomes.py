@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
@@ -15,6 +16,9 @@ from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
 from daybreak_pipeline.importer.ledger import Newest
 from daybreak_pipeline.operations.export_watch import Look
 from daybreak_pipeline.orchestration.resources import OUTSIDE
+
+if TYPE_CHECKING:
+    from dagster_shared.error import SerializableErrorInfo
 
 _MOST_STEPS = 1000
 
@@ -55,9 +59,19 @@ def _failures(instance: dg.DagsterInstance, run_id: str) -> dict[str, bool]:
     for record in found:
         event = record.event_log_entry.dagster_event
         if event and event.step_key:
-            given = event.step_failure_data.user_failure_data
-            failures[event.step_key] = bool(given and OUTSIDE in given.metadata)
+            failure = event.step_failure_data
+            given = failure.user_failure_data
+            failures[event.step_key] = bool(given and OUTSIDE in given.metadata) or _of_storage(failure.error)
     return failures
+
+
+def _of_storage(error: SerializableErrorInfo | None) -> bool:
+    """Return whether Dagster could not write its records, which ends a step from outside."""
+    while error:
+        if error.message.startswith(("psycopg2.", "sqlalchemy.", "dagster_postgres.")):
+            return True
+        error = error.cause
+    return False
 
 
 def _is_outside(failures: Mapping[str, bool], table: str) -> bool:

@@ -94,10 +94,13 @@ def step_failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionCont
         if isinstance(error, psycopg.Error) and database.is_transient(error):
             _try_again(context, explanations.meaning(error).what)
         context.log.debug("%s", explanations.frames(error))
-        outside = isinstance(error, OSError) or (
-            isinstance(error, psycopg.Error) and database.is_outside(error)
-        )
-        raise _failure(explanations.explain(error), outside=outside) from None
+        raise _failure(explanations.explain(error), outside=_is_outside(error)) from None
+
+
+def _is_outside(error: Exception) -> bool:
+    if isinstance(error, psycopg.Error):
+        return database.is_outside(error)
+    return isinstance(error, OSError) or explanations.of_dagsters_storage(error)
 
 
 def _failure(reason: str, *, outside: bool) -> dg.Failure:

@@ -31,6 +31,7 @@ DEFAULT_PORT = 3000
 _PORTS_TRIED = 20
 _BACKLOG = 2048
 _START_SECONDS = 90
+_DAEMON_SECONDS = 5
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Bypasses any proxy that ``http_proxy`` names, which would see the token."""
 
@@ -142,7 +143,15 @@ def serving(
     log = _new_log()
     web = web_server(ui, listener, environment, log)
     # Its runs lose their connections with the server, and its threads may not survive that: it starts afresh.
-    daemon = Child("the daemon", _daemon(), environment, log, prepare=before_daemon, falls_with_server=True)
+    daemon = Child(
+        "the daemon",
+        _daemon(),
+        environment,
+        log,
+        prepare=before_daemon,
+        settles=_DAEMON_SECONDS,
+        falls_with_server=True,
+    )
     children = [web, daemon]
     try:
         for one in children:

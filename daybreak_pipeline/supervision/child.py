@@ -34,6 +34,7 @@ class Child:
         listener: a listening socket that it inherits. It stays open here, so that nobody can take its port.
         secret: what it reads from standard input.
         ready: whether it does its work. It is asked again and again.
+        settles: for how many seconds it must have run before it counts as ready, where nothing else shows it.
         prepare: is called before each start.
         falls_with_server: whether it is started again when the embedded server was.
     """
@@ -45,10 +46,13 @@ class Child:
     listener: socket.socket | None = None
     secret: str = field(default="", repr=False)
     ready: Callable[[], bool] = lambda: True
+    settles: float = 0.0
     prepare: Callable[[], object] = lambda: None
     falls_with_server: bool = False
     is_server: bool = field(default=False, init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _swept: bool = field(default=False, init=False)
+    _started: float = field(default=0.0, init=False)
 
     def start(self) -> None:
         """Start it. What an earlier process left in its session is ended first.
@@ -73,6 +77,7 @@ class Child:
         except OSError as error:
             msg = f"cannot run {self.command[0]}: {error.strerror}"
             raise UsageError(msg) from None
+        self._swept, self._started = False, time.monotonic()
         assert self.process.stdin  # noqa: S101 - a pipe
         with (
             suppress(BrokenPipeError),
@@ -82,11 +87,14 @@ class Child:
 
     def ending(self) -> str | None:
         """Return how it ended, None while it runs."""
-        return ending(self.process) if self.process else None
+        how = ending(self.process) if self.process else None
+        if how:
+            self._sweep()
+        return how
 
     def is_ready(self) -> bool:
         """Return whether it does its work."""
-        return self.ready()
+        return time.monotonic() - self._started >= self.settles and self.ready()
 
     def ask_to_end(self) -> None:
         """Ask it to end, with its own children."""
@@ -103,9 +111,15 @@ class Child:
     def kill(self) -> None:
         """Kill it and all that it started."""
         if self.process:
+            self._sweep()
+            self.process.wait()
+
+    def _sweep(self) -> None:
+        """Kill its session, once: the number may be another one's later."""
+        if self.process and not self._swept:
+            self._swept = True
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
 
 
 def ending(process: subprocess.Popen[bytes]) -> str | None:

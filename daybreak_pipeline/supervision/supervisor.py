@@ -81,6 +81,8 @@ class Supervisor:
         alert: is called with one text for each incident, in a thread of its own; it may take long.
         clock: seconds, for tests.
         pauses: as PAUSES.
+
+    ``deaths`` counts what has died so far.
     """
 
     components: Sequence[Component]
@@ -88,6 +90,7 @@ class Supervisor:
     alert: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     pauses: Sequence[float] = PAUSES
+    deaths: int = field(default=0, init=False)
     _parts: list[_Part] = field(init=False)
     _events: list[str] = field(default_factory=list, init=False)  # of the incident, for its alert
     _incident: float | None = field(default=None, init=False)  # when it began
@@ -161,7 +164,7 @@ class Supervisor:
         self._tell()
 
     def wait_until_up(self) -> None:
-        """Wait, while ``in_background`` watches, until everything runs.
+        """Wait until everything runs, while ``in_background`` watches.
 
         Raises:
             GaveUpError: a component does not stay up.
@@ -214,6 +217,7 @@ class Supervisor:
         part.reason = how
         if part.state == "up":
             part.died = now
+            self.deaths += 1
             if not part.quiet:
                 self._note(f"{part.component.name} {how}: it is started again")
                 self.say(self._events[-1])

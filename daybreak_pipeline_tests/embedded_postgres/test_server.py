@@ -539,6 +539,58 @@ def test_a_killed_server_recovers(home: Path) -> None:
     assert not is_running(home)
 
 
+def kill_server(home: Path) -> None:
+    pid = pid_of(home)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not process._command_line(pid))
+
+
+def test_a_killed_server_is_noticed_and_revived_where_it_was(home: Path) -> None:
+    with serve(home) as settings:
+        assert not embedded_server.is_gone(home)
+        kill_server(home)
+        assert embedded_server.is_gone(home)
+        for _ in range(2):  # the second time there is nothing to do
+            embedded_server.revive(home, settings.port)
+            assert not embedded_server.is_gone(home)
+            assert ask(settings, "SELECT 1") == 1
+    assert not is_running(home)
+
+
+def test_a_server_whose_port_was_taken_meanwhile_waits_for_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_server, "CONNECT_SECONDS", 0.5)
+    with serve(home) as settings:
+        kill_server(home)
+        wait_until(lambda: data_directory.is_free(settings.port))
+        with (
+            socket.create_server(("127.0.0.1", settings.port)),
+            pytest.raises(
+                UsageError, match=f"another program has taken the embedded server's port {settings.port}"
+            ),
+        ):
+            embedded_server.revive(home, settings.port)
+        assert embedded_server.is_gone(home)  # and was not started where nobody looks for it
+        embedded_server.revive(home, settings.port)
+        with serve(home) as again:
+            assert again.port == settings.port
+
+
+def test_a_server_that_another_command_started_elsewhere_is_another_one(home: Path) -> None:
+    with serve(home) as settings, pytest.raises(UsageError, match=f"here port {settings.port + 1} is known"):
+        embedded_server.revive(home, settings.port + 1)
+
+
+def test_a_server_that_another_command_is_about_to_start_or_restore_is_not_gone(home: Path) -> None:
+    with serve(home):
+        kill_server(home)
+        with (home / "postgres.lock").open("rb+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert not embedded_server.is_gone(home)
+        assert embedded_server.is_gone(home)
+
+
 def test_a_killed_server_leaves_no_socket(home: Path) -> None:
     with serve(home) as settings:
         sockets = Path(ask(settings, "SHOW unix_socket_directories"))

@@ -116,6 +116,16 @@ def test_a_failed_run_is_told_once_with_its_tables_and_a_link(
     assert "SECRET" not in caplog.text
 
 
+def test_a_lost_run_is_told_only_when_it_is_not_repeated(runs: Runs, alerts: Alerts) -> None:
+    for again, told in (("true", 0), ("false", 1)):
+        job = defs.resolve_job_def("import_all")
+        run = runs.dagster.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+        runs.dagster.add_run_tags(run.run_id, {"dagster/will_retry": again})
+        runs.dagster.report_run_failed(run)
+        alerts.tick()
+        assert len(texts()) == told
+
+
 def test_all_events_of_a_run_are_looked_at_however_many_there_are(
     runs: Runs, alerts: Alerts, export: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
+import sqlalchemy
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.definitions import defs
@@ -23,6 +24,7 @@ from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline.operations.export_watch import Look, Seen, State
 from daybreak_pipeline.orchestration import process_locks, runs, sensors
+from daybreak_pipeline.orchestration.assets import imported_tables
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
@@ -435,6 +437,22 @@ def test_a_full_disk_is_asked_again_after_pauses_that_grow_and_then_forgotten(
     assert run(ticks, request).success
     assert ticks.once() == ([], f"nothing has changed in {export.directory}")
     assert asked_after(ticks, clock, 100_000) == []
+
+
+def test_dagsters_own_records_are_outside_the_data_too(
+    ticks: Ticks, export: Export, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise sqlalchemy.exc.OperationalError("INSERT", {}, Exception())  # noqa: EM101 - a statement
+
+    all_known(ticks, export)
+    export.write("documents", record("documents", label="new_label"))
+    (request,), _ = ticks.twice()
+    with monkeypatch.context() as patch:
+        patch.setattr(imported_tables, "import_table", gone)
+        assert not run(ticks, request).success
+    assert ticks.once()[0] == []
+    assert len(asked_after(ticks, clock, 60)) == 1
 
 
 def test_the_pause_is_never_longer_than_an_hour() -> None:

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from daybreak_pipeline.embedded_postgres import data_directory, server
+from daybreak_pipeline.privacy import roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DEFAULT_DATABASE, DatabaseSettings
 from daybreak_pipeline.supervision import alone
@@ -273,6 +274,7 @@ def test_a_server_killed_under_the_import_at_the_start_is_back_before_it_ends(
     change(tmp_path)
     with server.serve(home) as settings:
         runner.upgrade(settings)
+        roles.ensure(settings)  # what the import waits for is the import, and not a GRANT
         with psycopg.connect(settings.conninfo()) as holder:
             holder.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
             output = tmp_path / "output"
@@ -293,7 +295,7 @@ def test_a_server_killed_under_the_import_at_the_start_is_back_before_it_ends(
         said = output.read_text()
         assert "the embedded server runs again, after " in said
         assert "Traceback" not in said
-        assert any(line.startswith("documents ") and "imported" in line for line in said.splitlines())
+        assert any(line.startswith("documents ") and "imported" in line for line in said.splitlines()), said
     finally:
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
