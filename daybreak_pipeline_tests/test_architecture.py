@@ -14,6 +14,7 @@ from daybreak_pipeline.tables import DELETED_FLAG, OPERATION, SYNCED_AT, TRANSPO
 PACKAGE = Path(daybreak_pipeline.__file__).parent
 FROM_THE_BOTTOM = (
     "errors",
+    "runbooks",
     "wording",
     "timetable",
     "tables",
