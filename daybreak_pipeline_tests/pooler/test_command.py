@@ -47,6 +47,12 @@ def test_it_says_where_it_wrote_how_to_start_and_how_to_connect(environment: Env
     assert "an application's" not in done.stdout + done.stderr
 
 
+def test_by_default_it_writes_into_a_home_that_need_not_be_there_yet(environment: Environment) -> None:
+    done = daybreak(environment, "pgbouncer", "config")
+    assert done.returncode == 0, done.stderr
+    assert (Path(environment["DAYBREAK_HOME"]) / "pgbouncer" / "userlist.txt").exists()
+
+
 def test_roles_apply_writes_the_list_of_users_again(environment: Environment) -> None:
     daybreak(environment, "pgbouncer", "config", "--out", place_of(environment))
     users = place_of(environment) / "userlist.txt"
