@@ -43,10 +43,15 @@ def is_possible() -> bool:
 
 @dataclass
 class Measured:
-    """What a phase was like: milliseconds of each transaction, and how many failed or never began."""
+    """What a phase was like: when each transaction ended and its milliseconds, and how many failed or never began."""
 
-    milliseconds: list[float] = field(default_factory=list)
+    transactions: list[tuple[float, float]] = field(default_factory=list)
     failed: int = 0
+
+    @property
+    def milliseconds(self) -> list[float]:
+        """How long each transaction took."""
+        return [taken for _, taken in self.transactions]
 
     def quantile(self, share: float) -> float:
         """Return the time within which a share of the transactions was done."""
@@ -90,9 +95,10 @@ class Workload:
             found = Measured()
             for log in directory.glob("log*"):
                 for line in log.read_text(encoding="ascii").splitlines():
-                    taken = line.split()[2]
+                    _, _, taken, _, epoch, microseconds, *_ = line.split()
                     if taken.isdecimal():
-                        found.milliseconds.append(int(taken) / 1000)
+                        ended = int(epoch) + int(microseconds) / 1e6
+                        found.transactions.append((ended, int(taken) / 1000))
                     else:
                         found.failed += 1  # "failed", "skipped"
             if done.returncode:  # clients that were sent away
@@ -102,16 +108,25 @@ class Workload:
             shutil.rmtree(directory)
 
     def run_while(self, work: Callable[[], None], seconds: int) -> Measured:
-        """Work in spells of some seconds until something else is done, which runs beside."""
+        """Work in spells of some seconds until something else is done, which runs beside.
+
+        What ended after it is not counted, unless it failed.
+        """
         found = Measured()
+
+        def timed() -> float:
+            work()
+            return time.time()
+
         with ThreadPoolExecutor(1) as beside:
-            doing = beside.submit(work)
+            doing = beside.submit(timed)
             while not doing.done():
                 begun = time.monotonic()
                 spell = self.run(seconds)
                 if time.monotonic() - begun < 1:
                     time.sleep(0.5)  # clients that are sent away at once
-                found.milliseconds += spell.milliseconds
+                found.transactions += spell.transactions
                 found.failed += spell.failed
-            doing.result()
+            over = doing.result()
+        found.transactions = [one for one in found.transactions if one[0] <= over]
         return found

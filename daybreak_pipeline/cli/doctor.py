@@ -23,6 +23,7 @@ from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.pooler import configuration as pooler_configuration
 from daybreak_pipeline.pooler import programs as pooler_programs
 from daybreak_pipeline.privacy import audit, binding, keys, plain_values, read_log, role_limits, roles
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.schema import extensions, preconditions, runner
 from daybreak_pipeline.tables import TABLES
 
@@ -157,7 +158,13 @@ def _pooler_users(db: settings.DatabaseSettings) -> list[Finding]:
     current = pooler_configuration.is_current(db)
     if current is None:
         return []
-    text = "as the roles are" if current else "older than the roles' passwords: run daybreak pgbouncer config"
+    text = (
+        "as the roles are"
+        if current
+        else (
+            f"older than the roles' passwords: run daybreak pgbouncer config; {Runbook.ROTATE_KEYS_AND_PASSWORDS.see}"
+        )
+    )
     return [Finding("pgbouncer users", current, text)]
 
 

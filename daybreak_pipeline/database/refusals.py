@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import pq
 
+from daybreak_pipeline.runbooks import Runbook
+
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn
 
@@ -180,7 +182,7 @@ def _by_pooler(database: DatabaseSettings, login: Login, text: str) -> str | Non
     if "authentication failed" in text or "no such user" in text:
         return (
             f"PgBouncer at {where} refuses user {database.user}: check DB_USER and DB_PASSWORD, and run daybreak roles "
-            "apply where it was set up, which writes its list of users again"
+            f"apply where it was set up, which writes its list of users again; {Runbook.LOST_PASSWORD.see}"
         )
     return None
 

@@ -18,6 +18,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.database import refusals
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import DatabaseSettings
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _claim(db: DatabaseSettings, storage: DatabaseSettings) -> None:
                     f"the database {storage.name} at {storage.host}:{storage.port} holds Dagster's records of another "
                     f"environment, whose tables are in {owner[0]}: set DAYBREAK_DAGSTER_DB to one of its own, such as "
                     f"{settings.DAGSTER_DATABASE}_{db.name} (if the tables were only renamed, "
-                    "drop the table daybreak_environment in it)"
+                    f"drop the table daybreak_environment in it); {Runbook.FIRST_INSTALLATION.see}"
                 )
                 raise UsageError(msg)
             connection.execute(_SET_OWNER, [db.name])

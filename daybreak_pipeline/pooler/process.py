@@ -37,9 +37,10 @@ _FAULT = re.compile(r" (?:ERROR|FATAL) (.*)")
 
 @dataclass(frozen=True)
 class Pooler:
-    """A PgBouncer that runs, and how it was configured."""
+    """A PgBouncer that runs, how it was configured, and as whom: what ``start`` needs to start it again."""
 
     written: Written
+    account: Account
     process: subprocess.Popen[bytes]
 
     @property
@@ -120,7 +121,8 @@ def directory(account: Account) -> Path:
     The home is opened for the server's account where that is possible; root's private directories are not.
     """
     home = settings.home()
-    if server_programs.can_enter(home, account):
+    there = next(part for part in (home, *home.parents) if part.exists())
+    if server_programs.can_enter(there, account):
         return home / "pgbouncer"
     name = hashlib.sha256(os.fsencode(home)).hexdigest()[:16]
     return server_programs.ROOT_STATE / "pgbouncer" / name
@@ -132,9 +134,9 @@ def start(written: Written, account: Account) -> Pooler:
     Raises:
         UsageError: it does not within some seconds.
     """
-    running = Pooler(written, _run(["--quiet"], written, account))
+    running = Pooler(written, account, _run(["--quiet"], written, account))
     try:
-        _await(running, account)
+        _await(running)
     except BaseException:
         stop(running.process)
         raise
@@ -174,7 +176,7 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
-def _await(running: Pooler, account: Account) -> None:
+def _await(running: Pooler) -> None:
     deadline = time.monotonic() + _START_SECONDS
     reason = "it does not answer"
     while running.process.poll() is None and time.monotonic() < deadline:
@@ -188,7 +190,7 @@ def _await(running: Pooler, account: Account) -> None:
         else:
             return
     if running.process.poll() is not None:
-        reason = " | ".join(["it ended by itself", *_faults(running.written, account)])
+        reason = " | ".join(["it ended by itself", *_faults(running.written, running.account)])
     msg = f"PgBouncer on port {running.written.through.port} cannot be used, {reason}: see {running.log}"
     raise UsageError(msg)
 

@@ -11,12 +11,16 @@ import sys
 from daybreak_pipeline import settings
 from daybreak_pipeline.embedded_postgres.bootstrap import install_package
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.runbooks import Runbook
 
 PACKAGE = "pgbouncer"
 OLDEST = (1, 18)
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 _SECONDS = 20
-_HOW = "run `make pooler` as root (Debian, Ubuntu), or install the package pgbouncer (Homebrew: `brew install pgbouncer`)"
+_HOW = (
+    "run `make pooler` as root (Debian, Ubuntu), or install the package pgbouncer (Homebrew: `brew install pgbouncer`); "
+    + Runbook.FIRST_INSTALLATION.see
+)
 
 
 def find() -> str | None:
