@@ -146,7 +146,7 @@ def dashboard() -> str:
             {"name": "DS_PROMETHEUS", "label": "Prometheus", "type": "datasource", "pluginId": "prometheus"}
         ],
         "uid": "daybreak-server",
-        "title": "Daybreak: is the server healthy, and until when does it last?",
+        "title": "Daybreak: is the server healthy, and how long will it last?",
         "tags": ["daybreak", "postgresql"],
         "schemaVersion": 39,
         "editable": True,
