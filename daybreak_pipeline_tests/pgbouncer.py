@@ -81,6 +81,7 @@ def pooled(
         auth_type = scram-sha-256
         auth_file = {directory}/users.txt
         pool_mode = transaction
+        stats_users = {db.user}
         default_pool_size = {size}
         logfile = {log}
         """.replace("        ", "")

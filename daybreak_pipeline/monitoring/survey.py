@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.monitoring import history, measure, statements, surroundings, thresholds
+from daybreak_pipeline.monitoring import (
+    certificates,
+    history,
+    measure,
+    pools,
+    statements,
+    surroundings,
+    thresholds,
+)
 from daybreak_pipeline.monitoring.history import Past
 from daybreak_pipeline.monitoring.metrics import Measurement
 from daybreak_pipeline.monitoring.statements import Statements
@@ -81,6 +89,8 @@ def look(db: DatabaseSettings, *, keep: bool = False) -> Health:
         found = [
             *measure.from_server(connection, dagster=settings.dagster_database(db).name),
             *slowest.measurements(),
+            *pools.read(settings.pooler(db)),
+            *certificates.read(db, facts.at),
             *surroundings.disk(connection),
             *surroundings.imports(connection),
             *surroundings.backups(surroundings.known_backups(), datetime.now(UTC)),

@@ -155,6 +155,18 @@ THRESHOLDS = (
         "raise shared_buffers, or look for a statement that reads whole tables", Runbook.SLOW_OR_STUCK, below=True,
     ),
     _T(
+        "pool_waits", SESSIONS, "pool_wait_seconds", "Nobody waits long for a connection of PgBouncer.", 1, 10, duration,
+        "waiting for a connection",
+        "look for long transactions, which keep connections, or give the pool more of them", Runbook.SLOW_OR_STUCK,
+        missing="WARN",
+    ),
+    _T(
+        "certificate", SESSIONS, "certificate_seconds", "The server's certificate is good for a while.",
+        30 * _DAY, 7 * _DAY, duration, "until it expires",
+        "put a new one into the server's data directory, and reload its configuration",
+        Runbook.ROTATE_KEYS_AND_PASSWORDS, below=True,
+    ),
+    _T(
         "disk_free", STORAGE, "disk_free_ratio", "The disk has room.", 0.15, 0.05, share, "of the disk free",
         "make room, or move to a bigger disk", Runbook.DISK_FULL, below=True,
     ),

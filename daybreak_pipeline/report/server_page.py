@@ -26,8 +26,8 @@ _FAR = 3650
 _PLOTS = {
     "database_bytes": "Size of {database}",
     "disk_free_bytes": "Free on the disk",
-    "wal_bytes_total": "WAL written by day",
-    "temporary_bytes_total": "Temporary files by day",
+    "wal_bytes_total": "WAL written per day",
+    "temporary_bytes_total": "Temporary files per day",
     "connections_used": "Connections",
 }
 _TITLES = {
@@ -103,7 +103,7 @@ def lasts(health: Health) -> str:
         return f"How long the disk lasts is not known yet ({found.note}): that takes {days} days of history"
     if found.value > _FAR:
         return "The disk lasts for more than ten years, at this rate"
-    return f"The disk is full in {thresholds.days(found.value)}, on {_date(health.at, found.value)}, at this rate"
+    return f"The disk will be full in {thresholds.days(found.value)}, on {_date(health.at, found.value)}, at this rate"
 
 
 def _date(at: datetime, days: float) -> str:

@@ -11,6 +11,7 @@ from daybreak_pipeline.settings.databases import (
     RoleLogin,
     dagster_database,
     given_database,
+    pooler,
     role_login,
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
@@ -91,6 +92,7 @@ __all__ = [
     "new_encryption_key",
     "notifier",
     "own_environment",
+    "pooler",
     "role_login",
     "role_variable",
     "sensor_seconds",

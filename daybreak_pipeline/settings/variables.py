@@ -30,6 +30,7 @@ from daybreak_pipeline.settings.kinds import (
 PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE = PROJECT_ROOT / "data" / "sample"
 DEFAULT_PORT = 5432
+DEFAULT_POOLER_PORT = 6432
 DEFAULT_DATABASE = "daybreak_health"
 DAGSTER_DATABASE = "dagster"
 DEFAULT_USER = "daybreak_importer"
@@ -138,6 +139,16 @@ LOCK_SECONDS = Number(
     of="seconds",
     most=86_400,
     default=3600,
+)
+
+POOLER_HOST = Text(
+    "DAYBREAK_POOLER_HOST",
+    section=SERVER,
+    meaning="A PgBouncer whose pools are to be watched: `DB_USER` must be one of its `stats_users`.",
+    otherwise="none",
+)
+POOLER_PORT = Port(
+    "DAYBREAK_POOLER_PORT", section=SERVER, meaning="The port of that PgBouncer.", default=DEFAULT_POOLER_PORT
 )
 
 DB_HOST = Text(

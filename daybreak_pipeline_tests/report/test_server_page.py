@@ -131,13 +131,13 @@ def test_tables_have_headers_and_captions_and_plots_have_words(state: State) -> 
 def test_a_healthy_server_says_so_and_how_long_it_lasts() -> None:
     text = page(fine()).verdict()
     assert "Yes" in text
-    assert "The disk is full in 212 days, on 2026-10-27, at this rate." in text
+    assert "The disk will be full in 212 days, on 2026-10-27, at this rate." in text
 
 
 def test_what_is_wrong_comes_first_with_what_to_do_and_since_when() -> None:
     read = page(bad())
     assert "No" in read.verdict()
-    assert "The disk is full in 5.2 days, on 2026-04-03" in read.verdict()
+    assert "The disk will be full in 5.2 days, on 2026-04-03" in read.verdict()
     wrong = read.one("section", id="wrong").text
     assert wrong.index("ERROR") < wrong.index("WARN")
     assert (

@@ -37,7 +37,7 @@ NEWS = "news"
 KEPT = timedelta(days=7)
 _DELETED_AT_ONCE = 20
 _PLOTTED = {
-    SESSIONS: ("sessions",),
+    SESSIONS: ("sessions", "pools", "certificate"),
     STORAGE: ("databases", "disk"),
     TABLES: ("tables", "indexes"),
     WAL: ("checkpoints", "wal", "wal_directory", "archive_queue"),
