@@ -180,7 +180,7 @@ THRESHOLDS = (
         "raise work_mem for who sorts so much, or give temporary files a disk of their own", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "dead_rows", TABLES, "table_dead_ratio", "Tables are not full of dead rows.", 0.20, 0.50, share, "dead rows",
+        "dead_rows", TABLES, "table_dead_ratio", "Tables are not full of dead rows.", 0.20, None, share, "dead rows",
         "VACUUM (ANALYZE) the table; if dead rows stay, an old transaction keeps them", Runbook.SLOW_OR_STUCK,
     ),
     _T(
