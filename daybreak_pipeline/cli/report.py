@@ -9,8 +9,10 @@ import click
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli import browser
 from daybreak_pipeline.cli.common import Command, say
+from daybreak_pipeline.monitoring import survey
 from daybreak_pipeline.orchestration import readiness
-from daybreak_pipeline.report import queries, render, store
+from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.report import queries, render, server_page, store
 
 
 @click.command(cls=Command)
@@ -18,18 +20,32 @@ from daybreak_pipeline.report import queries, render, store
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write (default: reports/latest.html in DAYBREAK_HOME).",
+    help="File to write (default: reports/latest.html or reports/server.html in DAYBREAK_HOME).",
 )
-def report(show: bool, out: Path | None) -> None:  # noqa: FBT001 - click passes flags so
+@click.option(
+    "--server",
+    "about_server",
+    is_flag=True,
+    help="The page about the server: is it healthy, how long will it last.",
+)
+def report(show: bool, out: Path | None, about_server: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Write the data-quality report: can the data be trusted, what broke, since when, what to do."""
-    with (
-        readiness.ready(migrate=False) as installation,
-        database.connect(installation.database) as connection,
-    ):
-        page = render.html(queries.read(connection))
-    wanted = (out or store.directory() / store.LATEST).expanduser().absolute()
+    with readiness.ready(migrate=False) as installation:
+        page = _about_server(installation, out) if about_server else _about_data(installation, out)
+    name = store.SERVER if about_server else store.LATEST
+    wanted = (out or store.directory() / name).expanduser().absolute()
     with settings.files_for(wanted):
         path = store.write(wanted, page)
     say(path)
     if show and not browser.show(path):
         say("there is no browser here: open the file on a machine that has one", err=True)
+
+
+def _about_data(installation: Installation, out: Path | None) -> str:
+    with database.connect(installation.database) as connection:
+        return render.html(queries.read(connection), server_page="" if out else store.server_page())
+
+
+def _about_server(installation: Installation, out: Path | None) -> str:
+    health = survey.look(installation.database)
+    return server_page.html(health, report_page="" if out else store.report_page())

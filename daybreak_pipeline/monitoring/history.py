@@ -1,4 +1,4 @@
-"""Keeps measurements by time, and computes from them what one look cannot tell: rates, growth, until when it lasts.
+"""Keeps measurements by time, and computes from them what one look cannot tell: rates, growth, how long it will last.
 
 Where there is too little history for a number, the measurement says so instead.
 """
@@ -6,8 +6,9 @@ Where there is too little history for a number, the measurement says so instead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -142,7 +143,9 @@ def _disk(found: list[_Trend], now: Iterable[Measurement]) -> list[Measurement]:
             Measurement("disk_full_days", None, note=fit.note if fit else _too_little(0, LEAST_FIT_SECONDS))
         ]
     if fit.value >= 0:
-        return [Measurement("disk_full_days", None, note="never, as it goes: the free space does not shrink")]
+        return [
+            Measurement("disk_full_days", None, note="never at this rate: the free space does not shrink")
+        ]
     return [Measurement("disk_full_days", free.value / -fit.value)]
 
 
@@ -180,3 +183,38 @@ def already_told(connection: Connection, at: datetime) -> set[str]:
     """
     with connection.transaction():
         return {str(name) for (name,) in connection.execute(_EARLIER, {"at": at})}
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a metric was like, day by day, over the last four weeks at most."""
+
+    metric: str
+    labels: dict[str, str]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the page shows of the past: plots, and since when checks have failed. Both empty where nothing was kept."""
+
+    series: tuple[Series, ...] = ()
+    since: Mapping[str, datetime] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def past(connection: Connection, at: datetime) -> Past:
+    """Return what there is to show of the time up to ``at``."""
+    parameters = {
+        "at": at,
+        "sizes": ["database_bytes", "disk_free_bytes", "connections_used"],
+        "counters": ["wal_bytes_total", "temporary_bytes_total"],
+    }
+    try:
+        with connection.transaction():
+            series = database.every(connection, Series, measure.statement("series", 0), parameters)
+            since: dict[str, datetime] = dict(
+                connection.execute(measure.statement("since", 0), parameters).fetchall()
+            )
+    except psycopg.errors.UndefinedTable:
+        return Past()
+    return Past(tuple(series), since)

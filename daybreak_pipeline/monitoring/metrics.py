@@ -46,6 +46,7 @@ class Measurement:
 
 _TABLE = ("table",)
 _DATABASE = ("database",)
+_POOL = ("database", "role")
 _METRICS = (
     # sessions
     Metric("connections", "sessions", "Connections by role and state.", ("role", "state")),
@@ -98,7 +99,16 @@ _METRICS = (
     # statements
     Metric("statement_calls_total", "statements", "Calls of one of the slowest statements.", ("statement",)),
     Metric("statement_seconds_total", "statements", "Seconds that they took in all.", ("statement",)),
+    # pools
+    Metric("pool_clients_active", "pools", "Clients of PgBouncer that have a connection to the server.", _POOL),
+    Metric("pool_clients_waiting", "pools", "Clients of PgBouncer that wait for one.", _POOL),
+    Metric("pool_servers_active", "pools", "Connections of PgBouncer that a client has.", _POOL),
+    Metric("pool_servers_idle", "pools", "Connections of PgBouncer that no client has.", _POOL),
+    Metric("pool_wait_seconds", "pools", "For how long a client of PgBouncer has waited, at most.", _POOL),
+    Metric("pool_transactions_total", "pools", "Transactions through PgBouncer.", _DATABASE),
+    Metric("pool_queries_total", "pools", "Statements through PgBouncer.", _DATABASE),
     # surroundings
+    Metric("certificate_seconds", "certificate", "For how long the server's certificate is good."),
     Metric("disk_free_bytes", "disk", "Free space of the file system with the embedded server's data.", kept=True),
     Metric("disk_bytes", "disk", "Size of that file system."),
     Metric("disk_free_ratio", "disk", "Share of that file system that is free."),

@@ -22,6 +22,7 @@ _PANELS: tuple[tuple[str, str, str, str], ...] = (
     # title, expression, unit, legend
     ("Connections by state", f"sum by (state) ({PREFIX}connections)", "short", "{{state}}"),
     ("Connections used", f"{PREFIX}connections_used_ratio", "percentunit", "used"),
+    ("Wait for a connection of PgBouncer", f"{PREFIX}pool_wait_seconds", "s", "{{database}} {{role}}"),
     (
         "Longest",
         f'{{__name__=~"{PREFIX}(longest_transaction|idle_in_transaction|lock_wait|longest_import)_seconds"}}',
@@ -146,7 +147,7 @@ def dashboard() -> str:
             {"name": "DS_PROMETHEUS", "label": "Prometheus", "type": "datasource", "pluginId": "prometheus"}
         ],
         "uid": "daybreak-server",
-        "title": "Daybreak: is the server healthy, and until when does it last?",
+        "title": "Daybreak: is the server healthy, and how long will it last?",
         "tags": ["daybreak", "postgresql"],
         "schemaVersion": 39,
         "editable": True,

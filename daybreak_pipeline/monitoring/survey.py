@@ -7,7 +7,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.monitoring import history, measure, statements, surroundings, thresholds
+from daybreak_pipeline.monitoring import (
+    certificates,
+    history,
+    measure,
+    pools,
+    statements,
+    surroundings,
+    thresholds,
+)
+from daybreak_pipeline.monitoring.history import Past
 from daybreak_pipeline.monitoring.metrics import Measurement
 from daybreak_pipeline.monitoring.statements import Statements
 from daybreak_pipeline.monitoring.thresholds import Judgement
@@ -45,6 +54,7 @@ class Health:
     measurements: tuple[Measurement, ...]
     judgements: tuple[Judgement, ...]
     statements: Statements
+    past: Past
     news: frozenset[str] = frozenset()
 
     def of(self, metric: str) -> list[Measurement]:
@@ -79,6 +89,8 @@ def look(db: DatabaseSettings, *, keep: bool = False) -> Health:
         found = [
             *measure.from_server(connection, dagster=settings.dagster_database(db).name),
             *slowest.measurements(),
+            *pools.read(settings.watched_pooler(db)),
+            *certificates.read(db, facts.at),
             *surroundings.disk(connection),
             *surroundings.imports(connection),
             *surroundings.backups(surroundings.known_backups(), datetime.now(UTC)),
@@ -93,6 +105,7 @@ def look(db: DatabaseSettings, *, keep: bool = False) -> Health:
             errors = {j.check for j in judged if j.state == "ERROR"}
             news = frozenset(errors - history.already_told(connection, facts.at))
             history.keep(connection, facts.at, states)
+        past = history.past(connection, facts.at)
     return Health(
         facts.at,
         facts.database,
@@ -102,5 +115,6 @@ def look(db: DatabaseSettings, *, keep: bool = False) -> Health:
         (*found, *states),
         tuple(judged),
         slowest,
+        past,
         news,
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from daybreak_pipeline.monitoring.metrics import NOT_PERMITTED, Measurement
+from daybreak_pipeline.monitoring.metrics import METRICS, NOT_PERMITTED, Measurement
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 from daybreak_pipeline.wording import age, percent
@@ -25,8 +25,8 @@ _KILO = 1024
 
 
 def duration(value: float) -> str:
-    """Return seconds for people."""
-    return age(int(value))
+    """Return seconds for people: up to three days in hours, since limits are 26, 30 and 50 of them."""
+    return f"{value // _HOUR:.0f} h" if _DAY <= value < 3 * _DAY else age(int(value))
 
 
 def share(value: float) -> str:
@@ -60,8 +60,8 @@ def size(value: float) -> str:
 class Threshold:
     """One check: which number, from where on it is a WARN and an ERROR, and what to do then.
 
-    ``below``: the number must not be smaller than the limits; else it must be. ``missing`` is the state where there is
-    no number.
+    ``what`` follows the number in a sentence. ``below``: the number must not be smaller than the limits; else it must be.
+    ``missing`` is the state where there is no number.
     """
 
     check: str
@@ -71,6 +71,7 @@ class Threshold:
     warn: float | None
     error: float | None
     shown: Format
+    what: str
     remedy: str
     runbook: Runbook
     below: bool = False
@@ -123,122 +124,147 @@ ASSETS = {
 _END_IT = "end it with SELECT pg_terminate_backend(pid), whose pid is in pg_stat_activity"
 THRESHOLDS = (
     _T(
-        "connections", SESSIONS, "connections_used_ratio", "The connections are not used up.", 0.80, 0.95, share,
+        "connections", SESSIONS, "connections_used_ratio", "The connections are not used up.", 0.80, 0.95,
+            share, "of the connections used",
         "end idle sessions, put PgBouncer in between, or raise max_connections", Runbook.SLOW_OR_STUCK,
     ),
     _T(
         "idle_in_transaction", SESSIONS, "idle_in_transaction_seconds", "No session is idle in a transaction for long.",
-        5 * _MINUTE, 30 * _MINUTE, duration,
+        5 * _MINUTE, 30 * _MINUTE, duration, "idle in a transaction",
         f"it keeps locks, and VACUUM from cleaning up: {_END_IT}", Runbook.SLOW_OR_STUCK,
     ),
     _T(
         "long_transactions", SESSIONS, "longest_transaction_seconds", "No transaction but an import's takes long.",
-        30 * _MINUTE, 120 * _MINUTE, duration,
+        30 * _MINUTE, 120 * _MINUTE, duration, "in one transaction",
         f"it keeps VACUUM from cleaning up: wait, or {_END_IT}", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "lock_waits", SESSIONS, "lock_wait_seconds", "Nobody waits long for a lock.", 30, 5 * _MINUTE, duration,
+        "lock_waits", SESSIONS, "lock_wait_seconds", "Nobody waits long for a lock.", 30, 5 * _MINUTE,
+            duration, "waiting for a lock",
         "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity says who blocks whom: end the one who blocks",
         Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "deadlocks", SESSIONS, "deadlocks_last_hour", "There are no deadlocks.", 1, None, count,
+        "deadlocks", SESSIONS, "deadlocks_last_hour", "There are no deadlocks.", 1, None, count, "in the last hour",
         "an application's transactions lock rows in different orders: the server's log names the processes",
         Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "cache_hits", SESSIONS, "cache_hit_ratio", "What is read is in the server's memory.", 0.95, None, share,
+        "cache_hits", SESSIONS, "cache_hit_ratio", "What is read is in the server's memory.", 0.95, None,
+            share, "of the blocks in memory",
         "raise shared_buffers, or look for a statement that reads whole tables", Runbook.SLOW_OR_STUCK, below=True,
     ),
     _T(
-        "disk_free", STORAGE, "disk_free_ratio", "The disk has room.", 0.15, 0.05, share,
+        "pool_waits", SESSIONS, "pool_wait_seconds", "Nobody waits long for a connection of PgBouncer.", 1, 10, duration,
+        "waiting for a connection",
+        "look for long transactions, which keep connections, or give the pool more of them", Runbook.SLOW_OR_STUCK,
+        missing="WARN",
+    ),
+    _T(
+        "certificate", SESSIONS, "certificate_seconds", "The server's certificate is good for a while.",
+        30 * _DAY, 7 * _DAY, duration, "until it expires",
+        "put a new one into the server's data directory, and reload its configuration",
+        Runbook.ROTATE_KEYS_AND_PASSWORDS, below=True,
+    ),
+    _T(
+        "disk_free", STORAGE, "disk_free_ratio", "The disk has room.", 0.15, 0.05, share, "of the disk free",
         "make room, or move to a bigger disk", Runbook.DISK_FULL, below=True,
     ),
     _T(
-        "disk_lasts", STORAGE, "disk_full_days", "The disk is not full soon.", 30, 7, days,
+        "disk_lasts", STORAGE, "disk_full_days", "The disk is not full soon.", 30, 7, days, "until the disk is full",
         "make room, or move to a bigger disk, before then", Runbook.DISK_FULL, below=True,
     ),
     _T(
-        "temporary_files", STORAGE, "temporary_bytes_per_hour", "Sorts and joins fit into memory.", 20 * GIGABYTE, None, size,
+        "temporary_files", STORAGE, "temporary_bytes_per_hour", "Sorts and joins fit into memory.", 20 * GIGABYTE, None,
+            size, "written in an hour",
         "raise work_mem for who sorts so much, or give temporary files a disk of their own", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "dead_rows", TABLES, "table_dead_ratio", "Tables are not full of dead rows.", 0.20, 0.50, share,
+        "dead_rows", TABLES, "table_dead_ratio", "Tables are not full of dead rows.", 0.20, None, share, "dead rows",
         "VACUUM (ANALYZE) the table; if dead rows stay, an old transaction keeps them", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "vacuumed", TABLES, "table_unvacuumed_seconds", "Tables with dead rows are vacuumed.", 7 * _DAY, None, duration,
+        "vacuumed", TABLES, "table_unvacuumed_seconds", "Tables with dead rows are vacuumed.", 7 * _DAY, None,
+            duration, "without VACUUM",
         "VACUUM (ANALYZE) the table, and look whether autovacuum is on", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "analyzed", TABLES, "table_unanalyzed_seconds", "Tables that changed are analyzed.", 7 * _DAY, None, duration,
+        "analyzed", TABLES, "table_unanalyzed_seconds", "Tables that changed are analyzed.", 7 * _DAY, None,
+            duration, "without ANALYZE",
         "ANALYZE the table, and look whether autovacuum is on", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "transaction_ids", TABLES, "transaction_id_age", "Transaction ids do not run out.", 500e6, 1200e6, count,
+        "transaction_ids", TABLES, "transaction_id_age", "Transaction ids do not run out.", 500e6, 1200e6,
+            count, "transactions not frozen",
         "VACUUM (FREEZE) that database, and end old transactions: at 2 billion the server stops taking writes",
         Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "multixact_ids", TABLES, "multixact_id_age", "Multixact ids do not run out.", 500e6, 1200e6, count,
+        "multixact_ids", TABLES, "multixact_id_age", "Multixact ids do not run out.", 500e6, 1200e6,
+            count, "multixacts not frozen",
         "VACUUM (FREEZE) that database, and end old transactions: at 2 billion the server stops taking writes",
         Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "invalid_indexes", TABLES, "index_invalid_bytes", "Every index works.", 0, None, size,
+        "invalid_indexes", TABLES, "index_invalid_bytes", "Every index works.", 0, None, size, "not valid",
         "nothing uses it: REINDEX INDEX CONCURRENTLY, or drop it", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "unused_indexes", TABLES, "index_unused_days", "Every big index is used.", 30, None, days,
+        "unused_indexes", TABLES, "index_unused_days", "Every big index is used.", 30, None, days, "without use",
         "each change of the table costs time for it: drop it, if no standby and no yearly report uses it",
         Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "duplicate_indexes", TABLES, "index_duplicate_bytes", "No big index is there twice.", 10 * MEGABYTE, None, size,
+        "duplicate_indexes", TABLES, "index_duplicate_bytes", "No big index is there twice.", 10 * MEGABYTE, None,
+            size, "superfluous",
         "drop it: the other one does the same", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "missing_indexes", TABLES, "foreign_key_unindexed_bytes", "Foreign keys of big tables have an index.", 0, None, size,
+        "missing_indexes", TABLES, "foreign_key_unindexed_bytes", "Foreign keys of big tables have an index.", 0, None,
+            size, "without an index",
         "deleting a parent reads the whole table: CREATE INDEX CONCURRENTLY on its columns", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "checkpoints", WAL, "checkpoints_requested_per_hour", "Checkpoints come by the clock.", 12, None, count,
+        "checkpoints", WAL, "checkpoints_requested_per_hour", "Checkpoints come by the clock.", 12, None,
+            count, "requested in an hour",
         "raise max_wal_size", Runbook.SLOW_OR_STUCK,
     ),
     _T(
-        "archiving", WAL, "archive_failing_seconds", "WAL is archived.", 1, _HOUR, duration,
+        "archiving", WAL, "archive_failing_seconds", "WAL is archived.", 1, _HOUR, duration, "without an archived segment",
         "the server's log says why: until it is mended, the disk fills and the newest data cannot be restored",
         Runbook.BACKUPS_FAIL,
     ),
     _T(
-        "archive_queue", WAL, "archive_waiting_files", "Archiving keeps up.", 3, 20, count,
+        "archive_queue", WAL, "archive_waiting_files", "Archiving keeps up.", 3, 20, count, "segments waiting",
         "look at the archive's speed and at the server's log", Runbook.BACKUPS_FAIL,
     ),
     _T(
-        "replication_slots", WAL, "slot_retained_bytes", "No replication slot keeps much WAL.", GIGABYTE, 5 * GIGABYTE, size,
+        "replication_slots", WAL, "slot_retained_bytes", "No replication slot keeps much WAL.", GIGABYTE, 5 * GIGABYTE,
+            size, "of WAL kept",
         "start its standby, or drop it with SELECT pg_drop_replication_slot(…), before the disk is full", Runbook.DISK_FULL,
     ),
     _T(
         "imports_in_time", DATA, "import_age_seconds", "Every table was imported in time.",
-        LATE_AFTER.total_seconds(), TOO_LATE_AFTER.total_seconds(), duration,
+        LATE_AFTER.total_seconds(), TOO_LATE_AFTER.total_seconds(), duration, "since it matched its file",
         "daybreak status says what became of it; then daybreak import", Runbook.SLOW_OR_STUCK, missing="WARN",
     ),
     _T(
-        "backup_age", DATA, "backup_age_seconds", "There is a new backup.", 26 * _HOUR, 50 * _HOUR, duration,
+        "backup_age", DATA, "backup_age_seconds", "There is a new backup.", 26 * _HOUR, 50 * _HOUR,
+            duration, "since the newest backup",
         "make one, and look why the schedule did not", Runbook.BACKUPS_FAIL, missing="WARN",
     ),
     _T(
         "restore_drill", DATA, "backup_drill_age_seconds", "A backup was restored lately, to prove that it can be.",
-        8 * _DAY, 15 * _DAY, duration,
+        8 * _DAY, 15 * _DAY, duration, "since a backup was restored",
         "run the restore drill", Runbook.BACKUPS_FAIL, missing="WARN",
     ),
     _T(
-        "wal_gaps", DATA, "backup_wal_gaps", "The backups lack no WAL.", None, 1, count,
+        "wal_gaps", DATA, "backup_wal_gaps", "The backups lack no WAL.", None, 1, count, "segments of WAL missing",
         "make a full backup now: what came after the gap cannot be restored from the one before it", Runbook.BACKUPS_FAIL,
     ),
 )  # fmt: skip
 HIDDEN = _T(
-    "everything_is_visible", SESSIONS, "hidden", "The role may see what is measured.", 1, None, count,
+    "everything_is_visible", SESSIONS, "hidden", "The role may see what is measured.", 1, None, count, "numbers hidden",
     "as an administrator: GRANT pg_monitor to it", Runbook.FIRST_INSTALLATION,
 )  # fmt: skip
 """Not of one number: of how many are not permitted."""
@@ -277,8 +303,10 @@ def _judged(threshold: Threshold, found: list[Measurement]) -> Judgement:
         return _crossed(threshold, bad)
     if unknown:
         return _missing(threshold, unknown)
-    if not known:
+    if not known and METRICS[threshold.metric].labels:
         return Judgement(threshold, "passed", None, "there is none")
+    if not known:
+        return Judgement(threshold, "none", None, "not measured")
     worst = known[0]
     limit = threshold.limit("passed")
     kept = f", limit {threshold.shown(limit)}" if limit else ""
@@ -314,8 +342,8 @@ def _missing(threshold: Threshold, unknown: list[Measurement]) -> Judgement:
 
 def _said(threshold: Threshold, measurement: Measurement) -> str:
     of = " ".join(text for name, text in measurement.labels.items() if name not in {"active", "of"})
-    number = threshold.shown(measurement.value or 0.0)
-    return f"{of} {number}" if of else number
+    number = f"{threshold.shown(measurement.value or 0.0)} {threshold.what}"
+    return f"{of}: {number}" if of else number
 
 
 def _hidden(measured: list[Measurement], role: str) -> Judgement:

@@ -7,6 +7,7 @@ decides itself about light and dark.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from xml.etree import ElementTree as ET
@@ -19,13 +20,22 @@ _MARGIN = 0.12
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+
+
 @dataclass(frozen=True)
 class Trend:
-    """Values over imports, oldest first; None where the import failed."""
+    """Values over imports, oldest first; None where the import failed. ``over`` is what they are over instead of imports.
+
+    ``number`` writes a value, in another form than as a plain number.
+    """
 
     label: str
     values: tuple[float | None, ...]
     unit: str = ""
+    over: str = "import"
+    number: Callable[[float], str] = _number
 
     @property
     def known(self) -> list[float]:
@@ -37,17 +47,13 @@ class Trend:
         """What the plot shows, in words."""
         failed = len(self.values) - len(self.known)
         failures = f"; {failed} failed" if failed else ""
-        imports = f"{len(self.values)} import{'' if len(self.values) == 1 else 's'}"
+        imports = f"{len(self.values)} {self.over}{'' if len(self.values) == 1 else 's'}"
         if not self.known:
             return f"{self.label} over {imports}: all failed"
-        low, high, last = (_number(v) for v in (min(self.known), max(self.known), self.known[-1]))
+        low, high, last = (self.number(v) for v in (min(self.known), max(self.known), self.known[-1]))
         return (
             f"{self.label} over {imports}: from {low} to {high}{self.unit}, last {last}{self.unit}{failures}"
         )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
 
 
 def sparkline(trend: Trend) -> Markup:

@@ -22,21 +22,21 @@ from daybreak_pipeline.wording import age, percent, shown_lines
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_SYMBOLS = {"passed": "✓", "WARN": "▲", "ERROR": "✕", "none": "—"}
+SYMBOLS = {"passed": "✓", "WARN": "▲", "ERROR": "✕", "none": "—"}
 _WORDS = {"passed": "passed", "WARN": "warning", "ERROR": "error", "none": "not run"}
-_ANSWERS = {"yes": "✓", "yes, but": "▲", "no": "✕"}
+ANSWERS = {"yes": "✓", "yes, but": "▲", "no": "✕"}
 # Also text that Markdown would turn into a link or a character: https://…, www.…, &#65;
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>&-]|:(?=//)|(?<=www)\.|(?<=WWW)\.|@)")
 
 
-def html(facts: Facts) -> str:
-    """Return the report as one HTML file without any reference to another."""
-    return _environment().get_template("report.html.j2").render(**_context(facts))
+def html(facts: Facts, *, server_page: str = "") -> str:
+    """Return the report as one HTML file that needs no other; it leads to the page about the server where that is beside it."""
+    return environment().get_template("report.html.j2").render(server_page=server_page, **_context(facts))
 
 
 def markdown(facts: Facts) -> str:
     """Return the verdict, what is broken and the heat map as Markdown."""
-    return _environment().get_template("report.md.j2").render(**_context(facts))
+    return environment().get_template("report.md.j2").render(**_context(facts))
 
 
 def _context(facts: Facts) -> dict[str, object]:
@@ -45,9 +45,9 @@ def _context(facts: Facts) -> dict[str, object]:
         "facts": facts,
         "verdict": verdict,
         "at": facts.at,
-        "symbols": _SYMBOLS,
+        "symbols": SYMBOLS,
         "words": _WORDS,
-        "answers": _ANSWERS,
+        "answers": ANSWERS,
         "counts": COUNTS,
         "import_state": lambda table: import_state(table, facts.at),
         "worst": lambda table: _worst(verdict, table, facts.at),
@@ -57,8 +57,9 @@ def _context(facts: Facts) -> dict[str, object]:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return Jinja's environment: the templates, and how numbers, times and text are shown in them."""
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(enabled_extensions=("html", "html.j2"), default=False),
         undefined=StrictUndefined,
@@ -67,7 +68,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "number": lambda value: f"{value:,}",
         "time": lambda value: f"{value:%Y-%m-%d %H:%M} UTC",
         "seconds": seconds,
@@ -78,7 +79,7 @@ def _environment() -> Environment:
         "md": escape_markdown,
         "anchor": anchor,
     }
-    return environment
+    return made
 
 
 def _visible(value: object) -> object:

@@ -13,12 +13,24 @@ from daybreak_pipeline.errors import UsageError
 
 KEPT = 30
 LATEST = "latest.html"
+SERVER = "server.html"
+"""The page about the server, beside the reports."""
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z-[0-9a-f-]+\.html")
 
 
 def directory() -> Path:
     """Return where reports are: ``reports`` in ``DAYBREAK_HOME``."""
     return settings.home() / "reports"
+
+
+def report_page() -> str:
+    """Return the name of the newest report, for a link; empty where there is none yet."""
+    return LATEST if (directory() / LATEST).exists() else ""
+
+
+def server_page() -> str:
+    """Return the name of the page about the server, for a link; empty where there is none yet."""
+    return SERVER if (directory() / SERVER).exists() else ""
 
 
 def keep(page: str, at: datetime, run_id: str) -> tuple[Path, Path]:

@@ -13,6 +13,7 @@ from daybreak_pipeline.settings.databases import (
     dagster_database,
     given_database,
     role_login,
+    watched_pooler,
 )
 from daybreak_pipeline.settings.notifications import MailSettings, NotifierSettings, notifier
 from daybreak_pipeline.settings.pooler import PoolerSettings, is_loopback, pooler
@@ -138,6 +139,7 @@ __all__ = [
     "staging_tablespace",
     "unknown",
     "users_umask",
+    "watched_pooler",
     "web",
     "web_url",
 ]

@@ -108,6 +108,16 @@ def role_login(role: str) -> RoleLogin:
     )
 
 
+def watched_pooler(tables: DatabaseSettings) -> DatabaseSettings | None:
+    """Return where the PgBouncer listens that is watched, by the login of the tables; None where there is none.
+
+    Raises:
+        UsageError: a variable cannot be used.
+    """
+    host = variables.POOLER_HOST.given()
+    return replace(tables, host=host, port=variables.POOLER_PORT.value()) if host else None
+
+
 def dagster_database(tables: DatabaseSettings) -> DatabaseSettings:
     """Return where Dagster keeps its own records, by the login of the tables: ``DAYBREAK_DAGSTER_HOST`` and so on.
 

@@ -34,6 +34,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE = PROJECT_ROOT / "data" / "sample"
 DEFAULT_POOLER_HOST = "127.0.0.1"
 DEFAULT_PORT = 5432
+DEFAULT_POOLER_PORT = 6432
 DEFAULT_DATABASE = "daybreak_health"
 DAGSTER_DATABASE = "dagster"
 DEFAULT_USER = "daybreak_importer"
@@ -328,6 +329,15 @@ MAX_CLIENTS = Number(
     of="clients",
     most=MOST_CONNECTIONS,
     default=100,
+)
+POOLER_HOST = Text(
+    "DAYBREAK_POOLER_HOST",
+    section=POOLER,
+    meaning="A PgBouncer whose pools are to be watched: `DB_USER` must be one of its `stats_users`.",
+    otherwise="none",
+)
+POOLER_PORT = Port(
+    "DAYBREAK_POOLER_PORT", section=POOLER, meaning="The port of that PgBouncer.", default=DEFAULT_POOLER_PORT
 )
 PGBOUNCER_HOST = Text(
     "DAYBREAK_PGBOUNCER_HOST",

@@ -55,7 +55,8 @@ def test_a_session_that_is_idle_in_a_transaction(migrated: DatabaseSettings) -> 
     verdict = judged(found, "idle_in_transaction", warn=1, error=1000)
     assert verdict.state == "WARN"
     assert verdict.summary == (
-        "1 s, limit 1 s: it keeps locks, and VACUUM from cleaning up: end it with SELECT pg_terminate_backend(pid), "
+        "1 s idle in a transaction, limit 1 s: it keeps locks, and VACUUM from cleaning up: end it with "
+        "SELECT pg_terminate_backend(pid), "
         "whose pid is in pg_stat_activity; see docs/runbooks/slow-or-stuck.md"
     )
     assert judged(found, "long_transactions", warn=0.5, error=1).state == "ERROR"
@@ -127,7 +128,9 @@ def test_a_table_full_of_dead_rows(migrated: DatabaseSettings) -> None:
     found = measured(migrated)
     verdict = judged(found, "dead_rows")
     assert verdict.state == "WARN"
-    assert verdict.summary.startswith("public.churned 40.0 %, limit 20.0 %: VACUUM (ANALYZE) the table")
+    assert verdict.summary.startswith(
+        "public.churned: 40.0 % dead rows, limit 20.0 %: VACUUM (ANALYZE) the table"
+    )
     assert judged(found, "vacuumed", warn=0).state == "WARN"
     assert "public.churned" in judged(found, "analyzed", warn=0).summary
     with administrator(migrated) as connection:
@@ -167,7 +170,7 @@ def test_a_big_index_that_nobody_uses(migrated: DatabaseSettings) -> None:
     later = judged(list(survey.look(migrated, keep=True).measurements), "unused_indexes")
     assert later.state == "WARN"
     assert later.summary.startswith(
-        "public.big_said 31 days, limit 30 days: each change of the table costs time"
+        "public.big_said: 31 days without use, limit 30 days: each change of the table costs time"
     )
     with administrator(migrated) as connection:
         connection.execute("SET enable_seqscan = off")
@@ -227,7 +230,7 @@ def test_transaction_ids_that_run_out() -> None:
     old = [Measurement("transaction_id_age", 600e6, {"database": "old"})]
     assert judged(old, "transaction_ids").state == "WARN"
     assert judged(old, "transaction_ids").summary.startswith(
-        "old 600,000,000, limit 500,000,000: VACUUM (FREEZE)"
+        "old: 600,000,000 transactions not frozen, limit 500,000,000: VACUUM (FREEZE)"
     )
 
 
@@ -242,7 +245,7 @@ def test_a_replication_slot_that_keeps_wal(own_server: DatabaseSettings) -> None
         )
         verdict = judged(measured(own_server), "replication_slots", warn=1 << 20, error=1 << 40)
         assert verdict.state == "WARN"
-        assert verdict.summary.startswith("standby ")
+        assert verdict.summary.startswith("standby: ")
         connection.execute("SELECT pg_drop_replication_slot('standby')")
     assert judged(measured(own_server), "replication_slots", warn=1 << 20).summary == "there is none"
 
@@ -259,7 +262,9 @@ def test_a_table_that_was_never_imported_or_too_long_ago(migrated: DatabaseSetti
     ]
     late = judged(ages, "imports_in_time")
     assert late.state == "ERROR"
-    assert late.summary.startswith("of_31 1 d; of_27 1 d, limit 1 d: daybreak status")
+    assert late.summary.startswith(
+        "of_31: 31 h since it matched its file; of_27: 27 h since it matched its file, limit 30 h: daybreak status"
+    )
 
 
 AT = datetime(2026, 3, 4, tzinfo=UTC)
@@ -334,13 +339,15 @@ def test_days_until_the_disk_is_full_follow_from_how_it_went(session: Connection
     lasts = trend(session, "disk_full_days", free)
     assert lasts.value == pytest.approx(25)
     assert judged([lasts], "disk_lasts").state == "WARN"
-    assert judged([lasts], "disk_lasts").summary.startswith("25 days, limit 30 days: make room")
+    assert judged([lasts], "disk_lasts").summary.startswith(
+        "25 days until the disk is full, limit 30 days: make room"
+    )
 
 
 def test_a_disk_that_is_not_filling_is_never_full(session: Connection) -> None:
     kept(session, "disk_free_bytes", *((day * 24.0, 50e9 - day * 1e9) for day in range(8)))
     lasts = trend(session, "disk_full_days", Measurement("disk_free_bytes", 50e9))
-    assert lasts.note == "never, as it goes: the free space does not shrink"
+    assert lasts.note == "never at this rate: the free space does not shrink"
     assert judged([lasts], "disk_lasts").state == "none"
 
 

@@ -69,7 +69,7 @@ def test_a_check_says_number_limit_remedy_and_page(runs: Runs, monkeypatch: pyte
     found = evaluations(look(runs))["backup_age"]
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.description == (
-        "2 d, limit 2 d: make one, and look why the schedule did not; see docs/runbooks/backups-fail.md"
+        "51 h since the newest backup, limit 50 h: make one, and look why the schedule did not; see docs/runbooks/backups-fail.md"
     )
     assert found.metadata["limit"].value == 50 * 3600
 
@@ -86,7 +86,9 @@ def test_an_alert_says_what_the_check_says_and_only_when_it_is_news(
     old_backup(monkeypatch, runs)
     first, second = (alerts._failed_checks(runs.dagster, look(runs).run_id) for _ in range(2))
     assert set(first) == {"data_and_backups.backup_age"}
-    assert str(first["data_and_backups.backup_age"]).startswith("2 d, limit 2 d: make one")
+    assert str(first["data_and_backups.backup_age"]).startswith(
+        "51 h since the newest backup, limit 50 h: make one"
+    )
     assert second == {}
     run = dg.DagsterRun(job_name="monitor_server", run_id="12345678-0")
     text = alerts.message(run, alerts.Trouble([], [], first), "https://daybreak.example", failed=False)

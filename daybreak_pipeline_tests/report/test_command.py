@@ -39,6 +39,22 @@ def test_it_writes_where_it_is_told_to(given: Environment, tmp_path: Path) -> No
     assert not latest(given).exists()
 
 
+def test_the_page_about_the_server_is_beside_it_and_they_lead_to_each_other(given: Environment) -> None:  # noqa: F811 - fixture
+    server = latest(given).with_name("server.html")
+    done = daybreak(given, "report", "--server")
+    assert (done.returncode, done.stdout) == (0, f"{server}\n")
+    assert "never imported" in read(server).one("section", id="wrong").text
+    assert [link for link in links(server) if not link.startswith("#")] == []
+    for options in ([], ["--server"]):
+        daybreak(given, "report", *options)
+    assert "latest.html" in links(server)
+    assert "server.html" in links(latest(given))
+
+
+def links(path: Path) -> set[str]:
+    return {element.attributes["href"] for element in read(path).all("a")}
+
+
 def test_without_a_display_it_says_so_instead_of_opening_anything(given: Environment) -> None:  # noqa: F811 - fixture
     done = daybreak(given | {"DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}, "report", "--open")
     assert (done.returncode, done.stdout) == (0, f"{latest(given)}\n")

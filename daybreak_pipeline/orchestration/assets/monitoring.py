@@ -27,6 +27,7 @@ from daybreak_pipeline.monitoring.thresholds import (
     State,
 )
 from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
+from daybreak_pipeline.report import server_page, store
 
 MONITOR = "monitor_server"
 """The name of the job."""
@@ -36,7 +37,7 @@ NEWS = "news"
 KEPT = timedelta(days=7)
 _DELETED_AT_ONCE = 20
 _PLOTTED = {
-    SESSIONS: ("sessions",),
+    SESSIONS: ("sessions", "pools", "certificate"),
     STORAGE: ("databases", "disk"),
     TABLES: ("tables", "indexes"),
     WAL: ("checkpoints", "wal", "wal_directory", "archive_queue"),
@@ -82,13 +83,16 @@ def build_monitoring_assets() -> dg.AssetsDefinition:
             for key, what in ASSETS.items()
         ],
         check_specs=[dg.AssetCheckSpec(one.check, asset=one.asset, description=one.wants) for one in CHECKS],
-        description="Is the server healthy, and until when does it last? [For people](/report/server).",
+        description="Is the server healthy, and how long will it last? [For people](/report/server).",
     )
     def monitor(
         context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
     ) -> Iterator[dg.MaterializeResult[None]]:
         with step_failures(context):
             health = survey.look(health_database.settings(), keep=True)
+            page = server_page.html(health, report_page=store.report_page())
+            path = store.write(store.directory() / store.SERVER, page)
+            context.log.info("the page for people is %s", path)
         for asset in ASSETS:
             yield dg.MaterializeResult(
                 asset_key=asset,

@@ -45,7 +45,9 @@ def build_report_asset() -> dg.AssetsDefinition:
         try:
             with health_database.connection() as connection:
                 facts = queries.read(connection)
-            latest, dated = store.keep(render.html(facts), facts.at, context.run.run_id)
+            latest, dated = store.keep(
+                render.html(facts, server_page=store.server_page()), facts.at, context.run.run_id
+            )
         except DaybreakError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack

@@ -59,6 +59,7 @@ def serve(listener: socket.socket, token: str) -> None:
             app = Starlette(
                 routes=[
                     Route(report_page.PATH, report_page.newest_report),
+                    Route(report_page.SERVER_PATH, report_page.server_page),
                     Route(METRICS, metrics_page.metrics),
                     Mount("/", dagster),
                 ]

@@ -43,6 +43,21 @@ def test_the_newest_report_is_served_to_who_is_logged_in_and_a_sentence_where_th
     assert call(ui.port, "HEAD", "/report", cookie).body == b""
 
 
+def test_the_page_about_the_server_is_below_the_report_and_they_lead_to_each_other(ui: Served) -> None:
+    cookie = ui.cookie
+    assert ui.get("/report/server").status == 401
+    none = ui.get("/report/server", cookie)
+    assert (none.status, none.text().split(":")[0]) == (404, "There is no page about the server yet")
+    reports = ui.home / "reports"
+    reports.mkdir(exist_ok=True)
+    (reports / "server.html").write_text('<a href="latest.html">', encoding="utf-8")
+    (reports / "latest.html").write_text('<a href="server.html">', encoding="utf-8")
+    server = ui.get("/report/server", cookie)
+    assert (server.status, server.text()) == (200, '<a href="../report">')
+    assert any("default-src 'none'" in policy for policy in server.all("content-security-policy"))
+    assert ui.get("/report", cookie).text() == '<a href="report/server">'
+
+
 @pytest.mark.parametrize(
     "path", ["/report/../../key", "/report%2f..%2f..%2fweb.log", "/report/web.log", "/web.log"]
 )
