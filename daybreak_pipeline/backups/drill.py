@@ -5,13 +5,9 @@ It is the only proof. pgBackRest's ``verify`` exits 0 on corruption, and sees no
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -20,7 +16,6 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.backups import checksums, gaps, listing, make, points, restore, targets
 from daybreak_pipeline.checks.rules import examine
-from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.errors import DaybreakError, UsageError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.privacy import keys
@@ -100,7 +95,7 @@ def _run(drill: Drill, agent: Agent, db: DatabaseSettings, key: str) -> None:
     target = targets.to_point(point, backups)
     drill.backup = target.backup
     begun = time.monotonic()
-    with _scratch(agent) as data, restore.recovered(agent, target, data) as scratch:
+    with restore.scratch(agent, "drill") as data, restore.recovered(agent, target, data) as scratch:
         drill.restore_seconds = time.monotonic() - begun
         with database.connect(scratch, key=key, autocommit=True) as connection:
             with database.snapshot(connection):
@@ -172,23 +167,6 @@ def _verify(drill: Drill, agent: Agent) -> None:
     answer = agent.try_to("verify", "--output=text", "--verbose")
     if "status: ok" not in (line.strip() for line in answer.text.splitlines()):
         drill.problems.append("files in the repository are damaged or cannot be read with this key")
-
-
-@contextmanager
-def _scratch(agent: Agent) -> Iterator[Path]:
-    """Yield where the restored data go, beside the server's; nothing of them is left afterwards."""
-    data = agent.data.with_name(f"{agent.data.name}-drill")
-    _remove(data)
-    try:
-        yield data
-    finally:
-        _remove(data)
-
-
-def _remove(data: Path) -> None:
-    if data.exists():
-        server_process.stop(data)
-        shutil.rmtree(data)
 
 
 def _use(drill: Drill, connection: Connection) -> None:

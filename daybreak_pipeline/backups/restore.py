@@ -57,6 +57,23 @@ def into(agent: Agent, target: Target, directory: Path) -> Restored:
 
 
 @contextmanager
+def scratch(agent: Agent, purpose: str) -> Iterator[Path]:
+    """Yield where data go that nobody needs afterwards, beside the server's; nothing of them is left."""
+    data = agent.data.with_name(f"{agent.data.name}-{purpose}")
+    _remove(data)
+    try:
+        yield data
+    finally:
+        _remove(data)
+
+
+def _remove(data: Path) -> None:
+    if data.exists():
+        server_process.stop(data)
+        shutil.rmtree(data)
+
+
+@contextmanager
 def recovered(agent: Agent, target: Target, data: Path) -> Iterator[DatabaseSettings]:
     """Yield a server of its own that was restored into a new data directory, and stop it afterwards.
 

@@ -8,10 +8,11 @@ import click
 from rich.table import Table
 
 from daybreak_pipeline import database
-from daybreak_pipeline.backups import drill, listing, make, points
+from daybreak_pipeline.backups import drill, given, listing, make, points
 from daybreak_pipeline.backups.listing import Backup
 from daybreak_pipeline.cli.common import Command, Group, json_option, say, say_json
 from daybreak_pipeline.cli.output import console
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.wording import size
 
@@ -82,3 +83,19 @@ def drill_() -> None:
     say(found)
     say(f"the drill took {found.seconds:.0f} s and left nothing behind", err=True)
     sys.exit(0 if found.passed else 1)
+
+
+@backup.command("config")
+def config() -> None:
+    """Write what the machine of a given server (DB_HOST) needs to be backed up by pgBackRest, and say what to do there.
+
+    Of a managed server, the provider's own backups count.
+    """
+    if not listing.is_given():
+        msg = "the embedded server is configured by itself at every start: set DB_HOST to the server that is meant"
+        raise UsageError(msg)
+    with database.serving() as db, database.connect(db) as connection:
+        written = given.write(connection)
+    say(f"written to {written.directory}, with the key of the backups in it; on the server's machine:")
+    for number, step in enumerate(written.steps, start=1):
+        say(f"{number}. {step}")

@@ -214,7 +214,7 @@ def agent(home: Path, data: Path, account: Account) -> Agent | None:
         return None
     state = state_directory(data)
     repository = choices.repository or state / "repository"
-    key = choices.key or _kept_key(home, repository)
+    key = choices.key or kept_key(home, repository)
     return Agent(found, account, home, data, state, repository, choices, key, *listens(data))
 
 
@@ -280,7 +280,7 @@ def listens(data: Path) -> tuple[int, Path]:
     return int(port[1]) if port else 0, Path(sockets[1].replace("''", "'") if sockets else "/nowhere")
 
 
-def _kept_key(home: Path, repository: Path | S3Repository) -> str:
+def kept_key(home: Path, repository: Path | S3Repository) -> str:
     """Return the repository's key, which is kept in the home for its owner only and made on first use.
 
     Raises:
