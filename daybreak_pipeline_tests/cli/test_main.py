@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.commands import DAYBREAK, Done, Environment, daybreak
-from daybreak_pipeline_tests.conftest import KEY, _administer
+from daybreak_pipeline_tests.conftest import KEY, Databases
 from daybreak_pipeline_tests.exports import Export, record, uuid
 
 SAMPLE = PROJECT_ROOT / "data" / "sample"
@@ -286,15 +285,13 @@ def test_status_needs_no_dagster(keyed: DatabaseSettings, tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def keyed(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+def keyed(databases: Databases, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
     """A migrated database that was used with the key already, for tests that must not change it."""
-    settings = replace(server, name="cli_keyed")
-    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
-    with database.connect(settings, key=KEY) as connection:
-        keys.verify(connection)
-    roles.apply(settings)
-    yield settings
-    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
+    with databases.copy(template.name, "cli_keyed") as settings:
+        with database.connect(settings, key=KEY) as connection:
+            keys.verify(connection)
+        roles.apply(settings)
+        yield settings
 
 
 def state(settings: DatabaseSettings) -> list[tuple[Any, ...]]:
