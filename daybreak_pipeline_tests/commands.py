@@ -53,7 +53,7 @@ def daybreak(environment: Mapping[str, str], *arguments: str | Path) -> Done:
             process.kill()
             process.join()
             raise subprocess.TimeoutExpired(command, 120)
-        return Done(command, process.exitcode, *(path.read_text(encoding="utf-8") for path in written))
+        return Done(command, process.exitcode, *(path.read_bytes().decode() for path in written))
 
 
 def _run(command: list[str], environment: Mapping[str, str], written: tuple[Path, Path]) -> None:

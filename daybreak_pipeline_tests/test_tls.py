@@ -122,6 +122,7 @@ def run(given: DatabaseSettings, home: Path, *arguments: str | Path, **more: str
     return daybreak(environment_of(given, home) | more, *arguments)
 
 
+@pytest.mark.slow
 def test_everything_works_over_verified_tls(secured: DatabaseSettings, tmp_path: Path) -> None:
     """The server refuses whoever comes without TLS: Dagster's own storage, migrations, roles, imports, psql."""
     done = run(secured, tmp_path, "import", "--data-dir", SAMPLE)
