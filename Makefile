@@ -20,9 +20,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 up: install
 	@$(BIN)/daybreak up
 
-# Each file of tests in one process, as many processes as there are cores.
+# Each file of tests in one process, as many processes as there are cores. In their order: sorted by their numbers of
+# tests, the longest files would come last, each alone, because they have the fewest. Python keeps what it has compiled,
+# even where the environment says otherwise: tests start it hundreds of times.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 test: pooler
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # PgBouncer, for `daybreak up --pgbouncer` and for tests; without it, those are skipped and say so.
 pooler: install
@@ -41,7 +45,7 @@ promtool: install
 	@$(BIN)/python -m daybreak_pipeline_tests.promtool
 
 test-slow: browser pgaudit promtool
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m slow
+	$(PYTEST) -m slow
 
 lint: install
 	$(BIN)/ruff check .

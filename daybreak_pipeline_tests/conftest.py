@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import itertools
 import os
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
+from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings, own_environment
@@ -59,12 +63,31 @@ def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def _served() -> Iterator[DatabaseSettings]:
+    """Yield a server with a small cache: making and dropping a database looks through all of it, several times."""
     with (
+        pytest.MonkeyPatch.context() as patch,
         own_environment(DAYBREAK_BACKUP_REPO="none"),
         server_home() as home,
-        embedded_server.serve(home) as settings,
     ):
-        yield settings
+        patch.setattr(data_directory, "_shared_buffers", lambda: 128)
+        with embedded_server.serve(home) as settings:
+            _log_in_quickly(settings)
+            yield settings
+
+
+def _log_in_quickly(settings: DatabaseSettings) -> None:
+    """Store the same password hashed once, not 4,096 times over: tests log in some ten thousand times."""
+    salted = hashlib.pbkdf2_hmac("sha256", settings.password.encode(), salt := bytes(16), iterations=1)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    kept = [
+        base64.b64encode(part).decode()
+        for part in (salt, stored, hmac.digest(salted, b"Server Key", "sha256"))
+    ]
+    verifier = "SCRAM-SHA-256$1:{}${}:{}".format(*kept)
+    with psycopg.connect(settings.conninfo()) as administrator:
+        administrator.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(settings.user), sql.Literal(verifier))
+        )
 
 
 @pytest.fixture(scope="session")
@@ -82,49 +105,76 @@ def own_server() -> Iterator[DatabaseSettings]:
         yield settings
 
 
+class Databases:
+    """Makes and drops databases of a server, over one connection: logging in takes as long as dropping."""
+
+    def __init__(self, server: DatabaseSettings, administrator: Connection) -> None:
+        self._server = server
+        self._administrator = administrator
+
+    @contextmanager
+    def copy(self, template: str = "template1", name: str | None = None) -> Iterator[DatabaseSettings]:
+        """Yield a copy of a database, dropped afterwards."""
+        settings = replace(self._server, name=name or next(_NAMES))
+        # By default the server writes each page of the copy into its log, too.
+        files = " STRATEGY FILE_COPY" if self._administrator.info.server_version >= 150_000 else ""
+        self._execute("CREATE DATABASE {} TEMPLATE {}" + files, settings.name, template)
+        try:
+            yield settings
+        finally:
+            self._execute("DROP DATABASE {} WITH (FORCE)", settings.name)
+
+    def _execute(self, statement: str, *names: str) -> None:
+        self._administrator.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
 @pytest.fixture(scope="session")
-def template(server: DatabaseSettings) -> DatabaseSettings:
+def databases(server: DatabaseSettings) -> Iterator[Databases]:
+    """What makes databases on the server that tests share."""
+    with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as administrator:
+        yield Databases(server, administrator)
+
+
+@pytest.fixture(scope="session")
+def template(databases: Databases) -> Iterator[DatabaseSettings]:
     """A migrated database without rows, which others are copied from."""
-    settings = replace(server, name="template_migrated")
-    _administer(server, "CREATE DATABASE {}", settings.name)
-    runner.upgrade(settings)
-    return settings
+    with databases.copy(name="template_migrated") as settings:
+        runner.upgrade(settings)
+        yield settings
 
 
 @pytest.fixture
-def migrated(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+def migrated(databases: Databases, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
     """A migrated database of the test's own."""
-    settings = replace(server, name=next(_NAMES))
-    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
-    try:
+    with databases.copy(template.name) as settings:
         yield settings
         _check_imports(settings)
-    finally:
-        _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
 
 
 @pytest.fixture
-def empty(server: DatabaseSettings) -> Iterator[DatabaseSettings]:
+def empty(databases: Databases) -> Iterator[DatabaseSettings]:
     """A database of the test's own without any schema."""
-    settings = replace(server, name=next(_NAMES))
-    _administer(server, "CREATE DATABASE {}", settings.name)
-    yield settings
-    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
+    with databases.copy() as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")
-def _shared(server: DatabaseSettings, template: DatabaseSettings) -> DatabaseSettings:
-    settings = replace(server, name="shared")
-    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
-    return settings
+def _shared(databases: Databases, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+    with databases.copy(template.name, "shared") as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def _shared_connection(_shared: DatabaseSettings) -> Iterator[Connection]:
+    with psycopg.connect(_shared.conninfo()) as opened:
+        yield opened
 
 
 @pytest.fixture
-def connection(_shared: DatabaseSettings) -> Iterator[Connection]:
-    """A connection to a migrated database that tests share: what it does is rolled back."""
-    with psycopg.connect(_shared.conninfo()) as opened:
-        yield opened
-        opened.rollback()
+def connection(_shared_connection: Connection) -> Iterator[Connection]:
+    """A connection to a migrated database, both of which tests share: what it does is rolled back."""
+    yield _shared_connection
+    _shared_connection.rollback()
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from daybreak_pipeline.report import queries
 from daybreak_pipeline.report.render import markdown
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import Environment, daybreak, environment_of
+from daybreak_pipeline_tests.cli.test_main import given  # noqa: F401 - fixture
+from daybreak_pipeline_tests.commands import Environment, daybreak
 from daybreak_pipeline_tests.exports import Export, record, uuid
 from daybreak_pipeline_tests.orchestration.test_runs import in_memory
 
@@ -60,7 +61,7 @@ class _Tags(HTMLParser):
         self.scripts += tag == "script"
 
 
-def outputs(given: Environment, home: Path, export: Path | None = None) -> dict[str, str]:
+def outputs(environment: Environment, home: Path, export: Path | None = None) -> dict[str, str]:
     """Return what every command prints, and the report."""
     commands = {
         "status": ("status",),
@@ -75,7 +76,7 @@ def outputs(given: Environment, home: Path, export: Path | None = None) -> dict[
     }
     told = {}
     for name, arguments in commands.items():
-        done = daybreak(given, *arguments)
+        done = daybreak(environment, *arguments)
         assert "Traceback" not in done.stderr, (name, done.stderr)
         assert "daybreak: " not in done.stderr, (name, done.stderr)
         told[name] = done.stdout + done.stderr
@@ -89,16 +90,6 @@ def harmless(told: dict[str, str]) -> None:
     tags = _Tags()
     tags.feed(told["report"])
     assert tags.scripts == 0
-
-
-@pytest.fixture
-def given(
-    migrated: DatabaseSettings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Environment:
-    """What to set, with an instance of Dagster that is quicker here."""
-    directory = tmp_path_factory.mktemp("dagster")
-    (directory / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
-    return environment_of(migrated, tmp_path / "home") | {"DAGSTER_HOME": str(directory)}
 
 
 def write(export: Export, *names: str) -> None:
@@ -132,7 +123,10 @@ def test_an_import_keeps_its_good_record_and_refuses_the_bad_one_whatever_a_colu
 
 @pytest.mark.slow
 def test_no_output_names_such_a_column_or_is_steered_by_it(
-    export: Export, migrated: DatabaseSettings, given: Environment, tmp_path: Path
+    export: Export,
+    migrated: DatabaseSettings,
+    given: Environment,  # noqa: F811 - fixture
+    tmp_path: Path,
 ) -> None:
     write(export, *OF_FILES.values())
     done = daybreak(given, "import", "--data-dir", export.directory, "--only", "clinicians")
@@ -191,7 +185,10 @@ def added(export: Export) -> Export:
 
 @pytest.mark.slow
 def test_objects_of_any_name_in_the_database_are_imported_into_checked_and_told_harmlessly(
-    added: Export, migrated: DatabaseSettings, given: Environment, tmp_path: Path
+    added: Export,
+    migrated: DatabaseSettings,
+    given: Environment,  # noqa: F811 - fixture
+    tmp_path: Path,
 ) -> None:
     assert len(catalogs.read(added.connection, "clinicians").checks) >= len(NAMES) - 1
     bad = record("clinicians", "bad") | {NAMES["percent"]: "100 %"}

@@ -20,7 +20,8 @@ from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.orchestration import instance
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import DAYBREAK, Done, daybreak, environment_of, one_line
+from daybreak_pipeline_tests.cli.test_main import environment_of, one_line
+from daybreak_pipeline_tests.commands import DAYBREAK, Done, daybreak
 from daybreak_pipeline_tests.homes import server_home
 
 SAMPLE = PROJECT_ROOT / "data" / "sample"
@@ -121,6 +122,7 @@ def run(given: DatabaseSettings, home: Path, *arguments: str | Path, **more: str
     return daybreak(environment_of(given, home) | more, *arguments)
 
 
+@pytest.mark.slow
 def test_everything_works_over_verified_tls(secured: DatabaseSettings, tmp_path: Path) -> None:
     """The server refuses whoever comes without TLS: Dagster's own storage, migrations, roles, imports, psql."""
     done = run(secured, tmp_path, "import", "--data-dir", SAMPLE)

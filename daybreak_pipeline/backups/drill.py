@@ -16,6 +16,7 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.backups import checksums, gaps, listing, make, points, restore, targets
 from daybreak_pipeline.checks.rules import examine
+from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.errors import DaybreakError, UsageError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.privacy import keys
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from daybreak_pipeline.schema.catalog import TableCatalog
     from daybreak_pipeline.settings import DatabaseSettings
 
+_PROVEN = "proven-at"
+"""The file, beside the agent's own, that says when a drill last passed."""
 _LOCK_SECONDS = 600
 _ARCHIVED_SECONDS = 180
 _OPENED = 100
@@ -80,7 +83,17 @@ def run(agent: Agent, db: DatabaseSettings, key: str) -> Drill:
     except psycopg.Error as error:
         drill.problems.append(explanations.explain(error))
     drill.seconds = time.monotonic() - begun
+    if drill.passed:
+        data_directory.write_file(agent.state / _PROVEN, f"{drill.begun.isoformat()}\n", like=agent.state)
     return drill
+
+
+def proven_at(agent: Agent) -> datetime | None:
+    """Return when a drill last proved that the backup of then can be restored; None where none did."""
+    try:
+        return datetime.fromisoformat((agent.state / _PROVEN).read_text(encoding="utf-8").strip())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _run(drill: Drill, agent: Agent, db: DatabaseSettings, key: str) -> None:

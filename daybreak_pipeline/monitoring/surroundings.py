@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from daybreak_pipeline import database, settings
+from daybreak_pipeline.backups import drill, listing
 from daybreak_pipeline.embedded_postgres import data_directory
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.monitoring import measure
 from daybreak_pipeline.monitoring.metrics import NOT_VISIBLE, Measurement, of_group
 from daybreak_pipeline.operations import status
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from daybreak_pipeline.database import Connection
 
+LOG = logging.getLogger(__name__)
 NO_BACKUP = "no backup known"
 
 
@@ -33,8 +37,22 @@ class Backups:
 
 
 def known_backups() -> Backups | None:
-    """Return what is known of backups; None where nothing is. The one place that monitoring learns it from."""
-    return None
+    """Return what is known of backups; None where nothing is. The one place that monitoring learns it from.
+
+    Of a given server nothing is: its backups are its administrator's.
+    """
+    try:
+        agent = listing.embedded_agent()
+        found = listing.read(agent)
+        return Backups(
+            newest_at=found[-1].stop if found else None,
+            proven_at=drill.proven_at(agent),
+        )
+    except (
+        UsageError
+    ) as error:  # no backups are made here, or the repository cannot be read: that is said elsewhere
+        LOG.warning("nothing is known of backups: %s", error)
+        return None
 
 
 def backups(known: Backups | None, at: datetime) -> list[Measurement]:
@@ -48,7 +66,7 @@ def backups(known: Backups | None, at: datetime) -> list[Measurement]:
     return [
         age("backup_age_seconds", known.newest_at, NO_BACKUP),
         age("backup_drill_age_seconds", known.proven_at, "never restored to prove it" if known.newest_at else NO_BACKUP),
-        Measurement("backup_wal_gaps", gaps, note="" if gaps is not None else NO_BACKUP),
+        Measurement("backup_wal_gaps", gaps, note="" if gaps is not None else "the drill looks for them"),
     ]  # fmt: skip
 
 

@@ -22,7 +22,8 @@ from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.orchestration.assets import imported_tables
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import DAYBREAK, SAMPLE, daybreak, environment_of
+from daybreak_pipeline_tests.cli.test_main import SAMPLE, environment_of
+from daybreak_pipeline_tests.commands import DAYBREAK, daybreak
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.homes import server_home
 from daybreak_pipeline_tests.orchestration.test_runs import in_memory

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from daybreak_pipeline.checks.rules import examine
 from daybreak_pipeline.operations.row_history import trace
 from daybreak_pipeline.schema import catalog as catalogs
-from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import Environment, daybreak, environment_of
+from daybreak_pipeline_tests.cli.test_main import given  # noqa: F401 - fixture
+from daybreak_pipeline_tests.commands import Environment, daybreak
 from daybreak_pipeline_tests.exports import Export, record, uuid
 
 TIMES = {
@@ -54,10 +52,10 @@ def test_checks_and_a_newer_file_meet_them(export: Export) -> None:
 
 @pytest.mark.slow
 def test_no_command_ends_because_of_them(
-    export: Export, migrated: DatabaseSettings, tmp_path: Path, dagster_home: Path
+    export: Export,
+    given: Environment,  # noqa: F811 - fixture
 ) -> None:
     write_all(export)
-    given: Environment = environment_of(migrated, tmp_path / "home") | {"DAGSTER_HOME": str(dagster_home)}
     for arguments in (
         ("trace", "contracts", uuid("contract infinity")),
         ("trace", "contracts", uuid("imported")),
@@ -75,11 +73,3 @@ def test_no_command_ends_because_of_them(
             True,
             False,
         ), done
-
-
-@pytest.fixture(scope="module")
-def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An instance with a configuration of its own, which is used as it is: SQLite is quicker here."""
-    directory = tmp_path_factory.mktemp("dagster")
-    (directory / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
-    return directory

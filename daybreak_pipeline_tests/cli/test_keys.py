@@ -11,7 +11,8 @@ from daybreak_pipeline import database
 from daybreak_pipeline.embedded_postgres import server
 from daybreak_pipeline.privacy import keys, rotation
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import Done, Environment, daybreak, environment_of, one_line
+from daybreak_pipeline_tests.cli.test_main import environment_of, one_line
+from daybreak_pipeline_tests.commands import Done, Environment, daybreak
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.homes import server_home

@@ -14,7 +14,8 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.cli.common import LazyGroup
 from daybreak_pipeline.cli.main import COMMANDS, main
 from daybreak_pipeline.cli.quarantine import quarantine
-from daybreak_pipeline_tests.cli.test_main import Environment, dagster_home, given  # noqa: F401 - fixtures
+from daybreak_pipeline_tests.cli.test_main import given  # noqa: F401 - fixture
+from daybreak_pipeline_tests.commands import Environment
 
 LAZY: list[tuple[LazyGroup, str]] = [
     *((main, name) for name in COMMANDS),

@@ -1,6 +1,6 @@
 """The ``daybreak`` command as people and schedulers meet it: output, exit codes, and one line when it cannot go on.
 
-Each test runs the command as a process of its own against a real server. ``up`` has a file of its own.
+Each test runs the command in a process of its own against a real server. ``up`` has a file of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,49 +24,26 @@ from daybreak_pipeline.privacy import keys, roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
-from daybreak_pipeline_tests.conftest import KEY, _administer
+from daybreak_pipeline_tests.commands import DAYBREAK, Done, Environment, daybreak
+from daybreak_pipeline_tests.conftest import KEY, Databases
 from daybreak_pipeline_tests.exports import Export, record, uuid
 
-DAYBREAK = Path(sys.executable).with_name("daybreak")
 SAMPLE = PROJECT_ROOT / "data" / "sample"
 OTHER_KEY = "fedcba98765432100123456789abcdef" + KEY[:32]
 ACCOUNTING = (
     *("read", "inserted", "updated", "unchanged", "stale", "duplicate"),
     *("skipped_deleted", "blank", "quarantined", "field_issues"),
 )
-Environment = dict[str, str]
-Done = subprocess.CompletedProcess[str]
-
-
-def daybreak(environment: Environment, *arguments: str | Path) -> Done:
-    """Run the command without a terminal."""
-    return subprocess.run(
-        [DAYBREAK, *arguments],
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def environment_of(settings: DatabaseSettings, home: Path) -> Environment:
     return settings.environment() | {"ENCRYPTION_KEY": KEY, "DAYBREAK_HOME": str(home)}
 
 
-@pytest.fixture(scope="module")
-def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An instance with a configuration of its own, which is used as it is: SQLite is quicker here."""
-    directory = tmp_path_factory.mktemp("dagster")
-    (directory / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
-    return directory
-
-
 @pytest.fixture
-def given(migrated: DatabaseSettings, tmp_path: Path, dagster_home: Path) -> Environment:
-    """What to set for a migrated database of the test's own."""
-    return environment_of(migrated, tmp_path / "home") | {"DAGSTER_HOME": str(dagster_home)}
+def given(migrated: DatabaseSettings, tmp_path: Path) -> Environment:
+    """What to set for a migrated database of the test's own. All share Dagster's, which the first command makes."""
+    return environment_of(migrated, tmp_path / "home")
 
 
 @pytest.fixture
@@ -309,15 +285,13 @@ def test_status_needs_no_dagster(keyed: DatabaseSettings, tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def keyed(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+def keyed(databases: Databases, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
     """A migrated database that was used with the key already, for tests that must not change it."""
-    settings = replace(server, name="cli_keyed")
-    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
-    with database.connect(settings, key=KEY) as connection:
-        keys.verify(connection)
-    roles.apply(settings)
-    yield settings
-    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
+    with databases.copy(template.name, "cli_keyed") as settings:
+        with database.connect(settings, key=KEY) as connection:
+            keys.verify(connection)
+        roles.apply(settings)
+        yield settings
 
 
 def state(settings: DatabaseSettings) -> list[tuple[Any, ...]]:
@@ -473,20 +447,20 @@ FROM_16_ON = {"faults_without_exceptions"}
 """Migrations that change nothing before PostgreSQL 16."""
 
 
+@pytest.mark.slow
 def test_each_rollback_leaves_what_was_there_before_its_migration(empty: DatabaseSettings) -> None:
-    previous = "0"
-    for migration in runner.migrations():
-        if previous != "0":
-            before = dump(empty)
-            runner.upgrade(empty, migration.revision)
-            after = dump(empty)
-            assert after != before or migration.name in FROM_16_ON, migration.name
-            runner.downgrade(empty, previous)
-            assert dump(empty) == before, migration.name
+    first, *others = runner.migrations()
+    runner.upgrade(empty, first.revision)
+    previous, before = first.revision, dump(empty)
+    for migration in others:
         runner.upgrade(empty, migration.revision)
-        if previous != "0":
-            assert dump(empty) == after, migration.name
-        previous = migration.revision
+        after = dump(empty)
+        assert after != before or migration.name in FROM_16_ON, migration.name
+        runner.downgrade(empty, previous)
+        assert dump(empty) == before, migration.name
+        runner.upgrade(empty, migration.revision)
+        assert dump(empty) == after, migration.name
+        previous, before = migration.revision, after
 
 
 def test_the_first_rollback_leaves_a_database_as_it_was_created(empty: DatabaseSettings) -> None:

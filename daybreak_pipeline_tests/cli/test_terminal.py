@@ -5,9 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,12 +14,11 @@ from rich.text import Text
 import daybreak_pipeline
 from daybreak_pipeline.cli import common
 from daybreak_pipeline.cli.screen import Screen
-from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.conftest import KEY
+from daybreak_pipeline_tests.cli.test_main import given  # noqa: F401 - fixture
+from daybreak_pipeline_tests.commands import Environment, daybreak
 from daybreak_pipeline_tests.exports import NOON, Export, record, uuid
 
 PACKAGE = Path(daybreak_pipeline.__file__).parent
-DAYBREAK = Path(sys.executable).with_name("daybreak")
 MAY_PRINT = {
     "cli/common.py": "the one place for lines; it also closes streams that nobody reads any more",
     "cli/screen.py": "the one place for tables and colours, which rich writes",
@@ -124,23 +120,9 @@ def test_a_screen_prints_text_and_is_steered_by_none(is_terminal: bool) -> None:
     assert written.count("[red]a[/red] :smile:") == 8
 
 
-def daybreak(database: DatabaseSettings, home: Path, *arguments: str | Path) -> str:
-    """Run the command and return all that it printed."""
-    done = subprocess.run(
-        [DAYBREAK, *arguments],
-        env=os.environ
-        | database.environment()
-        | {"ENCRYPTION_KEY": KEY, "DAYBREAK_HOME": str(home), "DAGSTER_HOME": str(home / "dagster")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    return (done.stdout + done.stderr).decode()
-
-
 def test_nothing_of_an_export_steers_the_terminal(
-    export: Export, migrated: DatabaseSettings, tmp_path: Path
+    export: Export,
+    given: Environment,  # noqa: F811 - fixture
 ) -> None:
     nasty = ESCAPES + "[red]"
     header = f'id,label,updated_at,kind,"{nasty}","note{ESCAPES}"\n'.encode()
@@ -150,10 +132,6 @@ def test_nothing_of_an_export_steers_the_terminal(
     (export.directory / f"docments{nasty}.csv".replace("/", "")).write_bytes(b"id\n1\n")
     (export.directory / f"orgs{nasty} (1).csv").write_bytes(nasty.encode())
     export.write("kinships", record("kinships", kind=nasty))
-    home = tmp_path / "home"
-    dagster = home / "dagster"
-    dagster.mkdir(parents=True)
-    (dagster / "dagster.yaml").write_text("telemetry:\n  enabled: false\n", encoding="utf-8")
     commands: list[tuple[str | Path, ...]] = [
         ("import", "--data-dir", export.directory),
         ("import", "--data-dir", export.directory, "--full", "--json"),
@@ -164,14 +142,14 @@ def test_nothing_of_an_export_steers_the_terminal(
         ("quarantine", "list", "--json"),
     ]
     for command in commands:
-        printed = daybreak(migrated, home, *command)
-        assert printed, command
-        assert controls(printed) == set(), command
+        done = daybreak(given, *command)
+        assert done.stdout + done.stderr, command
+        assert controls(done.stdout + done.stderr) == set(), command
     numbers = export.connection.execute(
         "SELECT id FROM ingest.quarantine WHERE table_name = 'documents' ORDER BY record_number"
     ).fetchall()
     assert len(numbers) == 4  # a carriage return outside quotes ends a record
     for (number,) in numbers[1:]:
-        printed = daybreak(migrated, home, "quarantine", "show", str(number))
-        assert controls(printed) == set()
-        assert "_raw" in printed
+        done = daybreak(given, "quarantine", "show", str(number))
+        assert controls(done.stdout + done.stderr) == set()
+        assert "_raw" in done.stdout

@@ -320,6 +320,7 @@ def psql(home: Path, query: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_sigterm_ends_it_as_well_and_a_second_one_says_where_the_first_is(
     home: Path, port: int, tmp_path: Path, small_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -537,6 +538,7 @@ def test_what_a_user_of_the_proxy_imports_is_in_the_audit_trail_under_their_name
 RUNS_WITH_TAGS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
 
 
+@pytest.mark.slow
 def test_a_run_of_a_killed_command_is_marked_as_canceled_at_the_next_start(
     home: Path, port: int, tmp_path: Path, small_export: Path
 ) -> None:

@@ -232,6 +232,7 @@ def test_a_line_without_end_is_no_header(export: Export) -> None:
         export.load("contracts")
 
 
+@pytest.mark.slow
 def test_a_small_file_of_many_records_simply_loads(export: Export) -> None:
     content = HEADER + b"".join(line(f"{n % 50_000}") for n in range(300_000))
     export.write_bytes("contracts", gzip.compress(content), ".csv.gz")

@@ -21,7 +21,8 @@ from daybreak_pipeline.operations.server_settings import Judgement
 from daybreak_pipeline.privacy import keys, roles, rotation
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import daybreak, environment_of
+from daybreak_pipeline_tests.cli.test_main import environment_of
+from daybreak_pipeline_tests.commands import daybreak
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.homes import server_home
 

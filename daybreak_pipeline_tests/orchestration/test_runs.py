@@ -36,7 +36,7 @@ from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
-from daybreak_pipeline_tests.conftest import KEY, _administer
+from daybreak_pipeline_tests.conftest import KEY, Databases
 from daybreak_pipeline_tests.exports import Export, record
 
 SAMPLE = PROJECT_ROOT / "data" / "sample"
@@ -140,10 +140,12 @@ class Sample:
 
 
 @pytest.fixture(scope="module")
-def sample(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[Sample]:
-    settings = replace(server, name="pipeline_sample")
-    _administer(server, "CREATE DATABASE {} TEMPLATE {}", settings.name, template.name)
-    with pytest.MonkeyPatch.context() as patch, in_memory(settings, patch) as runs:
+def sample(databases: Databases, template: DatabaseSettings) -> Iterator[Sample]:
+    with (
+        databases.copy(template.name, "pipeline_sample") as settings,
+        pytest.MonkeyPatch.context() as patch,
+        in_memory(settings, patch) as runs,
+    ):
         for name in [name for name in os.environ if name.startswith(("DB_", "DAYBREAK_", "DAGSTER_"))]:
             patch.delenv(name)
         first = runs.load(SAMPLE)
@@ -174,7 +176,6 @@ def sample(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[Sam
             materialised=materialised,
             **kept,
         )
-    _administer(server, "DROP DATABASE {} WITH (FORCE)", settings.name)
 
 
 def counted(runs: Runs, query: str) -> dict[str, dict[str, int]]:

@@ -18,7 +18,7 @@ from daybreak_pipeline.importer.run import import_table
 from daybreak_pipeline.privacy import keys, roles
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES, import_order
-from daybreak_pipeline_tests.conftest import KEY, _administer
+from daybreak_pipeline_tests.conftest import KEY, Databases, _administer
 from daybreak_pipeline_tests.exports import uuid
 from daybreak_pipeline_tests.schema.test_plan_columns import planned_columns
 
@@ -35,10 +35,19 @@ SCHEMAS = ("public", "app", "reporting", "ingest", "privacy", "migrations")
 
 
 @pytest.fixture(scope="module")
-def db(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+def db(
+    server: DatabaseSettings, databases: Databases, template: DatabaseSettings
+) -> Iterator[DatabaseSettings]:
     """The sample imported, roles and grants applied, one row of each table soft-deleted; for tests that change nothing."""
-    given = replace(server, name="roles_matrix")
-    _administer(server, "CREATE DATABASE {} TEMPLATE {}", given.name, template.name)
+    with databases.copy(template.name, "roles_matrix") as given:
+        _fill(given)
+        apply_with_passwords(given)
+        _administer(server, "CREATE ROLE {} LOGIN PASSWORD 'a stranger''s password'", STRANGER)
+        yield given
+    _administer(server, "DROP ROLE {}", STRANGER)
+
+
+def _fill(given: DatabaseSettings) -> None:
     with database.connect(given, key=KEY) as connection:
         keys.verify(connection)
         for name in import_order():
@@ -51,11 +60,6 @@ def db(server: DatabaseSettings, template: DatabaseSettings) -> Iterator[Databas
                         sql.Identifier(name), mark
                     )
                 )
-    apply_with_passwords(given)
-    _administer(server, "CREATE ROLE {} LOGIN PASSWORD 'a stranger''s password'", STRANGER)
-    yield given
-    _administer(server, "DROP DATABASE {} WITH (FORCE)", given.name)
-    _administer(server, "DROP ROLE {}", STRANGER)
 
 
 def soft_delete_mark(table: str) -> sql.SQL | None:

@@ -28,7 +28,8 @@ from daybreak_pipeline.privacy import roles
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES
-from daybreak_pipeline_tests.cli.test_main import Done, daybreak, dump, environment_of, one_line
+from daybreak_pipeline_tests.cli.test_main import dump, environment_of, one_line
+from daybreak_pipeline_tests.commands import Done, daybreak
 from daybreak_pipeline_tests.conftest import KEY, _administer
 from daybreak_pipeline_tests.homes import server_home
 

@@ -480,6 +480,7 @@ print("finished", flush=True)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_moments_it_ends_with_one_key(sample: DatabaseSettings) -> None:
     add_patients(sample, 3000)
     before = shown(sample, KEY)

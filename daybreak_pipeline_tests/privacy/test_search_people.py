@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import CLINICIANS, PATIENTS, TABLES
-from daybreak_pipeline_tests.conftest import KEY
+from daybreak_pipeline_tests.conftest import KEY, Databases
 from daybreak_pipeline_tests.exports import Export, record
 
 NAMES = ("first_name", "preferred_name", "middle_name", "last_name")
@@ -358,6 +359,27 @@ def plans(connection: Connection, query: str) -> str:
     return "\n".join(notices)
 
 
+@pytest.fixture(scope="module")
+def many(databases: Databases, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+    """A database with so many people that reading them all would take longer than an index."""
+    with databases.copy(template.name) as settings:
+        with database.connect(settings, key=KEY) as connection:
+            for table in (PATIENTS, CLINICIANS):
+                connection.execute(
+                    sql.SQL(
+                        "INSERT INTO {} (id, email{}) SELECT gen_random_uuid(), 'person' || n || '@example.com'{} "
+                        "FROM generate_series(1, 20000) n"
+                    ).format(
+                        sql.Identifier(table),
+                        *[sql.SQL(part if table == PATIENTS else "") for part in (", role", ", 1")],
+                    )
+                )
+        # VACUUM cannot share a transaction with the key.
+        with database.connect(settings, autocommit=True) as keyless:
+            keyless.execute("VACUUM ANALYZE patients_and_guardians, clinicians")
+        yield settings
+
+
 @pytest.mark.parametrize(
     ("query", "indexes"),
     [
@@ -367,25 +389,9 @@ def plans(connection: Connection, query: str) -> str:
         ("maria@example.org", ["idx_patients_guardians_email_search", "idx_clinicians_email_search"]),
     ],
 )
-def test_searches_go_through_their_indexes(
-    migrated: DatabaseSettings, session: Connection, query: str, indexes: list[str]
-) -> None:
-    for table in (PATIENTS, CLINICIANS):
-        session.execute(
-            sql.SQL(
-                "INSERT INTO {} (id, email{}) SELECT gen_random_uuid(), 'person' || n || '@example.com'{} "
-                "FROM generate_series(1, 20000) n"
-            ).format(
-                sql.Identifier(table),
-                *[sql.SQL(part if table == PATIENTS else "") for part in (", role", ", 1")],
-            )
-        )
-    session.commit()
-    with database.connect(
-        migrated, autocommit=True
-    ) as keyless:  # VACUUM cannot share a transaction with the key
-        keyless.execute("VACUUM ANALYZE patients_and_guardians, clinicians")
-    used = set(re.findall(r"Bitmap Index Scan on (\w+)", plans(session, query)))
+def test_searches_go_through_their_indexes(many: DatabaseSettings, query: str, indexes: list[str]) -> None:
+    with database.connect(many, key=KEY) as connection:
+        used = set(re.findall(r"Bitmap Index Scan on (\w+)", plans(connection, query)))
     assert set(indexes) <= used
 
 

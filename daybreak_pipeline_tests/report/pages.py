@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from html.parser import HTMLParser
 
 from daybreak_pipeline.checks.rules import RULES
@@ -151,7 +152,11 @@ class Element:
     attributes: dict[str, str]
     children: list[Element] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
-    text: str = ""
+
+    @cached_property
+    def text(self) -> str:
+        """All pieces, when the page has been read."""
+        return " ".join(self.pieces)
 
     def all(self, tag: str = "", **attributes: str) -> list[Element]:
         """Return all elements below of a tag, with the attributes."""
@@ -188,7 +193,6 @@ class _Reader(HTMLParser):
         if data.strip():
             for element in self.open:
                 element.pieces.append(" ".join(data.split()))
-                element.text = " ".join(element.pieces)
 
 
 class Page(Element):
@@ -201,7 +205,7 @@ class Page(Element):
         reader.feed(source)
         reader.close()
         (root,) = reader.open
-        return cls("", {}, root.children, root.pieces, root.text)
+        return cls("", {}, root.children, root.pieces)
 
     def verdict(self) -> str:
         """Return the answer and why, as it reads."""

@@ -7,14 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daybreak_pipeline_tests.cli.test_main import (  # noqa: F401 - fixtures
-    Environment,
-    dagster_home,
-    daybreak,
-    export_dir,
-    given,
-    one_line,
-)
+from daybreak_pipeline_tests.cli.test_main import export_dir, given, one_line  # noqa: F401 - fixtures
+from daybreak_pipeline_tests.commands import Environment, daybreak
 from daybreak_pipeline_tests.report.pages import Page
 
 

@@ -17,7 +17,8 @@ from daybreak_pipeline.importer.run import replay_table
 from daybreak_pipeline.privacy import keys, roles, rotation
 from daybreak_pipeline.schema import extensions, preconditions, runner
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import daybreak, environment_of
+from daybreak_pipeline_tests.cli.test_main import environment_of
+from daybreak_pipeline_tests.commands import daybreak
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.homes import server_home
