@@ -172,7 +172,6 @@ IMPORTED_LATE = {
     "settings/databases.py": 1,  # the installation reads settings before there is a driver
     "report/plots.py": 1,  # matplotlib takes a third of a second, which only a report costs
     "orchestration/instance.py": 1,  # preparing the instance needs no Dagster
-    "orchestration/maintenance.py": 1,  # an asset runs it, and is itself among what it asks for
 }
 """Imports inside functions, by file, each with its reason."""
 

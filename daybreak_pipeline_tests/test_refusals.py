@@ -20,7 +20,8 @@ from daybreak_pipeline.embedded_postgres import data_directory, programs
 from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import daybreak, environment_of, one_line
+from daybreak_pipeline_tests.cli.test_main import environment_of, one_line
+from daybreak_pipeline_tests.commands import daybreak
 from daybreak_pipeline_tests.homes import server_home
 
 LANGUAGES = {"de_DE": "fehlgeschlagen", "fr_FR": "authentification par mot de passe"}

@@ -19,7 +19,8 @@ from daybreak_pipeline.orchestration import instance, maintenance, process_locks
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import daybreak, environment_of
+from daybreak_pipeline_tests.cli.test_main import environment_of
+from daybreak_pipeline_tests.commands import daybreak
 from daybreak_pipeline_tests.conftest import KEY, _administer
 from daybreak_pipeline_tests.exports import Export, record
 

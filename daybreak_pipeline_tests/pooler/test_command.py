@@ -12,7 +12,8 @@ from daybreak_pipeline import database
 from daybreak_pipeline.embedded_postgres.programs import server_account
 from daybreak_pipeline.pooler import configuration, process
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
-from daybreak_pipeline_tests.cli.test_main import Environment, daybreak, environment_of, one_line
+from daybreak_pipeline_tests.cli.test_main import environment_of, one_line
+from daybreak_pipeline_tests.commands import Environment, daybreak
 from daybreak_pipeline_tests.conftest import KEY, _administer
 from daybreak_pipeline_tests.homes import server_home
 from daybreak_pipeline_tests.pgbouncer import free_port, needs_pgbouncer
