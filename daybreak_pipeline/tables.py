@@ -109,6 +109,19 @@ def _app(column: str, *tables: str, target_column: str = "id") -> Reference:
     return Reference(column, tables, enforced=False, target_column=target_column)
 
 
+PERSONAL_WORDS = frozenset({
+    "name", "names", "firstname", "lastname", "middlename", "fullname", "forename", "surname", "nickname", "maiden",
+    "phone", "telephone", "mobile", "cell", "cellphone", "fax", "email", "mail",
+    "birth", "birthdate", "birthday", "dob", "ssn", "passport", "address", "street",
+})  # fmt: skip
+"""Words that call a column personal. One that the schema lacks and that has such a word in its name is kept sealed, though
+nobody has declared it: sealing a harmless one costs little."""
+IMPERSONAL_NAMES = frozenset({
+    "organization", "org", "company", "insurance", "payer", "plan", "group", "school", "district", "program", "brand",
+    "file", "table", "column",
+})  # fmt: skip
+"""What has a name and is no person: ``plan_name`` is not personal."""
+
 CARE_TEAM = "team:care-operations"
 PARTNER_TEAM = "team:partnerships"
 BILLING_TEAM = "team:billing"

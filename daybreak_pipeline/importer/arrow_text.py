@@ -79,7 +79,7 @@ def unsupported(kind: Any) -> Any:
         pa.types.is_time,
         pa.types.is_timestamp,
         pa.types.is_duration,
-        _is_bytes,
+        is_bytes,
     )
     return None if any(holds(kind) for holds in plain) else kind
 
@@ -101,7 +101,8 @@ def _is_uuid(kind: Any) -> bool:
     return isinstance(kind, pa.UuidType)
 
 
-def _is_bytes(kind: Any) -> bool:
+def is_bytes(kind: Any) -> bool:
+    """Whether a type holds texts or bytes."""
     return bool(
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
@@ -133,7 +134,7 @@ def _where(condition: Any, cells: Any) -> Any:
 def _leaf(column: Any) -> Text:  # noqa: PLR0911 - one for each kind
     """Return an array of single values as text; NUL characters stay in it."""
     kind = column.type
-    if _is_bytes(kind):
+    if is_bytes(kind):
         return _characters(column)
     if _is_uuid(kind):
         return Text(_uuids(column.storage))

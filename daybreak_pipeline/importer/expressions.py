@@ -14,10 +14,10 @@ from functools import cached_property
 
 from psycopg import sql
 
-from daybreak_pipeline.importer.names import bare, is_position, unknown
+from daybreak_pipeline.importer.names import bare, is_position, unknown, words
 from daybreak_pipeline.importer.staging import SEPARATOR, Stage
 from daybreak_pipeline.schema.catalog import Column, TableCatalog
-from daybreak_pipeline.tables import COMMITTED_AT, OPERATION
+from daybreak_pipeline.tables import COMMITTED_AT, IMPERSONAL_NAMES, OPERATION, PERSONAL_WORDS
 
 TEXT_TYPES = frozenset({"text", "character varying"})
 # JSON arrays of strings without escapes, which are nearly all: the same text in braces is an array literal.
@@ -90,7 +90,10 @@ class Expressions:
     def _is_personal(self, name: str) -> bool:
         """Whether an unknown column is declared personal, is called like one, or has no name to tell by."""
         personal = {*self.catalog.table.personal_export_columns, *self.catalog.sealed}
-        return is_position(name) or bare(name) in {bare(declared) for declared in personal}
+        if is_position(name) or bare(name) in {bare(declared) for declared in personal}:
+            return True
+        called = PERSONAL_WORDS & words(name)
+        return bool(called) and not (called <= {"name", "names"} and IMPERSONAL_NAMES & words(name))
 
     @cached_property
     def derived(self) -> set[str]:

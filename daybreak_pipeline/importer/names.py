@@ -101,3 +101,8 @@ def is_position(name: str) -> bool:
 def bare(name: str) -> str:
     """Return a name without signs and a number at its end: what is left of ``Phone Number 2`` and ``phone_number``."""
     return re.sub(r"\d+$", "", "".join(c for c in named_like(name).lower() if c.isalnum()))
+
+
+def words(name: str) -> frozenset[str]:
+    """Return the words of a name: ``guardian``, ``phone`` of ``Guardian-Phone 2``."""
+    return frozenset(re.findall(r"[^\W\d_]+", unicodedata.normalize("NFKC", named_like(name)).lower()))

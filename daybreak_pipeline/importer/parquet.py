@@ -190,7 +190,7 @@ def _batches(part: Path, file: Any) -> Iterator[Any]:
     for batch in _read(part, file):
         waiting.append(batch)
         records += batch.num_rows
-        size += batch.nbytes
+        size += batch.nbytes + int(_in_dictionaries(batch).sum())
         if records >= _RECORDS_AT_ONCE or size >= _BYTES_AT_ONCE:
             yield pa.concat_batches(waiting)
             waiting, records, size = [], 0, 0
@@ -206,7 +206,28 @@ def _read(part: Path, file: Any) -> Iterator[Any]:
         each = max(1, min(_RECORDS_PER_READ, _BYTES_AT_ONCE // width))
         read = _attempt(part, partial(file.iter_batches, each, row_groups=[number]))
         while (batch := _attempt(part, partial(next, read, None))) is not None:
-            yield batch
+            yield from _apart(batch)
+
+
+def _apart(batch: Any) -> Iterator[Any]:
+    """Yield records together whose texts take little memory once dictionaries are resolved, or else a single one."""
+    ends = np.cumsum(_in_dictionaries(batch))
+    begin = 0
+    while begin < batch.num_rows:
+        before = ends[begin - 1] if begin else 0
+        end = max(begin + 1, int(np.searchsorted(ends, before + _BYTES_AT_ONCE, side="right")))
+        yield batch.slice(begin, end - begin)
+        begin = end
+
+
+def _in_dictionaries(batch: Any) -> Any:
+    """Return for each record how many bytes its texts have that are stored once for many records."""
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        if pa.types.is_dictionary(column.type) and arrow_text.is_bytes(column.type.value_type):
+            lengths = pc.binary_length(column.dictionary).cast(pa.int64())
+            sizes += np.asarray(pc.fill_null(lengths.take(column.indices), 0), np.int64)
+    return sizes
 
 
 def _file(part: Path, raw: Any, int96_unit: str = "us") -> Any:

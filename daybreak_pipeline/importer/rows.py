@@ -188,7 +188,9 @@ def _kept_profile(work: Workspace) -> sql.Composable:
     expressions, column = work.expressions, work.catalog.by_name["profile_data"]
     return compose(
         "coalesce(ingest.updated_profile(target.profile_data, prepared.profile_data, {}::text[], {}), {})",
-        sql.Literal(expressions.plain_unknown),
+        sql.Literal(
+            expressions.unknown
+        ),  # a sealed one too: it may have been kept in plain by an earlier version
         sql.Literal("profile_data" in expressions.names_in_file),
         sql.SQL(column.default or "NULL") if column.takes_default else sql.NULL,
     )

@@ -68,10 +68,14 @@ _LEFT_OPEN = """
         SELECT 2, 'call pg_notify, which a superuser can stop'
         WHERE has_function_privilege(r.oid, 'pg_catalog.pg_notify(text, text)', 'EXECUTE')
         UNION ALL
-        SELECT 3, 'make temporary tables, which the owner of the database can stop'
+        SELECT 3, 'write messages into the write-ahead log, which a superuser can stop'
+        WHERE EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace
+                      AND p.proname = 'pg_logical_emit_message' AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))
+        UNION ALL
+        SELECT 4, 'make temporary tables, which the owner of the database can stop'
         WHERE has_database_privilege(r.oid, current_database(), 'TEMPORARY')
         UNION ALL
-        SELECT 4, 'enter the database ' || d.datname || ', which its owner can stop'
+        SELECT 5, 'enter the database ' || d.datname || ', which its owner can stop'
         FROM pg_database d
         WHERE d.datallowconn AND d.datname <> current_database() AND has_database_privilege(r.oid, d.oid, 'CONNECT')
     ) d

@@ -129,8 +129,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Large objects and pg_notify are everybody's where a superuser does not take them away. (The statement NOTIFY has no
--- privilege at all.) The owner and administrators keep them.
+-- Large objects, pg_notify and messages in the write-ahead log are everybody's where a superuser does not take them away.
+-- (The statement NOTIFY has no privilege at all.) The owner and administrators keep them.
 DO $$
 DECLARE
     owner REGROLE := (SELECT nspowner FROM pg_namespace WHERE nspname = 'ingest');
@@ -139,7 +139,7 @@ BEGIN
     FOR routine IN
         SELECT p.oid::regprocedure AS name, has_function_privilege('public', p.oid, 'EXECUTE') AS is_public
         FROM pg_proc p
-        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^(lo_.*|loread|lowrite|pg_notify)$'
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname ~ '^(lo_.*|loread|lowrite|pg_notify|pg_logical_emit_message)$'
           AND pg_has_role(p.proowner, 'USAGE')
           AND (has_function_privilege('daybreak_app', p.oid, 'EXECUTE')
                OR has_function_privilege('daybreak_readonly', p.oid, 'EXECUTE'))

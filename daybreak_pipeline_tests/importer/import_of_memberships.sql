@@ -3,6 +3,8 @@
 SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true);
 -- Tables and functions without a schema are public's, or pgcrypto's, which may be in a schema of its own.
 SELECT set_config('search_path', 'public, ' || extnamespace::regnamespace, true) FROM pg_extension WHERE extname = 'pgcrypto';
+-- Rows that an application has locked, and tables that this one refers to, are not waited for for ever.
+SET LOCAL lock_timeout = '3600s';
 -- Whole tables are read and written: memory for one statement at a time, and every core for what can be shared.
 SET LOCAL work_mem = '256MB';
 SET LOCAL maintenance_work_mem = '512MB';
@@ -321,6 +323,8 @@ DELETE FROM ingest.absent_files WHERE table_name = %(table)s;
 SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true);
 -- Tables and functions without a schema are public's, or pgcrypto's, which may be in a schema of its own.
 SELECT set_config('search_path', 'public, ' || extnamespace::regnamespace, true) FROM pg_extension WHERE extname = 'pgcrypto';
+-- Rows that an application has locked, and tables that this one refers to, are not waited for for ever.
+SET LOCAL lock_timeout = '3600s';
 -- Whole tables are read and written: memory for one statement at a time, and every core for what can be shared.
 SET LOCAL work_mem = '256MB';
 SET LOCAL maintenance_work_mem = '512MB';

@@ -211,6 +211,40 @@ def test_memberships_keep_columns_without_a_name_sealed(export: Export) -> None:
     assert sealed == ('{"column 4": "secret"}',)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "guardian phone",
+        "mother_first_name",
+        "ssn",
+        "Emergency-Contact Name",
+        "home_address_2",
+        "E-Mail (2)",
+        "Ｐhone",
+    ],
+)
+def test_a_column_that_is_called_personal_is_sealed_though_nobody_declared_it(
+    export: Export, name: str
+) -> None:
+    """It was kept in plain JSON, where every login of the application reads it without the key."""
+    export.write_bytes("patients_and_guardians", f"id,role,{name},grade\n{uuid('a')},1,Kanarie,7b\n".encode())
+    assert export.load("patients_and_guardians")["inserted"] == 1
+    assert export.rows("patients_and_guardians", "profile_data") == [({"export_columns": {"grade": "7b"}},)]
+    sealed = export.connection.execute(
+        "SELECT privacy.unseal(_export_columns_encrypted, privacy.key('seal')) FROM patients_and_guardians"
+    ).fetchone()
+    assert sealed
+    assert list(json.loads(sealed[0]).values()) == ["Kanarie"]
+
+
+def test_a_column_that_is_not_called_personal_is_kept_as_it_is(export: Export) -> None:
+    kept = dict.fromkeys(
+        ("renamed", "cellular", "tournament", "plan_name", "organization_name_1", "grade"), "x"
+    )
+    export.load("patients_and_guardians", record("patients_and_guardians", **kept))
+    assert export.rows("patients_and_guardians", "profile_data") == [({"export_columns": kept},)]
+
+
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_an_odd_name_is_in_no_ledger_and_no_quarantine(export: Export, name: str) -> None:
     cell = '"' + name.replace('"', '""') + '"'

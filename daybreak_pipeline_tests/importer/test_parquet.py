@@ -288,6 +288,21 @@ def test_few_records_are_held_at_once_where_they_are_wide(
     assert max(sizes) < 2_500_000
 
 
+def test_a_text_that_a_dictionary_has_for_many_records_is_not_unpacked_for_all_at_once(
+    export: Export,
+) -> None:
+    """A file of three kilobytes took as many gigabytes, and failed its table with an error in the pipeline itself."""
+    text, records = "x" * 3_000_000, 60
+    once = pa.DictionaryArray.from_arrays(pa.array([0, None] * (records // 2), pa.int32()), pa.array([text]))
+    columns = {"id": [uuid(str(n)) for n in range(records)], "label": once}
+    path = write(export, columns, compression="zstd")
+    assert path.stat().st_size < 20_000
+    blocks = [(len(data), count) for data, count in parquet.csv_blocks(path)]
+    assert sum(count for _, count in blocks) == records
+    assert sum(size for size, _ in blocks) > records // 2 * len(text)
+    assert max(size for size, _ in blocks) < (16 << 20) + len(text)
+
+
 def test_very_many_columns_are_read(export: Export) -> None:
     write(export, {f"extra_{chr(97 + n % 26)}{n}": pa.array([n]) for n in range(1000)})
     assert export.load("documents")["inserted"] == 1

@@ -34,7 +34,7 @@ NAMED = {
     "birthdate": "1987-06-05",
     "address": "at the Quillfeathers'",  # no JSON
     "full_name": "Zelda Quillfeather",
-    "nickname": "zelda the great",  # a column that nobody knows
+    "motto": "zelda the great",  # a column that nobody knows
     "supabase_metadata": '{"name": "Zelda"}',
 }
 

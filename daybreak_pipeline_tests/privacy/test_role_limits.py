@@ -114,6 +114,7 @@ def described(db: DatabaseSettings) -> str:
         "SELECT loread(0, 1)",
         "SELECT lowrite(0, 'x')",
         "SELECT pg_notify('anything', 'x')",
+        "SELECT pg_logical_emit_message(false, 'anything', repeat('x', 1000))",
         "CREATE TEMPORARY TABLE mine (id int)",
     ],
 )
@@ -148,6 +149,7 @@ def test_an_ordinary_owner_is_told_what_only_others_can_close(
     expected = {
         f"left open: {both} make large objects, which a superuser can stop",
         f"left open: {both} call pg_notify, which a superuser can stop",
+        f"left open: {both} write messages into the write-ahead log, which a superuser can stop",
         *(f"left open: {both} enter the database {name}, which its owner can stop" for name in OTHERS),
     }
     assert {line for line in done.lines if line.startswith("left open")} == expected
@@ -160,6 +162,7 @@ def test_an_ordinary_owner_is_told_what_only_others_can_close(
     apply(db)  # a superuser closes what is the superuser's to close, and no database of others
     assert "large objects" not in described(db)
     assert "pg_notify" not in described(db)
+    assert "write-ahead log" not in described(db)
 
 
 # --- Other databases -------------------------------------------------------------------------------------------
