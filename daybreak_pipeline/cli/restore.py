@@ -105,7 +105,7 @@ def _say_whether_the_key_fits() -> None:
         if database.value(connection, "SELECT to_regclass('privacy.key_check') IS NULL"):
             return
         state = keys.state(connection)
-    if key is None or state.fits is False:
+    if state.fits is False:
         where = settings.home()
         say(
             "daybreak: warning: the encryption key of now is not that of these data: put back the one of then, such as "

@@ -11,16 +11,18 @@ import logging
 import re
 import secrets
 import shlex
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.embedded_postgres import data_directory, pgbackrest, programs
-from daybreak_pipeline.embedded_postgres.pgbackrest import Answer
+from daybreak_pipeline.embedded_postgres.pgbackrest import Answer, BackupError
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import BackupSettings, S3Repository
+from daybreak_pipeline.wording import size
 
 if TYPE_CHECKING:
     from daybreak_pipeline.embedded_postgres.programs import Account
@@ -116,8 +118,21 @@ class Agent:
         """
         answer = self.try_to(*arguments, without_stanza=without_stanza)
         if answer.code:
-            raise pgbackrest.problem(answer)
+            error = pgbackrest.problem(answer)
+            raise self._full() if "unable to write" in str(error) else error
         return answer.text
+
+    def _full(self) -> BackupError:
+        """Return the error of a repository that cannot be written to; pgBackRest does not say when its disk is full."""
+        free = (
+            f"; its disk has {size(shutil.disk_usage(self.repository).free)} free"
+            if isinstance(self.repository, Path)
+            else ""
+        )
+        return BackupError(
+            f"the repository {self.repository} cannot be written to{free}: make room there, or set "
+            f"DAYBREAK_BACKUP_REPO to another place; {Runbook.DISK_FULL.see}"
+        )
 
     def text(self) -> str:
         """Return the configuration file."""

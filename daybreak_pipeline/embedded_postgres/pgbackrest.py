@@ -105,11 +105,6 @@ def problem(answer: Answer) -> BackupError:
     code, said = int(found[1]), found[2].strip()
     if not (said.isascii() and said.isprintable()):
         said = "the repository cannot be read with this key"
-    if "No space left" in answer.errors:
-        return BackupError(
-            f"the repository's disk is full: make room there, or set DAYBREAK_BACKUP_REPO; {Runbook.DISK_FULL.see}",
-            code,
-        )
     if _UNREADABLE.search(answer.errors):
         code = WRONG_KEY
     meaning = MEANINGS.get(code, f"pgBackRest says: {said[:_LONGEST]}")

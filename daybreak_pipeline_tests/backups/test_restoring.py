@@ -24,6 +24,7 @@ from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.backups.conftest import Site, ask, do, needs_pgbackrest, until
+from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 
 pytestmark = [needs_pgbackrest, pytest.mark.slow]
@@ -272,3 +273,20 @@ def test_a_server_in_use_is_not_restored_and_a_person_is_asked(
     finally:
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)
+
+
+def test_the_command_says_whether_the_key_of_now_opens_the_data(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with site.up() as db:
+        runner.upgrade(db)
+        site.backup(db)
+        with database.connect(db, key=keys.load(), autocommit=True) as session:
+            keys.verify(session)
+    main(["restore", "--to", "latest", "--yes"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert "what was there before is kept in" in said.out
+    assert "warning" not in said.err
+    (site.home / "encryption.key").write_text(f"{KEY}\n")
+    main(["restore", "--to", "latest", "--yes"], standalone_mode=False)
+    assert "docs/runbooks/lost-key.md" in capsys.readouterr().err
