@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
@@ -61,7 +60,7 @@ def tell_of_failed_checks(context: dg.RunStatusSensorContext) -> None:
 def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> None:
     if run.job_name not in _OUR_JOBS:
         return
-    if failed and run.tags.get(WILL_RETRY_TAG) == "true":
+    if failed and run.tags.get(run_requests.WILL_RETRY) == "true":
         log.warning(
             "run %s failed and is started again", run.run_id[:8]
         )  # an alert follows if that fails too

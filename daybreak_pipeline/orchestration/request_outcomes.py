@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.storage.tags import RUN_KEY_TAG, WILL_RETRY_TAG
 
 from daybreak_pipeline.importer.ledger import Newest
 from daybreak_pipeline.operations.export_watch import Look
+from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.resources import OUTSIDE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def followed_up(instance: dg.DagsterInstance, look: Look, imported: Mapping[str,
     """Return the look with the outcome of every request that has ended."""
     for request, tables in look.requests.items():
         # Dagster's repetitions of a run carry its tags. The newest comes first.
-        runs = instance.get_runs(filters=dg.RunsFilter(tags={RUN_KEY_TAG: request}))
+        runs = instance.get_runs(filters=dg.RunsFilter(tags={run_requests.RUN_KEY: request}))
         if runs and not (runs[0].is_finished and _is_the_last(runs[0])):
             continue
         again = [name for name in tables if not _holds(look, imported, name)]
@@ -43,7 +43,7 @@ def followed_up(instance: dg.DagsterInstance, look: Look, imported: Mapping[str,
 
 def _is_the_last(run: dg.DagsterRun) -> bool:
     """Return whether Dagster will not repeat a run that has ended."""
-    return run.status is not dg.DagsterRunStatus.FAILURE or run.tags.get(WILL_RETRY_TAG) != "true"
+    return run.status is not dg.DagsterRunStatus.FAILURE or run.tags.get(run_requests.WILL_RETRY) != "true"
 
 
 def _holds(look: Look, imported: Mapping[str, Newest], table: str) -> bool:

@@ -27,6 +27,10 @@ NOT_REPEATED = {"dagster/max_retries": "0"}
 """Tags of a run that Dagster does not start again when it is lost: a person sees that, and does."""
 REPEATED_WHOLE = {"dagster/retry_strategy": "ALL_STEPS"}
 """Tags of a job whose lost run is started again from the beginning: what was imported already costs milliseconds."""
+RUN_KEY = "dagster/run_key"
+"""Dagster's tag with the key of the request that a run came from."""
+WILL_RETRY = "dagster/will_retry"
+"""Dagster's tag of a failed run: "true" if it will start it again."""
 _HASH_CHARACTERS = 12
 
 
