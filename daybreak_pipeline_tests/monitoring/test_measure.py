@@ -115,11 +115,14 @@ def test_the_disk_below_the_embedded_server_is_measured(
     with psycopg.connect(own_server.conninfo()) as administrator:
         (data,) = administrator.execute("SHOW data_directory").fetchone() or ("",)
     monkeypatch.setenv("DAYBREAK_HOME", str(data).removesuffix("/postgres"))
-    health = survey.look(own_server)
+    health = survey.look(own_server, keep=True)
     free, size = health.value("disk_free_bytes"), health.value("disk_bytes")
     assert free is not None
     assert size is not None
     assert 0 < free < size
+    with psycopg.connect(own_server.conninfo()) as administrator:
+        kept = "SELECT value FROM ingest.server_measurements WHERE metric = 'disk_free_bytes'"
+        assert administrator.execute(kept).fetchall() == [(free,)]
 
 
 def test_a_look_waits_for_nobody(migrated: DatabaseSettings) -> None:
