@@ -236,6 +236,13 @@ def test_transaction_ids_that_run_out() -> None:
     )
 
 
+def test_dagsters_own_records_are_measured(migrated: DatabaseSettings) -> None:
+    with database.connect(migrated, autocommit=True) as connection:
+        found = measure.from_server(connection, dagster=migrated.name)
+    assert judged(found, "dagster_storage").state == "passed"
+    assert judged(found, "dagster_storage", warn=1).state == "WARN"
+
+
 # --- WAL ---------------------------------------------------------------------------------------------------
 
 
