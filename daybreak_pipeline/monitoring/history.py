@@ -55,12 +55,12 @@ class _Trend:
 
 def keep(connection: Connection, at: datetime, measurements: Iterable[Measurement]) -> None:
     """Write down what trends are computed from, and which thresholds are crossed."""
-    wanted = [m for m in measurements if m.value is not None and _is_kept(m)]
+    wanted = [(m, float(m.value)) for m in measurements if m.value is not None and _is_kept(m)]
     parameters = {
         "at": at,
-        "metrics": [m.metric for m in wanted],
-        "labels": [Jsonb(dict(m.labels)) for m in wanted],
-        "values": [m.value for m in wanted],
+        "metrics": [m.metric for m, _ in wanted],
+        "labels": [Jsonb(dict(m.labels)) for m, _ in wanted],
+        "values": [value for _, value in wanted],  # an array has one type: not some whole numbers
     }
     with connection.transaction():
         connection.execute(_KEEP, parameters)

@@ -60,6 +60,7 @@ _METRICS = (
     Metric("lock_wait_seconds", "sessions", "For how long one of them has waited, at most."),
     # databases
     Metric("database_bytes", "databases", "Size of a database: of the tables, and of Dagster's records.", _DATABASE, kept=True),
+    Metric("dagster_bytes", "databases", "Size of Dagster's own records, where they are on this server."),
     Metric("transaction_id_age", "databases", "Transactions since the oldest that is not frozen.", _DATABASE),
     Metric("multixact_id_age", "databases", "Multixacts since the oldest that is not frozen.", _DATABASE),
     Metric("commits_total", "databases", "Transactions that were committed."),

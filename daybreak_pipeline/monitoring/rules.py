@@ -43,10 +43,10 @@ _PANELS: tuple[tuple[str, str, str, str], ...] = (
     ("WAL", f"rate({PREFIX}wal_bytes_total[15m])", "Bps", "written"),
     ("Temporary files", f"rate({PREFIX}temporary_bytes_total[15m])", "Bps", "written"),
     (
-        "Checkpoints an hour",
-        f'3600 * rate({{__name__=~"{PREFIX}checkpoints_(timed|requested)_total"}}[1h])',
+        "Checkpoints an hour that came early",
+        f"3600 * rate({PREFIX}checkpoints_requested_total[1h])",
         "short",
-        "{{__name__}}",
+        "requested",
     ),
     ("Segments that wait to be archived", f"{PREFIX}archive_waiting_files", "short", "waiting"),
     ("WAL that replication slots keep", f"{PREFIX}slot_retained_bytes", "bytes", "{{slot}}"),

@@ -175,6 +175,10 @@ THRESHOLDS = (
         "make room, or move to a bigger disk, before then", Runbook.DISK_FULL, below=True,
     ),
     _T(
+        "dagster_storage", STORAGE, "dagster_bytes", "Dagster's own records take little room.", 5 * GIGABYTE, None, size,
+        "of Dagster's records", "delete old runs with their events: the ledger does not need them", Runbook.DISK_FULL,
+    ),
+    _T(
         "temporary_files", STORAGE, "temporary_bytes_per_hour", "Sorts and joins fit into memory.", 20 * GIGABYTE, None,
             size, "written in an hour",
         "raise work_mem for who sorts so much, or give temporary files a disk of their own", Runbook.SLOW_OR_STUCK,

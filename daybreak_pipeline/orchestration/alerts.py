@@ -20,6 +20,7 @@ from daybreak_pipeline.orchestration.assets.imported_tables import WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.monitoring import NEWS
 from daybreak_pipeline.orchestration.jobs import JOBS
 from daybreak_pipeline.settings import DEFAULT_WEB_URL, NotifierSettings
+from daybreak_pipeline.tables import TABLES
 
 log = logging.getLogger("daybreak.alerts")
 
@@ -145,7 +146,7 @@ def _absent_tables(instance: dg.DagsterInstance, run_id: str) -> list[str]:
 
 def _failed_tables(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     steps = [entry.step_key or "" for entry in _entries(instance, run_id, dg.DagsterEventType.STEP_FAILURE)]
-    return list(dict.fromkeys(steps))
+    return [step for step in dict.fromkeys(steps) if step in TABLES]
 
 
 def _entries(

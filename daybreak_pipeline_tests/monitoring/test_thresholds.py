@@ -14,11 +14,13 @@ import pytest
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
+from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.monitoring import history, measure, surroundings, survey, thresholds
 from daybreak_pipeline.monitoring.metrics import METRICS, Measurement
 from daybreak_pipeline.monitoring.surroundings import Backups
 from daybreak_pipeline.monitoring.thresholds import CHECKS, THRESHOLDS, Judgement
 from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.homes import server_home
 
 HOUR, DAY = 3600, 86_400
 
@@ -110,7 +112,7 @@ def test_connections_that_are_nearly_used_up(migrated: DatabaseSettings) -> None
 
 def statistics_are_written(db: DatabaseSettings, condition: str) -> None:
     """Wait until the server's statistics, which come late up to PostgreSQL 14, say so."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 90
     with administrator(db) as connection:
         while connection.execute(condition.encode()).fetchone() != (True,):
             assert time.monotonic() < deadline, condition
@@ -234,6 +236,13 @@ def test_transaction_ids_that_run_out() -> None:
     )
 
 
+def test_dagsters_own_records_are_measured(migrated: DatabaseSettings) -> None:
+    with database.connect(migrated, autocommit=True) as connection:
+        found = measure.from_server(connection, dagster=migrated.name)
+    assert judged(found, "dagster_storage").state == "passed"
+    assert judged(found, "dagster_storage", warn=1).state == "WARN"
+
+
 # --- WAL ---------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +257,32 @@ def test_a_replication_slot_that_keeps_wal(own_server: DatabaseSettings) -> None
         assert verdict.summary.startswith("standby: ")
         connection.execute("SELECT pg_drop_replication_slot('standby')")
     assert judged(measured(own_server), "replication_slots", warn=1 << 20).summary == "there is none"
+
+
+@pytest.mark.slow
+def test_an_archive_that_does_not_take_wal() -> None:
+    with server_home() as home:
+        with embedded_server.serve(home) as db, administrator(db) as connection:
+            connection.execute("ALTER SYSTEM SET archive_mode = on")
+            connection.execute("ALTER SYSTEM SET archive_command = 'false'")
+        with embedded_server.serve(home) as db:
+            with administrator(db) as connection:
+                connection.execute("CREATE TABLE written (n INT)")
+                connection.execute("SELECT pg_switch_wal()")
+            statistics_are_written(db, "SELECT failed_count > 0 FROM pg_stat_archiver")
+            found = measured(db)
+            assert judged(found, "archiving", warn=0.001, error=HOUR).state == "WARN"
+            assert "the server's log says why" in judged(found, "archiving", warn=0.001).summary
+            assert judged(found, "archive_queue", warn=1).state == "WARN"
+            with administrator(db) as connection:
+                connection.execute("ALTER SYSTEM SET archive_command = 'true'")
+                connection.execute("SELECT pg_reload_conf()")
+                connection.execute("SELECT pg_switch_wal()")
+            statistics_are_written(
+                db,
+                "SELECT last_archived_time > coalesce(last_failed_time, '-infinity') FROM pg_stat_archiver",
+            )
+            assert judged(measured(db), "archiving").state == "passed"
 
 
 # --- Imports, backups --------------------------------------------------------------------------------------

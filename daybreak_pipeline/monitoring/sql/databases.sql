@@ -10,6 +10,10 @@ SELECT 'database_bytes' AS metric, jsonb_build_object('database', datname) AS la
        CASE WHEN NOT visible THEN 'not permitted' END AS note
 FROM sizes
 UNION ALL
+SELECT 'dagster_bytes', '{}', CASE WHEN visible THEN pg_database_size(oid)::float8 END,
+       CASE WHEN NOT visible THEN 'not permitted' END
+FROM sizes WHERE datname = %(dagster)s
+UNION ALL
 SELECT 'transaction_id_age', jsonb_build_object('database', datname), age(datfrozenxid), NULL FROM pg_database
 UNION ALL
 SELECT 'multixact_id_age', jsonb_build_object('database', datname), mxid_age(datminmxid), NULL FROM pg_database
