@@ -28,15 +28,17 @@ _ENVIRONMENT = threading.Lock()
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 
-_BEGIN = """
-    SELECT set_config('daybreak.encryption_key', %s, true),
-           CASE WHEN current_setting('daybreak.slow_statements', true) <> ''
+_GIVE_KEY = "SELECT set_config('daybreak.encryption_key', %s, true)"
+_LOG_SLOW = """
+    SELECT CASE WHEN current_setting('daybreak.slow_statements', true) <> ''
                  AND current_setting('log_parameter_max_length') = '0' AND {}
                 THEN set_config('log_min_duration_statement', current_setting('daybreak.slow_statements'), true) END
 """
-"""Gives the server the key. A server that asks for it then logs slow statements: ours, whose values are parameters."""
-_BEGIN_15 = _BEGIN.replace("{}", "has_parameter_privilege('log_min_duration_statement', 'SET')").encode()
-_BEGIN_14 = _BEGIN.replace("{}", "current_setting('is_superuser')::boolean").encode()
+"""Has the log name slow statements, where the server asks for it and would not log their parameters."""
+_LOG_SLOW_15 = _LOG_SLOW.replace(
+    "{}", "has_parameter_privilege('log_min_duration_statement', 'SET')"
+).encode()
+_LOG_SLOW_14 = _LOG_SLOW.replace("{}", "current_setting('is_superuser')::boolean").encode()
 _VERSION_15 = 150000
 
 
@@ -73,6 +75,7 @@ class SafeConnection(psycopg.Connection[tuple[Any, ...]]):
     """
 
     encryption_key: str | None = None
+    log_slow: bool = False
 
     @contextmanager
     def transaction(
@@ -93,8 +96,9 @@ class SafeConnection(psycopg.Connection[tuple[Any, ...]]):
             cursor = psycopg.Cursor(self)  # psycopg's own: ours would ask for the key again
             # Some servers log the parameters of statements that fail. What others log, ``operations.server_settings`` says.
             cursor.execute("SET LOCAL log_parameter_max_length_on_error = 0")
-            begin = _BEGIN_15 if self.info.server_version >= _VERSION_15 else _BEGIN_14
-            cursor.execute(begin, [self.encryption_key])
+            cursor.execute(_GIVE_KEY, [self.encryption_key])
+            if self.log_slow:
+                cursor.execute(_LOG_SLOW_15 if self.info.server_version >= _VERSION_15 else _LOG_SLOW_14)
 
     def wait(self, gen: PQGen[RV], *args: Any, **kwargs: Any) -> RV:
         """Wait for the server; see psycopg."""
@@ -128,7 +132,12 @@ def serving() -> Iterator[DatabaseSettings]:
 
 
 def connect(
-    database: DatabaseSettings, *, key: str | None = None, autocommit: bool = False, **parameters: str | int
+    database: DatabaseSettings,
+    *,
+    key: str | None = None,
+    autocommit: bool = False,
+    log_slow: bool = False,
+    **parameters: str | int,
 ) -> Connection:
     """Open a connection in which times are UTC and, with ``key``, personal columns can be sealed in transactions.
 
@@ -138,6 +147,8 @@ def connect(
         database: where to connect.
         key: the encryption key in hex, as ``privacy.keys`` returns it.
         autocommit: whether statements outside ``connection.transaction()`` are transactions of their own.
+        log_slow: whether the server's log may name statements that are slow, in transactions with the key: only where no
+            value is ever part of their text.
         parameters: further libpq parameters.
 
     Raises:
@@ -156,6 +167,7 @@ def connect(
         raise kind(refused.text) from None
     connection.cursor_factory = _Cursor
     connection.encryption_key = key
+    connection.log_slow = log_slow
     return connection
 
 

@@ -50,8 +50,8 @@ def lines(data: Path) -> list[str]:
     type date: "..."), and its client gets it anyway. In the log's own order, `log` is above `warning` and `error`: what
     the server says about itself, and why it or a login failed (LOG, FATAL, PANIC), is kept.
 
-    A slow statement comes with its text, and people write values into that. So only the pipeline's own are logged:
-    their values are parameters. All others are in pg_stat_statements, without values.
+    A slow statement comes with its text, and people write values into that. So only those of imports and
+    checks are logged: their values are parameters. All others are in pg_stat_statements, without values.
     """
     return [
         "log_timezone = 'UTC'",

@@ -159,14 +159,17 @@ def _deleted(connection: Connection, watch: Watch, rule: Rule) -> Freed:
     statement = sql.SQL(
         """
         WITH looked AS MATERIALIZED (
-            SELECT old.{key} AS key FROM {table} old
+            SELECT old.* FROM {table} old
             WHERE old.{key} > %(after)s AND old.{time} < now() - make_interval(months => %(months)s) AND {only}
             ORDER BY old.{key} LIMIT %(batch)s
+        ), doomed AS MATERIALIZED (
+            -- Asked of this batch only: in the statement below it would be asked of the whole table.
+            SELECT old.{key} AS key FROM looked old WHERE NOT coalesce({keep}, false)
         ), gone AS (
-            DELETE FROM {table} old USING looked WHERE old.{key} = looked.key AND NOT coalesce({keep}, false)
+            DELETE FROM {table} old WHERE old.{key} = ANY (ARRAY(SELECT key FROM doomed))
             RETURNING pg_column_size(old.*) AS size
         )
-        SELECT (SELECT max(key) FROM looked), (SELECT count(*) FROM gone), (SELECT coalesce(sum(size), 0)::bigint FROM gone)
+        SELECT (SELECT max({key}) FROM looked), (SELECT count(*) FROM gone), (SELECT coalesce(sum(size), 0)::bigint FROM gone)
         """
     ).format(**_parts(rule))
     rows = size = 0

@@ -59,7 +59,7 @@ class HealthDatabase:
         """
         found = self._installation()
         roles.require_importer(found.database)
-        with database.connect(found.database, key=found.key, autocommit=True) as connection:
+        with database.connect(found.database, key=found.key, autocommit=True, log_slow=True) as connection:
             runner.require_newest(connection)
             keys.verify(connection)
             audit.keep_ahead(connection)

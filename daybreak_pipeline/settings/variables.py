@@ -226,7 +226,7 @@ MONITOR_MINUTES = Number(
 SLOW_SECONDS = Number(
     "DAYBREAK_SLOW_SECONDS",
     section=SERVER,
-    meaning="The embedded server's log names the pipeline's own statements that take so long, without any value.",
+    meaning="The embedded server's log names statements of imports and checks that take so long, without any value.",
     of="seconds",
     most=86_400,
     default=5,

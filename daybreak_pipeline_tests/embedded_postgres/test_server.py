@@ -355,8 +355,10 @@ def test_the_log_names_slow_statements_waits_and_temporary_files_without_any_val
             administrator.execute("ALTER DATABASE daybreak_health SET daybreak.slow_statements = '0'")
             administrator.execute("ALTER DATABASE daybreak_health SET log_temp_files = 0")
             administrator.execute("CREATE TABLE visits (who text)")
-        with database.connect(settings, key=KEY, autocommit=True) as ours:
+        with database.connect(settings, key=KEY, autocommit=True, log_slow=True) as ours:
             ours.execute("SELECT 'our own' FROM pg_sleep(0.01) WHERE %s <> ''", ["Kanarie"])
+        with database.connect(settings, key=KEY, autocommit=True) as other:
+            other.execute("SELECT 'Kanarie' FROM pg_sleep(0.01)")
         with psycopg.connect(settings.conninfo(), autocommit=True) as somebody:
             somebody.execute("SELECT 'Kanarie typed' FROM pg_sleep(0.01)")
             somebody.execute("SET work_mem = '64kB'")

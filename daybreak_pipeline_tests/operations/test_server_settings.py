@@ -280,7 +280,7 @@ def test_slow_statements_of_ours_are_logged_once_the_line_was_run_and_nobody_els
     ward.administer(*advice.mend.removeprefix(ADMINISTRATOR).replace("'5s'", "'0'").split("; "))
     assert "daybreak.slow_statements" not in {one.setting for one in ward.judged()}
     before = len(ward.logged())
-    with database.connect(ward.owner, key=KEY, autocommit=True) as ours:
+    with database.connect(ward.owner, key=KEY, autocommit=True, log_slow=True) as ours:
         ours.execute("SELECT 'of an import', %s", ["Kanarie"])
     with psycopg.connect(ward.owner.conninfo(), autocommit=True) as typed:
         typed.execute("SELECT 'Kanarie typed'")
@@ -295,7 +295,7 @@ def test_slow_statements_stay_unnamed_while_parameters_would_be_logged_with_them
     ward.configure(daybreak__slow_statements="0")
     ward.administer(f"GRANT SET ON PARAMETER log_min_duration_statement TO {OWNER}")
     before = len(ward.logged())
-    with database.connect(ward.owner, key=KEY, autocommit=True) as ours:
+    with database.connect(ward.owner, key=KEY, autocommit=True, log_slow=True) as ours:
         ours.execute("SELECT 'of an import', %s", ["Kanarie"])
     ward.administer(f"REVOKE SET ON PARAMETER log_min_duration_statement FROM {OWNER}")
     logged = ward.logged(before)
