@@ -403,7 +403,6 @@ def test_all_faults_are_named_at_once_and_no_value_is(monkeypatch: pytest.Monkey
         ),
         ({"DAYBREAK_DAGSTER_DB": "daybreak_health"}, "DAYBREAK_DAGSTER_DB is the database of the tables"),
         ({"DB_HOST": "a", "DB_NAME": "dagster"}, "DAYBREAK_DAGSTER_DB is the database of the tables"),
-        ({"DB_HOST": "a", "DB_SSLMODE": "disable", "DB_SSLROOTCERT": "/ca.crt"}, "uses no certificate"),
     ],
 )
 def test_settings_that_contradict_each_other_are_named(
@@ -418,7 +417,7 @@ def test_settings_that_contradict_each_other_are_named(
     "given",
     [
         {"DB_HOST": "a", "DB_NAME": "dagster", "DAYBREAK_DAGSTER_HOST": "b"},
-        {"DB_HOST": "a", "DB_SSLMODE": "disable", "DB_SSLROOTCERT": "/ca.crt", "PGSSLROOTCERT": "/ca.crt"},
+        {"DB_HOST": "a", "DB_SSLMODE": "disable", "PGSSLROOTCERT": "/ca.crt"},
         {"DB_NAME": "", "DB_PASSWORD": "\n"},
     ],
 )

@@ -127,9 +127,6 @@ def _contradictions() -> Iterator[str]:
             "DAYBREAK_DAGSTER_DB is the database of the tables: Dagster's records need one of their own, such as "
             f"{variables.DAGSTER_DATABASE}"
         )
-    root = variables.DB_SSLROOTCERT.given()
-    if db and root and db.sslmode == "disable" and root != variables.PGSSLROOTCERT.given():
-        yield "DB_SSLROOTCERT is set and DB_SSLMODE=disable uses no certificate: set DB_SSLMODE=verify-full"
 
 
 def _listed(names: list[str]) -> str:
