@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from daybreak_pipeline import settings
 from daybreak_pipeline.settings import PROJECT_ROOT
+from daybreak_pipeline_tests import commands
 from daybreak_pipeline_tests.homes import server_home
 
-DAYBREAK = Path(sys.executable).with_name("daybreak")
 OPEN = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -28,19 +27,10 @@ def home() -> Iterator[Path]:
         yield directory
 
 
-def daybreak(home: Path, *arguments: str | Path, code: int = 0) -> str:
+def daybreak(home: Path, *arguments: str | Path) -> str:
     """Run the command with the umask that people usually have, and return what it printed."""
-    done = subprocess.run(
-        [DAYBREAK, *arguments],
-        env=settings.child_environment(DAYBREAK_HOME=str(home)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        umask=0o022,
-    )
-    assert done.returncode == code, done.stderr
+    done = commands.daybreak({"DAYBREAK_HOME": str(home)}, *arguments)
+    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
