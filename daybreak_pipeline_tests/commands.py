@@ -61,6 +61,7 @@ def _run(command: list[str], environment: Mapping[str, str], written: tuple[Path
     for descriptor, path in enumerate(written, start=1):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
+    os.umask(0o022)  # as people usually have it
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = command

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from daybreak_pipeline import settings
 from daybreak_pipeline.settings import PROJECT_ROOT
+from daybreak_pipeline_tests import commands
 from daybreak_pipeline_tests.homes import server_home
 
-DAYBREAK = Path(sys.executable).with_name("daybreak")
 OPEN = stat.S_IRWXG | stat.S_IRWXO
 EXIT_USAGE = 2
 
@@ -31,29 +30,16 @@ def home() -> Iterator[Path]:
 
 def daybreak(home: Path, *arguments: str | Path) -> str:
     """Run the command with the umask that people usually have, and return what it printed."""
-    done = run(home, *arguments)
+    done = commands.daybreak({"DAYBREAK_HOME": str(home)}, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def errors_of(home: Path, *arguments: str | Path) -> str:
     """Run a command that is refused, and return what it says."""
-    done = run(home, *arguments)
+    done = commands.daybreak({"DAYBREAK_HOME": str(home)}, *arguments)
     assert done.returncode == EXIT_USAGE, done.stdout
     return done.stderr
-
-
-def run(home: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [DAYBREAK, *arguments],
-        env=settings.child_environment(DAYBREAK_HOME=str(home)),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        umask=0o022,
-    )
 
 
 def open_to_others(directory: Path) -> list[str]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,7 @@ from daybreak_pipeline.privacy.keys import Exchange
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES, import_order
-from daybreak_pipeline_tests.conftest import KEY
+from daybreak_pipeline_tests.conftest import KEY, Databases, _check_imports
 from daybreak_pipeline_tests.exports import Export, record, uuid
 
 NEW = "0123456789abcdeffedcba987654321000112233445566778899aabbccddeeff"
@@ -132,13 +133,22 @@ class Rotating:
         return self.outcome
 
 
+@pytest.fixture(scope="module")
+def imported(databases: Databases, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
+    """The sample, imported under KEY: what tests get copies of."""
+    with databases.copy(template.name) as settings:
+        with database.connect(settings, key=KEY, autocommit=True) as connection:
+            for name in import_order():
+                import_table(connection, name, SAMPLE)
+        yield settings
+
+
 @pytest.fixture
-def sample(migrated: DatabaseSettings) -> DatabaseSettings:
-    """The sample, imported under KEY."""
-    with database.connect(migrated, key=KEY, autocommit=True) as connection:
-        for name in import_order():
-            import_table(connection, name, SAMPLE)
-    return migrated
+def sample(databases: Databases, imported: DatabaseSettings) -> Iterator[DatabaseSettings]:
+    """The sample, imported under KEY, in a database of the test's own."""
+    with databases.copy(imported.name) as settings:
+        yield settings
+        _check_imports(settings)
 
 
 @pytest.fixture
