@@ -6,7 +6,6 @@ failing is what the page is about, ``<!-- not run: REASON -->`` where no test ca
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -77,10 +76,10 @@ def carry_out(
         ["/bin/bash", "-c", "\n".join(script)],
         cwd=root,
         env={
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **environment,
+            "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
             "HOME": environment["DAYBREAK_HOME"],
             "PYTHONPATH": str(root),
-            **environment,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
