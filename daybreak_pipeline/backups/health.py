@@ -33,13 +33,13 @@ class Health:
 
 def judge(connection: Connection) -> Health:
     """Return whether the server could be restored. Changes nothing."""
-    if listing.is_given():
-        return Health(good=True, text=f"{_GIVEN}; {Runbook.DISASTER_RECOVERY.see}", advice=True)
-    if not settings.backups().wanted:
-        return _wanting("turned off: DAYBREAK_BACKUP_REPO is none")
-    if pgbackrest.program() is None:
-        return _wanting(pgbackrest.MISSING)
     try:
+        if listing.is_given():
+            return Health(good=True, text=f"{_GIVEN}; {Runbook.DISASTER_RECOVERY.see}", advice=True)
+        if not settings.backups().wanted:
+            return _wanting("turned off: DAYBREAK_BACKUP_REPO is none")
+        if pgbackrest.program() is None:
+            return _wanting(pgbackrest.MISSING)
         return _judge_embedded(connection)
     except UsageError as error:
         return Health(good=False, text=str(error))

@@ -46,6 +46,7 @@ def up(data_dir: Path | None, port: int | None, show: bool | None) -> None:  # n
         settings.executor,
         settings.sensor_seconds,
         settings.export_roots,
+        settings.backups,
     ):
         setting()  # reports at once a bad setting that is only used later
     login = settings.web()
