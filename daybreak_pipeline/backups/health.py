@@ -16,8 +16,9 @@ from daybreak_pipeline.wording import age
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
+# Nothing of it can be seen from here, so it is no advice either.
 _GIVEN = (
-    "DB_HOST names the server. On its own machine: daybreak backup config says what its administrator needs. Of a "
+    "not ours to make. On the machine of DB_HOST: daybreak backup config says what its administrator needs. Of a "
     "managed server, the provider's backups count: find out for how long they are kept, and restore one"
 )
 
@@ -35,7 +36,7 @@ def judge(connection: Connection) -> Health:
     """Return whether the server could be restored. Changes nothing."""
     try:
         if listing.is_given():
-            return Health(good=True, text=f"{_GIVEN}; {Runbook.DISASTER_RECOVERY.see}", advice=True)
+            return Health(good=True, text=f"{_GIVEN}; {Runbook.DISASTER_RECOVERY.see}")
         if not settings.backups().wanted:
             return _wanting("turned off: DAYBREAK_BACKUP_REPO is none")
         if pgbackrest.program() is None:
