@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.backups import targets
+from daybreak_pipeline.backups import listing, targets
 from daybreak_pipeline.backups.listing import Backup, parsed_lsn
 from daybreak_pipeline.backups.points import Point
 from daybreak_pipeline.embedded_postgres import archiving, bootstrap, pgbackrest
@@ -127,3 +127,16 @@ def test_a_restore_point_needs_a_backup_before_it_in_the_log_too() -> None:
     found = targets.to_point(Point("before-import-1", NOON, parsed_lsn("0/F000000"), 3), backups)
     assert found.backup.label == "b1"
     assert "--target-timeline=3" in found.options
+
+
+def test_nobody_is_told_every_day_of_a_server_that_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_HOME", str(tmp_path))
+    monkeypatch.setattr(pgbackrest, "program", lambda: None)
+    monkeypatch.delenv("DAYBREAK_BACKUP_REPO")
+    assert not listing.are_expected()
+    monkeypatch.setenv("DAYBREAK_ENV", "production")
+    assert listing.are_expected()
+    monkeypatch.setenv("DB_HOST", "192.0.2.1")
+    assert not listing.are_expected()

@@ -169,21 +169,6 @@ def test_backups_and_drills_run_by_themselves() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["weekly_full_backup", "daily_backup", "restore_drill"])
-def test_a_server_that_is_not_ours_is_not_backed_up_every_day(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("DAYBREAK_HOME", str(tmp_path))
-    monkeypatch.delenv("DAYBREAK_BACKUP_REPO")
-    monkeypatch.setenv("DAYBREAK_ENV", "production")
-    schedule = defs.resolve_schedule_def(name)
-    with dg.instance_for_test() as instance:
-        context = dg.build_schedule_context(instance=instance, repository_def=defs.get_repository_def())
-        assert len(schedule.evaluate_tick(context).run_requests or []) == 1
-        monkeypatch.setenv("DB_HOST", NOWHERE)
-        assert schedule.evaluate_tick(context).run_requests in (None, [])
-
-
 def test_the_drills_check_blocks() -> None:
     spec = defs.resolve_asset_graph().get_check_spec(
         dg.AssetCheckKey(dg.AssetKey("backup_drill"), "backup_is_restorable")
