@@ -16,8 +16,9 @@ from daybreak_pipeline.wording import age
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
+# Nothing of it can be seen from here, so it is no advice either.
 _GIVEN = (
-    "DB_HOST names the server. On its own machine: daybreak backup config says what its administrator needs. Of a "
+    "not ours to make. On the machine of DB_HOST: daybreak backup config says what its administrator needs. Of a "
     "managed server, the provider's backups count: find out for how long they are kept, and restore one"
 )
 
@@ -33,13 +34,13 @@ class Health:
 
 def judge(connection: Connection) -> Health:
     """Return whether the server could be restored. Changes nothing."""
-    if listing.is_given():
-        return Health(good=True, text=f"{_GIVEN}; {Runbook.DISASTER_RECOVERY.see}", advice=True)
-    if not settings.backups().wanted:
-        return _wanting("turned off: DAYBREAK_BACKUP_REPO is none")
-    if pgbackrest.program() is None:
-        return _wanting(pgbackrest.MISSING)
     try:
+        if listing.is_given():
+            return Health(good=True, text=f"{_GIVEN}; {Runbook.DISASTER_RECOVERY.see}")
+        if not settings.backups().wanted:
+            return _wanting("turned off: DAYBREAK_BACKUP_REPO is none")
+        if pgbackrest.program() is None:
+            return _wanting(pgbackrest.MISSING)
         return _judge_embedded(connection)
     except UsageError as error:
         return Health(good=False, text=str(error))

@@ -91,6 +91,16 @@ def is_given() -> bool:
     return archiving.listens(data)[0] != given.port
 
 
+def are_expected() -> bool:
+    """Say whether somebody should hear of it if no backup is made here.
+
+    Nobody is told every day that a developer's machine lacks pgBackRest, or that a given server is not ours to back up.
+    """
+    if is_given() or not settings.backups().wanted:
+        return False
+    return pgbackrest.program() is not None or settings.environment() == "production"
+
+
 def read(agent: Agent) -> list[Backup]:
     """Return the backups, oldest first.
 

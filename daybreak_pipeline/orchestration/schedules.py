@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from daybreak_pipeline import settings
+from daybreak_pipeline.backups import listing
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.backups import BACKUP
 from daybreak_pipeline.orchestration.jobs import back_up, import_all, maintain, monitor_server, restore_drill
@@ -48,12 +49,18 @@ server_monitoring = dg.ScheduleDefinition(
     description="Every ten minutes, or as DAYBREAK_MONITOR_MINUTES says. A look at the server takes a second or two.",
 )
 
+
+def _backups_are_expected(_context: dg.ScheduleEvaluationContext) -> bool:
+    return listing.are_expected()
+
+
 full_backup = dg.ScheduleDefinition(
     name="weekly_full_backup",
     job=back_up,
     run_config={"ops": {BACKUP: {"config": {"full": True}}}},
     cron_schedule=weekly_cron(BACKUP_AT, "0"),
     execution_timezone="UTC",
+    should_execute=_backups_are_expected,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=f"A backup of everything, every Sunday at {BACKUP_AT:%H:%M} UTC. Older ones than are kept are deleted.",
 )
@@ -63,6 +70,7 @@ differential_backup = dg.ScheduleDefinition(
     job=back_up,
     cron_schedule=weekly_cron(BACKUP_AT, "1-6"),
     execution_timezone="UTC",
+    should_execute=_backups_are_expected,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=f"A backup of what changed since the last full one, at {BACKUP_AT:%H:%M} UTC.",
 )
@@ -74,6 +82,7 @@ drill = dg.ScheduleDefinition(
     if settings.environment() == "production"
     else weekly_cron(DRILL_AT, "0"),
     execution_timezone="UTC",
+    should_execute=_backups_are_expected,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description=f"Proves that the newest backup can be restored, at {DRILL_AT:%H:%M} UTC, in production every day.",
 )

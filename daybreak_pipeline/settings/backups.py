@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import variables
+
+_KEY = re.compile(r"[0-9a-fA-F]{64}|[A-Za-z0-9+/_-]{43}=?")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,10 @@ def backups() -> BackupSettings:
         UsageError: a variable cannot be used.
     """
     given = variables.BACKUP_REPO.given()
+    key = variables.BACKUP_KEY.given() or ""
+    if key and not _KEY.fullmatch(key):
+        msg = f"{variables.BACKUP_KEY.name} is not 32 random bytes in hex or base64: make one as ENCRYPTION_KEY is made"
+        raise UsageError(msg)
     repository: Path | S3Repository | None = None
     if given and given.startswith("s3://"):
         repository = _on_s3(given)
@@ -57,7 +64,7 @@ def backups() -> BackupSettings:
         repository=repository,
         days=variables.BACKUP_DAYS.value(),
         queue=variables.BACKUP_QUEUE.value(),
-        key=variables.BACKUP_KEY.given() or "",
+        key=key,
     )
 
 
@@ -70,6 +77,9 @@ def _on_s3(address: str) -> S3Repository:
     if not endpoint or not key or not secret:
         needed = "DAYBREAK_BACKUP_S3_ENDPOINT, DAYBREAK_BACKUP_S3_USER and DAYBREAK_BACKUP_S3_PASSWORD"
         msg = f"DAYBREAK_BACKUP_REPO is on S3, and that needs {needed}: set them all"
+        raise UsageError(msg)
+    if not f"{endpoint}{key}{secret}".isprintable():
+        msg = "one of the DAYBREAK_BACKUP_S3_ variables has a line break or the like in it"
         raise UsageError(msg)
     authority = variables.BACKUP_S3_CA.given() or ""
     return S3Repository(

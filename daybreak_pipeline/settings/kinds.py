@@ -297,6 +297,8 @@ class Repository(Setting[str]):
     def _read(self, text: str) -> str:
         if text == "none":
             return text
+        if not text.isprintable():  # a line of its own in a configuration
+            raise ValueError
         if text.startswith("s3://"):
             if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+(/[A-Za-z0-9._/-]*)?", text):
                 raise ValueError

@@ -12,6 +12,7 @@ from typing import Any
 
 from daybreak_pipeline.errors import SettingsError, UsageError
 from daybreak_pipeline.settings import processes, variables
+from daybreak_pipeline.settings.backups import backups
 from daybreak_pipeline.settings.databases import dagster_database, given_database
 from daybreak_pipeline.settings.encryption_keys import parse
 from daybreak_pipeline.settings.kinds import Key, Setting
@@ -57,6 +58,7 @@ def faults() -> list[str]:
         mail,
         web,
         pooler,
+        backups,
         *(partial(_look_at_key, key) for key in _KEYS),
     )
     for look in looks:
