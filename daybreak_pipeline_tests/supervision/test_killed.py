@@ -302,7 +302,9 @@ def test_a_server_killed_under_the_import_at_the_start_is_back_before_it_ends(
         said = output.read_text()
         assert "the embedded server runs again, after " in said
         assert "Traceback" not in said
-        assert any(line.startswith("documents ") and "imported" in line for line in said.splitlines()), said
+        # Skipped: the first try went on where the server was back in time.
+        (status,) = (line.split()[1] for line in said.splitlines() if line.startswith("documents "))
+        assert status in {"imported", "skipped"}, said
     finally:
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
