@@ -46,6 +46,8 @@ MOST_SECONDS = 15
 """What a killed server may cost."""
 DAEMON_SECONDS = 60
 """Dagster's daemon loads the code, on a machine that may be busy."""
+REPEATED_SECONDS = 300
+"""An import from the beginning, noticed, queued and started: each step takes some of these."""
 
 
 class Alerts:
@@ -224,11 +226,16 @@ def test_a_run_that_is_lost_with_the_daemon_is_marked_as_failed_and_repeated(
             until(lambda: waits_for_documents(database(home)), 120)
             os.kill(child(it, DAEMON), signal.SIGKILL)
             until(lambda: ("FAILURE", "first") in import_runs(it), 60)
-        until(lambda: ("SUCCESS", "repeated") in import_runs(it), 120)
+        until(lambda: ("SUCCESS", "repeated") in import_runs(it), REPEATED_SECONDS)
         assert import_runs(it) == [("FAILURE", "first"), ("SUCCESS", "repeated")]
+        lost = next(
+            str(run["runId"])
+            for run in it.ask(RUNS)["runsOrError"]["results"]
+            if {"key": "dagster/will_retry", "value": "true"} in run["tags"]
+        )
         until(lambda: alerts.of_the_supervisor() != [], DAEMON_SECONDS)
     # The lost run is no alert of its own: it was repeated.
-    assert [text for text in alerts.texts if "failed" in text.splitlines()[0]] == []
+    assert [text for text in alerts.texts if lost in text] == []
 
 
 def test_a_server_killed_under_a_run_loses_nothing_and_the_file_is_imported(
@@ -246,7 +253,7 @@ def test_a_server_killed_under_a_run_loses_nothing_and_the_file_is_imported(
             os.kill(postmaster(home), signal.SIGKILL)
         until(lambda: answers(home), MOST_SECONDS)
         assert count(home) == rows
-        until(lambda: count(home) == rows + 1, 180)
+        until(lambda: count(home) == rows + 1, REPEATED_SECONDS)
         assert import_runs(it)[-1][0] in {"STARTED", "SUCCESS"}
         until(lambda: alerts.of_the_supervisor() != [], DAEMON_SECONDS)
     assert len(alerts.of_the_supervisor()) == 1
@@ -291,11 +298,13 @@ def test_a_server_killed_under_the_import_at_the_start_is_back_before_it_ends(
             os.kill(postmaster(home), signal.SIGKILL)
             holder.close()
     try:
-        until(lambda: "the web UI is at" in output.read_text(), START_SECONDS)
+        until(lambda: "the web UI is at" in output.read_text(), REPEATED_SECONDS)
         said = output.read_text()
         assert "the embedded server runs again, after " in said
         assert "Traceback" not in said
-        assert any(line.startswith("documents ") and "imported" in line for line in said.splitlines()), said
+        # Skipped: the first try went on where the server was back in time.
+        (status,) = (line.split()[1] for line in said.splitlines() if line.startswith("documents "))
+        assert status in {"imported", "skipped"}, said
     finally:
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
