@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline.monitoring import thresholds
-from daybreak_pipeline.monitoring.history import LEAST_FIT_SECONDS
 from daybreak_pipeline.monitoring.metrics import METRICS
 from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.report import render
@@ -95,12 +94,11 @@ def lasts(health: Health) -> str:
     """Return how long the server lasts, in one sentence: until the disk is full."""
     found = next(iter(health.of("disk_full_days")), None)
     if found is None or (found.value is None and found.note == "not visible"):
-        return "How long the disk lasts is not visible from here: watch it where the server is"
+        return "How long the disk will last is not visible from here: watch it where the server is"
     if found.value is None and found.note.startswith("never"):
         return "The disk is not filling"
     if found.value is None:
-        days = LEAST_FIT_SECONDS // 86_400
-        return f"How long the disk lasts is not known yet ({found.note}): that takes {days} days of history"
+        return f"How long the disk will last is not known yet ({found.note})"
     if found.value > _FAR:
         return "The disk lasts for more than ten years, at this rate"
     return f"The disk will be full in {thresholds.days(found.value)}, on {_date(health.at, found.value)}, at this rate"

@@ -1,7 +1,7 @@
 """The server as assets: numbers that the UI plots, and thresholds that are checks. Cheap, and never in an import's way.
 
 One step measures everything in a second or two, in a run of its own that waits behind imports in the queue. Every run
-writes a hundred kilobytes of events, so the step deletes those of runs that are a week old; ``ingest.server_measurements``
+writes 170 kB of events, so the step deletes those of runs that are three days old; ``ingest.server_measurements``
 keeps what trends need.
 """
 
@@ -34,7 +34,7 @@ MONITOR = "monitor_server"
 STEP = "look_at_server"
 NEWS = "news"
 """Metadata of a failed check: whether nobody has been alerted to it within the last hour of this day."""
-KEPT = timedelta(days=7)
+KEPT = timedelta(days=3)
 _DELETED_AT_ONCE = 20
 _PLOTTED = {
     SESSIONS: ("sessions", "pools", "certificate"),
