@@ -32,6 +32,7 @@ MAY_PRINT = {
     "failures/explanations.py": "the trace of an error, for DAYBREAK_DEBUG, wherever it happened",
     "embedded_postgres/bootstrap.py": "runs before the package is installed, with nothing but Python",
     "embedded_postgres/programs.py": "as above: it says what it installs",
+    "pooler/programs.py": "runs as a step of `make pooler`",
     "settings/__main__.py": "prints a page of the documentation, which is our own text",
 }
 """All else asks ``cli.common`` or ``cli.screen``."""
