@@ -52,6 +52,8 @@ def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             "ENCRYPTION_KEY",
             "NEW_ENCRYPTION_KEY",
             "NODE_ENV",
+            "POOL_SIZE",
+            "MAX_CLIENTS",
         }:
             monkeypatch.delenv(name)
 
