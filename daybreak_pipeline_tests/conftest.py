@@ -56,6 +56,8 @@ def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
             "ENCRYPTION_KEY",
             "NEW_ENCRYPTION_KEY",
             "NODE_ENV",
+            "POOL_SIZE",
+            "MAX_CLIENTS",
         }:
             monkeypatch.delenv(name)
     monkeypatch.setenv("DAYBREAK_BACKUP_REPO", "none")  # tests of backups turn them on

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from daybreak_pipeline.maintenance.giving_way import Watch
 
 BATCH = 10_000
+_MEASUREMENT_MONTHS = 6
+"""Growth is fitted to four weeks; a year of plots is Prometheus' business."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def rules(connection: Connection) -> list[Rule]:
             settings.resolved_months(),
             only=sql.SQL("old.resolved_at IS NOT NULL"),
         ),
+        Rule("ingest.server_measurements", "at", _MEASUREMENT_MONTHS),
     ]
 
 

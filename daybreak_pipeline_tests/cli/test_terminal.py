@@ -29,9 +29,9 @@ MAY_PRINT = {
     "embedded_postgres/bootstrap.py": "runs before the package is installed, with nothing but Python",
     "embedded_postgres/programs.py": "as above: it says what it installs",
     "embedded_postgres/pgbackrest.py": "as above",
-    "pooler/programs.py": "as above",
     "supervision/child.py": "hands this process's own stderr on to its children",
     "supervision/systemd.py": "asks whether stderr is the journal, and writes nothing",
+    "pooler/programs.py": "runs as a step of `make pooler`",
     "settings/__main__.py": "prints a page of the documentation, which is our own text",
 }
 """All else asks ``cli.common`` or ``cli.screen``."""
