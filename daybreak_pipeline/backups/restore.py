@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.embedded_postgres import archiving, data_directory
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, server_log
 from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.embedded_postgres.archiving import Agent
 from daybreak_pipeline.errors import UsageError
@@ -71,6 +71,7 @@ def _remove(data: Path) -> None:
     if data.exists():
         server_process.stop(data)
         shutil.rmtree(data)
+    shutil.rmtree(server_log.directory(data), ignore_errors=True)
 
 
 @contextmanager
