@@ -57,7 +57,12 @@ PLAN_HOLDER = {
     "plan_holder_street_address": "1 Kanarie Street",
     "plan_holder_zip_code": "kanarie",
 }
-UNKNOWN = {"full_name": "Kanarie Full", "date_of_birth": "1913-07-29", "phone_number": "'+19995550147"}
+UNKNOWN = {
+    "full_name": "Kanarie Full",
+    "date_of_birth": "1913-07-29",
+    "phone_number": "'+19995550147",
+    "+19995550147 1913-07-29": "a column whose name is a person",
+}
 MANY = 20_000
 """Records of the interrupted import: enough for the server to write its staging table to disk."""
 
