@@ -74,7 +74,7 @@ def test_a_given_servers_key_is_rotated(given: Environment) -> None:
     assert done.returncode == 0, done
     assert "in 3 rows of" in done.stdout
     assert "set ENCRYPTION_KEY to the new key" in done.stdout
-    assert "VACUUM" in done.stdout
+    assert "daybreak maintain" in done.stdout
     assert tells_no_key(done)
     assert "another key" in one_line(daybreak(given, "quarantine", "show", "1"))
     renewed = given | {"ENCRYPTION_KEY": NEW}

@@ -36,8 +36,14 @@ ACCOUNTING = (
 )
 
 
+KEYED = "cli_keyed"
+
+
 def environment_of(settings: DatabaseSettings, home: Path) -> Environment:
-    return settings.environment() | {"ENCRYPTION_KEY": KEY, "DAYBREAK_HOME": str(home)}
+    found = settings.environment() | {"ENCRYPTION_KEY": KEY, "DAYBREAK_HOME": str(home)}
+    if settings.name == KEYED:  # two environments that live at once do not share Dagster's database
+        found["DAYBREAK_DAGSTER_DB"] = "dagster_of_keyed"
+    return found
 
 
 @pytest.fixture
@@ -287,7 +293,7 @@ def test_status_needs_no_dagster(keyed: DatabaseSettings, tmp_path: Path) -> Non
 @pytest.fixture(scope="module")
 def keyed(databases: Databases, template: DatabaseSettings) -> Iterator[DatabaseSettings]:
     """A migrated database that was used with the key already, for tests that must not change it."""
-    with databases.copy(template.name, "cli_keyed") as settings:
+    with databases.copy(template.name, KEYED) as settings:
         with database.connect(settings, key=KEY) as connection:
             keys.verify(connection)
         roles.apply(settings)

@@ -27,6 +27,7 @@ import pytest
 
 from daybreak_pipeline.cli.up import _until_it_ends
 from daybreak_pipeline.embedded_postgres import server
+from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings, web
@@ -193,7 +194,7 @@ def up(home: Path, port: int, output: Path, *arguments: str | Path) -> Iterator[
                 process.kill()
 
 
-ASSETS = "{ assetNodes { assetKey { path } isMaterializable assetMaterializations(limit: 1) { runId } } }"
+NODES = "{ assetNodes { assetKey { path } isMaterializable assetMaterializations(limit: 1) { runId } } }"
 SCHEDULES = """
 { schedulesOrError(repositorySelector: {repositoryLocationName: "daybreak_pipeline", repositoryName: "__repository__"})
   { ... on Schedules { results { name pipelineName scheduleState { status } } } } }
@@ -215,21 +216,32 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
         assert f"0100007F:{port:04X}" in addresses
         assert {address.split(":")[0] for address in addresses} == {"0100007F"}
 
-        nodes = running.ask(ASSETS)["assetNodes"]
+        nodes = running.ask(NODES)["assetNodes"]
         materialised = {
             "/".join(node["assetKey"]["path"]): len(node["assetMaterializations"])
             for node in nodes
             if node["isMaterializable"]
         }
-        assert materialised == dict.fromkeys((*TABLES, "data_quality_report"), 1) | {"maintenance": 0}
-        assert len(nodes) == 34
-        assert running.ask(RUNS)["runsOrError"]["results"] == [
+        imported = dict.fromkeys((*TABLES, "data_quality_report"), 1)
+        assert {name: materialised[name] for name in imported} == imported
+        assert materialised.keys() - imported == {"maintenance", "database_backup", "backup_drill", *ASSETS}
+        assert len(nodes) == len(materialised) + len(TABLES)
+        runs = running.ask(RUNS)["runsOrError"]["results"]
+        assert [run for run in runs if run["jobName"] in {"import_all", "report_data_quality"}] == [
             {"jobName": "report_data_quality", "status": "SUCCESS"},
             {"jobName": "import_all", "status": "SUCCESS"},
         ]
-        assert running.ask(SCHEDULES)["schedulesOrError"]["results"] == [
+        schedules = running.ask(SCHEDULES)["schedulesOrError"]["results"]
+        assert sorted(schedules, key=lambda one: str(one["name"])) == [
             {"name": name, "pipelineName": job, "scheduleState": {"status": "RUNNING"}}
-            for name, job in (("daily_import", "import_all"), ("daily_maintenance", "maintain"))
+            for name, job in (
+                ("daily_backup", "back_up"),
+                ("daily_import", "import_all"),
+                ("daily_maintenance", "maintain"),
+                ("restore_drill", "restore_drill"),
+                ("server_monitoring", "monitor_server"),
+                ("weekly_full_backup", "back_up"),
+            )
         ]
 
         def scheduler_is_well() -> bool:
