@@ -208,12 +208,15 @@ def _open(drill: Drill, connection: Connection, catalog: TableCatalog) -> None:
             WITH held AS MATERIALIZED (SELECT privacy.required_key('seal') AS key),
             taken AS (SELECT {sealed} AS sealed FROM {table} WHERE {sealed} IS NOT NULL LIMIT {most})
             SELECT count(*)::int AS opened,
-                   count(privacy.sealed_fault(sealed, {kind}, {longest}::integer, held.key))::int AS closed
+                   count(privacy.sealed_fault(sealed, {kind}, {longest}::integer, held.key,
+                                               privacy.tag({relation}, {name})))::int AS closed
             FROM taken, held
             """
         ).format(
             sealed=sql.Identifier(f"{column.name}_encrypted"),
             table=sql.Identifier("public", catalog.table.name),
+            relation=sql.Literal(f"public.{catalog.table.name}"),
+            name=sql.Literal(f"{column.name}_encrypted"),
             most=sql.Literal(_OPENED),
             kind=sql.Literal(column.type),
             longest=sql.Literal(column.max_length),

@@ -12,6 +12,7 @@ from daybreak_pipeline import database
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import repair
 from daybreak_pipeline.importer.run import ImportFailedError, ImportInterruptedError, replay_table
+from daybreak_pipeline.schema.locks import LockedError
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record, told
 
@@ -52,15 +53,17 @@ def test_settings_that_stop_an_import_are_named(export: Export, setting: str, wo
 
 
 def test_a_lock_that_somebody_holds_is_named_and_may_be_tried_again(
-    export: Export, migrated: DatabaseSettings
+    export: Export, migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export.write("documents", record("documents"))
-    export.connection.execute("SET lock_timeout = '100ms'")
-    with psycopg.connect(migrated.conninfo()) as other:
+    monkeypatch.setenv("DAYBREAK_LOCK_SECONDS", "1")
+    with psycopg.connect(migrated.conninfo(), application_name="a report") as other:
         other.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE")
-        error = failure(export)
-    assert "another session held a lock for longer than this one may wait (lock_timeout, 55P03)" in str(error)
-    assert isinstance(error, ImportInterruptedError)
+        with pytest.raises(
+            LockedError, match=r"gave up after 1 s of waiting for a report \(server process"
+        ) as told:
+            export.load("documents")
+    assert "which has locked documents" in str(told.value)
     assert export.load("documents")["status"] == "imported"
 
 

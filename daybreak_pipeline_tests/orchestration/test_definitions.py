@@ -296,13 +296,6 @@ NO_PUBLIC_WAY = {
     "orchestration/attribution.py": {  # a type, which Dagster's own guide to run attribution imports from there
         "dagster._core.run_coordinator.SubmitRunContext",
     },
-    "orchestration/alerts.py": {
-        "dagster._core.storage.tags.WILL_RETRY_TAG"
-    },  # names of tags, which have no public constant
-    "orchestration/request_outcomes.py": {  # as above
-        "dagster._core.storage.tags.RUN_KEY_TAG",
-        "dagster._core.storage.tags.WILL_RETRY_TAG",
-    },
 }
 """Internals of Dagster that are used all the same, by file, each with its reason."""
 

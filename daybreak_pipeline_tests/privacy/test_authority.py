@@ -199,7 +199,8 @@ def test_a_login_that_is_a_member_of_the_owner_imports_as_the_owner(migrated: Da
 
 ORIGIN = ("_source_hash", "_import_id", "_record_number", "_source_updated_at")
 FORGED_ORIGIN = (
-    "_source_hash = 'forged', _import_id = 7, _record_number = 7, _source_updated_at = '9999-01-01'"
+    "UPDATE documents SET label = 'other', _source_hash = 'forged', _import_id = 7, _record_number = 7, "
+    "_source_updated_at = '9999-01-01'"
 )
 
 

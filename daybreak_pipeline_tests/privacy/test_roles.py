@@ -156,6 +156,7 @@ MATRIX = (
             "ingest.missing_rows",
             "privacy.key_check",
             "ingest.check_results",
+            "ingest.server_measurements",
             "ingest.absent_files",
             "ingest.locks",
             "ingest.processes",

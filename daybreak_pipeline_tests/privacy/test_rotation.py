@@ -24,7 +24,7 @@ from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.run import import_table, replay_table
-from daybreak_pipeline.privacy import keys, rotation, sealed
+from daybreak_pipeline.privacy import keys, rotation, sealed, walk
 from daybreak_pipeline.privacy.keys import Exchange
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
@@ -540,7 +540,7 @@ def test_a_second_rotation_at_once_is_refused(
     held = held_open(migrated, KEY, "SELECT 1")
     first = Rotating(migrated)
     first.heard("waits for older transactions")
-    monkeypatch.setattr(rotation, "_ALONE_SECONDS", 0.2)
+    monkeypatch.setattr(walk, "_ALONE_SECONDS", 0.2)
     with pytest.raises(UsageError, match="another rotation of the key is running"):
         rotate(migrated)
     held.close()

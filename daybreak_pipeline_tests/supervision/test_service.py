@@ -56,10 +56,11 @@ def test_a_service_of_the_machine_is_written_and_started(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (machine / "booted").mkdir()
+    monkeypatch.setenv("DB_HOST", "db.example.org")
     monkeypatch.setenv("DB_PASSWORD", SECRET)
     monkeypatch.setenv("DAYBREAK_EXPORT_ROOTS", "first:/second")
     monkeypatch.setenv("BROWSER", "lynx")
-    monkeypatch.setenv("NEW_ENCRYPTION_KEY", "00" * 32)
+    monkeypatch.setenv("NEW_ENCRYPTION_KEY", bytes(range(32)).hex())
     code, said = run("install", "--port", "3456")
     assert code == 0, said
     unit, settings = machine / "units" / "daybreak.service", machine / "settings" / "daybreak.env"
@@ -73,6 +74,8 @@ def test_a_service_of_the_machine_is_written_and_started(
         "DAYBREAK_HOME": str(machine / "home"),
         "DAYBREAK_EXPORT_DIR": str(PROJECT_ROOT / "data" / "sample"),
         "DAYBREAK_EXPORT_ROOTS": f"{Path('first').absolute()}:/second",
+        "DAYBREAK_BACKUP_REPO": "none",  # all tests have it so
+        "DB_HOST": "db.example.org",
         "DB_PASSWORD": SECRET,
     }
     text = unit.read_text()
@@ -111,6 +114,7 @@ def test_where_systemd_does_not_run_one_line_says_so_after_all_is_written(machin
 def test_a_dry_run_shows_everything_but_secrets_and_writes_nothing(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DB_HOST", "db.example.org")
     monkeypatch.setenv("DB_PASSWORD", "canaryword")
     monkeypatch.setenv("DAYBREAK_WEBHOOK_URL", "https://hooks.example/canarypath")
     code, said = run("install", "--dry-run")
