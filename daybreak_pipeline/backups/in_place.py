@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline.backups import listing
-from daybreak_pipeline.backups.restore import Restored, await_recovered, fetch, require_room
+from daybreak_pipeline.backups.restore import Restored, fetch, require_room, to_its_target
 from daybreak_pipeline.embedded_postgres import archiving, data_directory, server
 from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.embedded_postgres.archiving import Agent
@@ -45,8 +45,9 @@ def restore(home: Path, target: Target) -> Restored:
             if aside:
                 _take_over(aside, data, account)
             archive = _archive(home, data, account)
-            server_process.start(data, account, archive)
-            await_recovered(data)
+            with to_its_target():
+                server_process.start(data, account, archive)
+                server_process.await_recovered(data)
             server_process.stop(data)
             if not knows_password:
                 server_process.set_password(data, account, password)

@@ -87,8 +87,9 @@ def recovered(agent: Agent, target: Target, data: Path) -> Iterator[DatabaseSett
     try:
         # Else it would push its log into the repository of the server that it is a copy of.
         fetch(agent, target, data, "--archive-mode=off")
-        port = server_process.start(data, agent.account)
-        await_recovered(data)
+        with to_its_target():
+            port = server_process.start(data, agent.account)
+            server_process.await_recovered(data)
     except BaseException:
         server_process.stop(data) if data.exists() else None
         shutil.rmtree(data, ignore_errors=True)
@@ -112,14 +113,15 @@ def fetch(agent: Agent, target: Target, data: Path, archive_mode: str) -> None:
     )
 
 
-def await_recovered(data: Path) -> None:
-    """Wait until a restored server has got to its target.
+@contextmanager
+def to_its_target() -> Iterator[None]:
+    """Say what it means that a server, started or waited for in the block, does not get to the target of its recovery.
 
     Raises:
         UsageError: it does not get there, and why.
     """
     try:
-        server_process.await_recovered(data)
+        yield
     except UsageError as error:
         if _NOTHING_AFTER in str(error):
             msg = (

@@ -82,7 +82,7 @@ def test_one_missing_file_of_the_log_turns_it_red(site: Site, db: DatabaseSettin
     lost.unlink()
     found = drilled(site, db)
     assert f"the log lacks {lost.name[:24]}" in found.problems
-    assert any("does not reach this point" in problem for problem in found.problems)
+    assert any("does not reach this point" in problem for problem in found.problems), found.problems
 
 
 def test_a_missing_file_before_the_newest_backup_is_seen_too(site: Site, db: DatabaseSettings) -> None:
