@@ -17,7 +17,7 @@ from daybreak_pipeline.backups import checksums, in_place, listing, points, rest
 from daybreak_pipeline.backups.checksums import Checksum
 from daybreak_pipeline.backups.targets import Target
 from daybreak_pipeline.cli.main import main
-from daybreak_pipeline.embedded_postgres import archiving, data_directory
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, server_log
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.run import import_table
 from daybreak_pipeline.privacy import keys
@@ -215,7 +215,7 @@ def test_the_log_of_the_incident_is_kept(site: Site) -> None:
 
 
 def said(data: Path) -> str:
-    return "".join(path.read_text(encoding="utf-8") for path in (data / "log").iterdir())
+    return "".join(path.read_text(encoding="utf-8") for path in server_log.files(data))
 
 
 def test_another_directory_gets_a_home_of_its_own_that_archives_nothing(site: Site, tmp_path: Path) -> None:

@@ -354,8 +354,6 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-DROP FUNCTION audit.differences(JSONB, JSONB, BYTEA);
-
 CREATE OR REPLACE FUNCTION audit.record_reads(
     reading TEXT, tables TEXT[], row_ids TEXT[], is_search BOOLEAN DEFAULT false, query TEXT DEFAULT NULL
 ) RETURNS BOOLEAN LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -382,7 +380,6 @@ END $$;
 
 -- What notes the values that show as NULL.
 
-DROP FUNCTION privacy.sealed_fault(BYTEA, TEXT, INTEGER, BYTEA);
 CREATE FUNCTION privacy.sealed_fault(sealed BYTEA, kind TEXT, longest INTEGER, key BYTEA, tag TEXT) RETURNS TEXT
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -410,6 +407,34 @@ ALTER TABLE privacy.sealed_faults ADD CONSTRAINT sealed_faults_code
     CHECK (code IN ('does_not_open', 'of_another_column', 'does_not_fit'));
 COMMENT ON TABLE privacy.sealed_faults IS
     'Sealed values that show as NULL because they do not open, were sealed for another column or do not fit, as the check sealed_values last found them.';
+
+-- Who may call a function may call those that take its place or stand beside it.
+DO $$
+DECLARE
+    pair RECORD;
+    grantee REGROLE;
+BEGIN
+    FOR pair IN
+        SELECT new.oid::regprocedure AS function, old.proacl AS acl, old.proowner AS owner
+        FROM (VALUES ('audit.differences(jsonb, jsonb, bytea)', 'audit.differences(text, jsonb, jsonb, bytea)'),
+                     ('privacy.sealed_fault(bytea, text, integer, bytea)', 'privacy.sealed_fault(bytea, text, integer, bytea, text)'),
+                     ('privacy.seal(text, bytea)', 'privacy.seal(text, bytea, text)'),
+                     ('privacy.unseal(bytea, bytea)', 'privacy.unseal(bytea, bytea, text)'),
+                     ('privacy.unseal(bytea, bytea)', 'privacy.unseal_tagged(bytea, bytea)'),
+                     ('privacy.unseal(bytea, bytea)', 'privacy.tag(text, text)'),
+                     ('privacy.unseal(bytea, bytea)', 'privacy.untag(text, text)'))
+             AS named (old, new)
+        JOIN pg_proc old ON old.oid = named.old::regprocedure JOIN pg_proc new ON new.oid = named.new::regprocedure
+        WHERE old.proacl IS NOT NULL
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', pair.function);
+        FOR grantee IN SELECT a.grantee::regrole FROM aclexplode(pair.acl) a WHERE a.grantee NOT IN (0, pair.owner) LOOP
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', pair.function, grantee);
+        END LOOP;
+    END LOOP;
+END $$;
+DROP FUNCTION audit.differences(JSONB, JSONB, BYTEA);
+DROP FUNCTION privacy.sealed_fault(BYTEA, TEXT, INTEGER, BYTEA);
 
 -- What is still to be bound: the tables that hold sealed values now, one by one.
 CREATE TABLE privacy.binding_steps (
