@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from daybreak_pipeline.checks.rules import RULES
+from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.browser import CHROMIUM, SANDBOX_OFF, needs_chromium
@@ -121,6 +122,8 @@ def test_the_asset_graph_shows_every_group_and_every_table_by_name(ui: Ui, page:
     groups: dict[str, list[str]] = defaultdict(list)
     groups["data_quality"] = ["data_quality_report"]
     groups["export"] = sorted(TABLES)
+    groups["monitoring"] = sorted(ASSETS)
+    groups["operations"] = ["backup_drill", "database_backup", "maintenance"]
     for table in TABLES.values():
         groups[table.group].append(table.name)
 
