@@ -140,9 +140,9 @@ SITUATIONS: dict[Runbook, Situation] = {
                 echo "export ADMIN=postgresql://$DB_USER:$DB_PASSWORD@$DB_HOST:$DB_PORT/postgres" > "$0/new"
                 echo "export DB_HOST=$DB_HOST DB_PORT=$DB_PORT" >> "$0/new"
                 mv "$0/new" "$0/login"
-                exec sleep 600' "$given" &
+                until test -e "$0/over"; do sleep 0.2; done' "$given" &
             server=$!
-            trap 'kill $server; wait $server || true' EXIT
+            trap 'touch "$given/over"; wait $server || true' EXIT
             until test -e "$given/login"; do sleep 0.2; done
             . "$given/login"
             psql -q "$ADMIN" -c 'DROP DATABASE daybreak_health' -c 'DROP DATABASE IF EXISTS dagster'
