@@ -73,7 +73,9 @@ def embedded_agent() -> Agent:
     found = archiving.agent(home, data, account)
     if found is None:  # both reasons are excluded above
         raise UsageError(pgbackrest.MISSING)
-    if not found.configuration.exists():  # a new home, for which the backups of another one are to be restored
+    if (
+        not found.configuration.exists()
+    ):  # a new home, for which the backups of another one are to be restored
         found.write()
     return found
 

@@ -206,7 +206,7 @@ def promote() -> Path | None:
     if not fresh.exists():
         return None
     earlier = [old for old in path.parent.glob(f"{path.name}.old-*") if path.exists() and old.samefile(path)]
-    old = earlier[0] if earlier else path.with_name(f"{path.name}.old-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+    old = earlier[0] if earlier else path.with_name(f"{path.name}.old-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}")
     try:
         if path.exists() and not earlier:
             path.chmod(0o600)
