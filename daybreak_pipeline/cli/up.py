@@ -17,7 +17,7 @@ from daybreak_pipeline.cli.pgbouncer import tell_how_to_connect
 from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.operations import notifications
-from daybreak_pipeline.orchestration import process_locks, readiness, runs, webserver
+from daybreak_pipeline.orchestration import instance, process_locks, readiness, runs, webserver
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.webserver import WebUi
 from daybreak_pipeline.pooler import process as pooler
@@ -59,6 +59,7 @@ def up(data_dir: Path | None, port: int | None, show: bool | None, pooled: bool)
             pooler.require_possible()
         with readiness.ready(export_dir=export) as installation:
             db = installation.database
+            instance.claim(db)
             systemd.notify("READY=1", "STATUS=importing")
             say(f"database {db.name} at {db.host}:{db.port}, export {export}")
             supervisor = Supervisor(

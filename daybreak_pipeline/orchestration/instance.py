@@ -74,7 +74,7 @@ def prepare(installation: Installation) -> Installation:
     A ``DAGSTER_HOME`` with its own ``dagster.yaml`` is used as it is.
 
     Raises:
-        UsageError: the database for Dagster is missing and cannot be created, or is another environment's, or the directory
+        UsageError: the database for Dagster is missing and cannot be created, or the directory
             cannot be made.
     """
     home = installation.dagster_home
@@ -83,7 +83,6 @@ def prepare(installation: Installation) -> Installation:
         return installation
     storage = settings.dagster_database(installation.database)
     _ensure_database(installation.database, storage)
-    _claim(installation.database, storage)
     try:
         home.mkdir(parents=True, exist_ok=True)
         if not file.exists() or file.read_text() != _CONFIGURATION:
@@ -173,14 +172,16 @@ _SET_OWNER = """
 """
 
 
-def _claim(db: DatabaseSettings, storage: DatabaseSettings) -> None:
+def claim(db: DatabaseSettings) -> None:
     """Note in Dagster's database to which tables it belongs; that of tables which are gone is free for others.
 
-    Two environments that share one would see each other's runs, and each other's daemons would launch them.
+    For who runs a daemon: those of two environments that share one would launch each other's runs. Single commands do no
+    harm there.
 
     Raises:
         UsageError: it belongs to others.
     """
+    storage = settings.dagster_database(db)
     try:
         with psycopg.connect(storage.conninfo(), autocommit=True) as connection:
             there = connection.execute(

@@ -32,7 +32,10 @@ def environments(
 
 
 def prepare(db: DatabaseSettings, home: Path) -> str:
-    return instance.prepare(Installation(db, KEY, home, home / "dagster")).dagster_url
+    """Do what ``daybreak up`` does."""
+    prepared = instance.prepare(Installation(db, KEY, home, home / "dagster"))
+    instance.claim(db)
+    return prepared.dagster_url
 
 
 def test_a_second_environment_does_not_get_the_first_ones_records(
