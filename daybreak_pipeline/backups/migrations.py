@@ -44,18 +44,9 @@ def keep(db: DatabaseSettings) -> Path | None:
 def _dump(db: DatabaseSettings, directory: Path, name: str) -> Path:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{name}.sql"
-    login = {
-        "PGHOST": db.host,
-        "PGPORT": str(db.port),
-        "PGDATABASE": db.name,
-        "PGUSER": db.user,
-        "PGPASSWORD": db.password,
-        "PGSSLMODE": db.sslmode,
-        **({"PGSSLROOTCERT": db.sslrootcert} if db.sslrootcert else {}),
-    }
     done = subprocess.run(
         [programs.client("pg_dump"), "--schema-only", "--no-password", f"--file={path}"],
-        env=settings.child_environment(**login),
+        env=settings.child_environment(**db.libpq_environment()),
         capture_output=True,
         umask=0o077,
         check=False,

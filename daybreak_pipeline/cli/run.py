@@ -21,18 +21,9 @@ from daybreak_pipeline.orchestration import readiness
 def psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the database; arguments are psql's."""
     with database.serving() as db:
-        variables = {
-            "PGHOST": db.host,
-            "PGPORT": str(db.port),
-            "PGDATABASE": db.name,
-            "PGUSER": db.user,
-            "PGPASSWORD": db.password,
-            "PGSSLMODE": db.sslmode,
-            **({"PGSSLROOTCERT": db.sslrootcert} if db.sslrootcert else {}),
-        }
         # Files that a person writes with \\o or \\copy get that person's own umask.
         umask = settings.users_umask()
-        sys.exit(foreground([programs.client("psql"), *arguments], variables, umask=umask))
+        sys.exit(foreground([programs.client("psql"), *arguments], db.libpq_environment(), umask=umask))
 
 
 @click.command(

@@ -47,6 +47,18 @@ class DatabaseSettings:
             parameters["sslrootcert"] = self.sslrootcert
         return make_conninfo("", **(parameters | overrides))
 
+    def libpq_environment(self) -> dict[str, str]:
+        """Return libpq's own variables for this database, for psql and the like."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGDATABASE": self.name,
+            "PGUSER": self.user,
+            "PGPASSWORD": self.password,
+            "PGSSLMODE": self.sslmode,
+            **({"PGSSLROOTCERT": self.sslrootcert} if self.sslrootcert else {}),
+        }
+
     def environment(self) -> dict[str, str]:
         """Return the ``DB_*`` variables that describe this database (for child processes)."""
         return {
