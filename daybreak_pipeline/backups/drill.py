@@ -19,7 +19,7 @@ from daybreak_pipeline.checks.rules import examine
 from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.errors import DaybreakError, UsageError
 from daybreak_pipeline.failures import explanations
-from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.privacy import keys, sealed_faults
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import runner
@@ -208,18 +208,14 @@ def _open(drill: Drill, connection: Connection, catalog: TableCatalog) -> None:
             WITH held AS MATERIALIZED (SELECT privacy.required_key('seal') AS key),
             taken AS (SELECT {sealed} AS sealed FROM {table} WHERE {sealed} IS NOT NULL LIMIT {most})
             SELECT count(*)::int AS opened,
-                   count(privacy.sealed_fault(sealed, {kind}, {longest}::integer, held.key,
-                                               privacy.tag({relation}, {name})))::int AS closed
+                   count({fault})::int AS closed
             FROM taken, held
             """
         ).format(
             sealed=sql.Identifier(f"{column.name}_encrypted"),
             table=sql.Identifier("public", catalog.table.name),
-            relation=sql.Literal(f"public.{catalog.table.name}"),
-            name=sql.Literal(f"{column.name}_encrypted"),
             most=sql.Literal(_OPENED),
-            kind=sql.Literal(column.type),
-            longest=sql.Literal(column.max_length),
+            fault=sealed_faults.fault(catalog, column.name, sql.Identifier("sealed")),
         )
         found = database.one(connection, _Opened, query)
         if found and found.closed == found.opened > 0:

@@ -109,9 +109,9 @@ def _note(
             WITH suspects AS MATERIALIZED ({rows}),
             held AS MATERIALIZED (SELECT privacy.required_key('seal') AS key),
             faults AS MATERIALIZED (
-                SELECT t.id::text AS row_id, v.name, privacy.sealed_fault(v.sealed, v.kind, v.longest, held.key, v.tag) AS code
+                SELECT t.id::text AS row_id, v.name, v.code
                 FROM held, suspects s JOIN {table} t ON t.id = s.row_id::{id_type}, LATERAL (VALUES {values})
-                     AS v (name, sealed, kind, longest, tag)
+                     AS v (name, sealed, code)
                 WHERE v.sealed IS NOT NULL
             ), forgotten AS (
                 DELETE FROM privacy.sealed_faults f USING suspects s
@@ -134,17 +134,31 @@ def _note(
 
 
 def _values(catalog: TableCatalog) -> list[sql.Composed]:
-    """Return name, ciphertext, type, length and tag of every sealed column."""
-    kinds = [(column.name, column.type, column.max_length) for column in catalog.columns]
-    kinds = [kind for kind in kinds if kind[0] in catalog.sealed]
+    """Return name, ciphertext and fault of every sealed column."""
     return [
-        sql.SQL("({}, t.{}, {}, {}::integer, privacy.tag({}, {}))").format(
-            sql.Literal(name),
-            sql.Identifier(f"{name}_encrypted"),
-            sql.Literal(kind),
-            sql.Literal(longest),
-            sql.Literal(f"public.{catalog.table.name}"),
-            sql.Literal(f"{name}_encrypted"),
+        sql.SQL("({}, {}, {})").format(sql.Literal(name), sealed, fault(catalog, name, sealed))
+        for name in (
+            *(column.name for column in catalog.columns if column.name in catalog.sealed),
+            EXPORT_COLUMNS,
         )
-        for name, kind, longest in [*kinds, (EXPORT_COLUMNS, "object", None)]
+        for sealed in [sql.Identifier("t", f"{name}_encrypted")]
     ]
+
+
+def fault(catalog: TableCatalog, name: str, sealed: sql.Composable) -> sql.Composed:
+    """Return what is wrong with a sealed value of a column (NULL for nothing), as SQL in which ``held.key`` is the key.
+
+    Args:
+        catalog: of the column's table.
+        name: the column's plain name.
+        sealed: the value.
+    """
+    column = catalog.by_name.get(name)
+    kind, longest = (column.type, column.max_length) if column else ("object", None)
+    return sql.SQL("privacy.sealed_fault({}, {}, {}::integer, held.key, privacy.tag({}, {}))").format(
+        sealed,
+        sql.Literal(kind),
+        sql.Literal(longest),
+        sql.Literal(f"public.{catalog.table.name}"),
+        sql.Literal(f"{name}_encrypted"),
+    )
