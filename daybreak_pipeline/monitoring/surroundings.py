@@ -51,7 +51,7 @@ def known_backups() -> Backups | None:
     except (
         UsageError
     ) as error:  # no backups are made here, or the repository cannot be read: that is said elsewhere
-        LOG.warning("nothing is known of backups: %s", error)
+        LOG.info("nothing is known of backups: %s", error)
         return None
 
 
