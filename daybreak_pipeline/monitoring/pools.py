@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
-from psycopg.rows import dict_row
 
-from daybreak_pipeline import database
-from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.monitoring.metrics import NOT_PERMITTED, Measurement, of_group
+from daybreak_pipeline.pooler import console
 
 if TYPE_CHECKING:
-    from daybreak_pipeline.database import Connection
     from daybreak_pipeline.settings import DatabaseSettings
 
-CONSOLE = "pgbouncer"
-"""The database under which PgBouncer answers itself."""
 _MICRO = 1e-6
 _BY_POOL = {
     "cl_active": "pool_clients_active",
@@ -36,10 +31,10 @@ def read(pooler: DatabaseSettings | None) -> list[Measurement]:
     """
     if pooler is None:
         return []
+    admin = replace(pooler, name=console.NAME)
     try:
-        with database.connect(replace(pooler, name=CONSOLE), autocommit=True) as connection:
-            pools, totals = _rows(connection, b"SHOW POOLS"), _rows(connection, b"SHOW STATS")
-    except DaybreakError as error:
+        pools, totals = _rows(admin, "POOLS"), _rows(admin, "STATS")
+    except psycopg.OperationalError as error:
         return _unknown(
             NOT_PERMITTED
             if "not allowed" in str(error)
@@ -50,9 +45,8 @@ def read(pooler: DatabaseSettings | None) -> list[Measurement]:
     return [*_pools(pools), *_totals(totals)]
 
 
-def _rows(connection: Connection, command: bytes) -> list[dict[str, Any]]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return [row for row in cursor.execute(command).fetchall() if row["database"] != CONSOLE]
+def _rows(admin: DatabaseSettings, what: Literal["POOLS", "STATS"]) -> list[dict[str, Any]]:
+    return [row for row in console.show(admin, what) if row["database"] != console.NAME]
 
 
 def _pools(rows: list[dict[str, Any]]) -> list[Measurement]:

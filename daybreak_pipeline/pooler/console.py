@@ -14,7 +14,8 @@ from psycopg.rows import dict_row
 
 from daybreak_pipeline.settings import DatabaseSettings, is_loopback
 
-_NAME = "pgbouncer"
+NAME = "pgbouncer"
+"""The database under which PgBouncer answers itself."""
 _EVERY_ADDRESS = {"*", "0.0.0.0", "::"}  # noqa: S104 - nothing is bound here
 
 
@@ -36,7 +37,7 @@ def address(db: DatabaseSettings, file: Path) -> DatabaseSettings:
         db,
         host="127.0.0.1" if host in _EVERY_ADDRESS else host,
         port=int(told["listen_port"]),
-        name=_NAME,
+        name=NAME,
         sslmode="require"
         if tls and (is_loopback(host) or host in _EVERY_ADDRESS)
         else "verify-full"
