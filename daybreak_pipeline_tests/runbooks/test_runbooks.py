@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,6 @@ class Situation:
 
     before: str = IMPORT
     after: str = "daybreak status > /dev/null"
-    environment: dict[str, str] = field(default_factory=dict)
     changes_the_project: bool = False
 
 
@@ -190,10 +189,11 @@ def test_a_runbook_ends_the_situation_that_it_is_for(
     if runbook in NEED_BACKUPS and pgbackrest.program() is None:
         pytest.skip(pgbackrest.MISSING)
     situation = SITUATIONS[runbook]
-    pages.carry_out(
+    printed = pages.carry_out(
         PROJECT_ROOT / runbook.page,
         situation.before,
         situation.after,
-        environment | situation.environment,
+        environment,
         checkout if situation.changes_the_project else PROJECT_ROOT,
     )
+    assert printed.splitlines().count("# after") == 1, "it was followed to its end"

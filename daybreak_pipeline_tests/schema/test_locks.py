@@ -70,8 +70,10 @@ def test_who_waits_says_for_whom_and_gives_up(session: Connection, holder: Conne
 def test_a_lock_is_free_when_its_transaction_ends(session: Connection, holder: Connection) -> None:
     locks.take(holder, "import documents")
     holder.rollback()
+    told: list[str] = []
     with session.transaction():
-        locks.take(session, "import documents", seconds=1)
+        locks.take(session, "import documents", tell=told.append, seconds=1)
+    assert told == []
 
 
 def test_a_lock_that_was_never_used_is_made(session: Connection, holder: Connection) -> None:
