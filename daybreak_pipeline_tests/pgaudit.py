@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from daybreak_pipeline.embedded_postgres import programs
-from daybreak_pipeline.embedded_postgres.bootstrap import install_package
+from daybreak_pipeline.embedded_postgres.bootstrap import provide_package
 from daybreak_pipeline.errors import DaybreakError
 
 
@@ -55,10 +53,7 @@ needs_pgaudit = pytest.mark.skipif(not is_there(), reason="pgaudit is not instal
 
 def main() -> None:
     """Install pgaudit where that is possible, and say what its tests will do."""
-    if not is_there() and os.geteuid() == 0 and shutil.which("apt-get"):
-        sys.stdout.write(f"installing the package {package()} with apt-get …\n")
-        install_package(package())
-    if not is_there():
+    if not provide_package(package(), is_there):
         sys.stdout.write(f"no pgaudit, so its tests are skipped: install the package {package()}\n")
 
 

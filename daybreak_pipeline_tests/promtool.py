@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 
 import pytest
 
-from daybreak_pipeline.embedded_postgres.bootstrap import install_package
+from daybreak_pipeline.embedded_postgres.bootstrap import provide_package
 
 PACKAGE = "prometheus"
 needs_promtool = pytest.mark.skipif(
@@ -21,10 +20,7 @@ needs_promtool = pytest.mark.skipif(
 
 def main() -> None:
     """Install promtool where that is possible, and say what its tests will do."""
-    if shutil.which("promtool") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        sys.stdout.write(f"installing the package {PACKAGE} with apt-get …\n")
-        install_package(PACKAGE)
-    if shutil.which("promtool") is None:
+    if not provide_package(PACKAGE, lambda: shutil.which("promtool")):
         sys.stdout.write(f"no promtool, so its tests are skipped: install the package {PACKAGE}\n")
 
 

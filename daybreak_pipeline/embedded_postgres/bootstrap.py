@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 OLDEST = (3, 11)
@@ -76,6 +77,15 @@ def _with_unpacked_package(environment: Path) -> bool:
             if _succeeds(bare) and _succeeds([*pip, "install", "--no-index", str(wheel)]):
                 return True
     return False
+
+
+def provide_package(package: str, is_there: Callable[[], object]) -> bool:
+    """Install a package as root on Debian or Ubuntu can, unless what it brings is there, and return whether it is then."""
+    if not is_there() and os.geteuid() == 0 and shutil.which("apt-get"):
+        sys.stdout.write(f"installing the package {package} with apt-get …\n")
+        sys.stdout.flush()
+        install_package(package)
+    return bool(is_there())
 
 
 def install_package(package: str) -> bool:

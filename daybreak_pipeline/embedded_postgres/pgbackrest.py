@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline.embedded_postgres import programs
-from daybreak_pipeline.embedded_postgres.bootstrap import install_package
+from daybreak_pipeline.embedded_postgres.bootstrap import provide_package
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.runbooks import Runbook
 
@@ -113,11 +113,7 @@ def problem(answer: Answer) -> BackupError:
 
 def install() -> bool:
     """Provide the program where root can, and return whether it is there."""
-    if program() is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        sys.stdout.write(f"installing the package {PACKAGE} with apt-get\n")
-        sys.stdout.flush()
-        install_package(PACKAGE)
-    return program() is not None
+    return provide_package(PACKAGE, program)
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.embedded_postgres.bootstrap import install_package
+from daybreak_pipeline.embedded_postgres.bootstrap import provide_package
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.runbooks import Runbook
 
@@ -66,10 +66,7 @@ def require() -> str:
 
 def install() -> None:
     """Install PgBouncer where that is possible, and say so where it is not."""
-    if find() is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        sys.stdout.write(f"installing the package {PACKAGE} with apt-get …\n")
-        install_package(PACKAGE)
-    if find() is None:
+    if not provide_package(PACKAGE, find):
         sys.stdout.write(f"no PgBouncer, so its tests are skipped: install the package {PACKAGE}\n")
 
 
