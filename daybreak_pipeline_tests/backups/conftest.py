@@ -12,13 +12,19 @@ from typing import Any
 import psycopg
 import pytest
 
+from daybreak_pipeline import database
 from daybreak_pipeline.backups import listing, make
 from daybreak_pipeline.backups.listing import Backup, Kind
 from daybreak_pipeline.embedded_postgres import pgbackrest, server
 from daybreak_pipeline.embedded_postgres.archiving import Agent
+from daybreak_pipeline.importer.run import import_table
+from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline_tests.exports import Export
 from daybreak_pipeline_tests.homes import server_home
 
+PATIENTS = "patients_and_guardians"
 needs_pgbackrest = pytest.mark.skipif(
     pgbackrest.program() is None, reason="pgBackRest is not installed (make install, as root)"
 )
@@ -37,6 +43,18 @@ class Site:
     @contextmanager
     def up(self) -> Iterator[DatabaseSettings]:
         with server.serve(self.home) as db:
+            yield db
+
+    @contextmanager
+    def up_with_people(self, directory: Path, *people: dict[str, str | None]) -> Iterator[DatabaseSettings]:
+        """Run a server into which people were imported, from a file in a new directory, and that has a full backup."""
+        directory.mkdir()
+        with self.up() as db:
+            runner.upgrade(db)
+            with database.connect(db, key=keys.load(), autocommit=True) as session:
+                Export(directory, session).write(PATIENTS, *people)
+                import_table(session, PATIENTS, directory)
+            self.backup(db)
             yield db
 
     def backup(self, db: DatabaseSettings, kind: Kind = "full") -> Backup:

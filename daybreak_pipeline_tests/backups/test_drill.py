@@ -12,13 +12,11 @@ import pytest
 from daybreak_pipeline import database
 from daybreak_pipeline.backups import checksums, drill, gaps, listing
 from daybreak_pipeline.backups.drill import Drill
-from daybreak_pipeline.importer.run import import_table
 from daybreak_pipeline.privacy import keys
-from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.backups.conftest import Site, ask, do, needs_pgbackrest
+from daybreak_pipeline_tests.backups.conftest import PATIENTS, Site, ask, do, needs_pgbackrest
 from daybreak_pipeline_tests.backups.test_restoring import all_archived
-from daybreak_pipeline_tests.exports import Export, record
+from daybreak_pipeline_tests.exports import record
 
 pytestmark = [needs_pgbackrest, pytest.mark.slow]
 
@@ -26,16 +24,8 @@ pytestmark = [needs_pgbackrest, pytest.mark.slow]
 @pytest.fixture
 def db(site: Site, tmp_path: Path) -> Iterator[DatabaseSettings]:
     """A running server with a few rows, one with a sealed name, and a full backup of them."""
-    directory = tmp_path / "export"
-    directory.mkdir()
-    with site.up() as found:
-        runner.upgrade(found)
-        with database.connect(found, key=keys.load(), autocommit=True) as session:
-            Export(directory, session).write(
-                "patients_and_guardians", record("patients_and_guardians", email="zoe@example.org")
-            )
-            import_table(session, "patients_and_guardians", directory)
-        site.backup(found)
+    zoe = record(PATIENTS, email="zoe@example.org")
+    with site.up_with_people(tmp_path / "export", zoe) as found:
         yield found
 
 

@@ -13,34 +13,22 @@ from daybreak_pipeline.backups.recovered import Recovered
 from daybreak_pipeline.checks.rules import examine
 from daybreak_pipeline.cli.main import main
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.importer.run import import_table
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.schema import catalog as catalogs
-from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.backups.conftest import Site, ask, do, needs_pgbackrest
+from daybreak_pipeline_tests.backups.conftest import PATIENTS, Site, ask, do, needs_pgbackrest
 from daybreak_pipeline_tests.backups.test_restoring import aim, all_archived
-from daybreak_pipeline_tests.exports import Export, record, uuid
+from daybreak_pipeline_tests.exports import record, uuid
 
 pytestmark = [needs_pgbackrest, pytest.mark.slow]
-PATIENTS = "patients_and_guardians"
 POINT = "before-import-eeeeeeee"
 
 
 @pytest.fixture
 def db(site: Site, tmp_path: Path) -> Iterator[DatabaseSettings]:
     """Three people, of whom one was deleted and one changed after the restore point."""
-    directory = tmp_path / "export"
-    directory.mkdir()
-    with site.up() as found:
-        runner.upgrade(found)
-        with database.connect(found, key=keys.load(), autocommit=True) as session:
-            people = [
-                record(PATIENTS, word, email=f"{word}@example.org") for word in ("kept", "gone", "changed")
-            ]
-            Export(directory, session).write(PATIENTS, *people)
-            import_table(session, PATIENTS, directory)
-        site.backup(found)
+    people = [record(PATIENTS, word, email=f"{word}@example.org") for word in ("kept", "gone", "changed")]
+    with site.up_with_people(tmp_path / "export", *people) as found:
         with database.connect(found, autocommit=True) as session:
             points.before_import(session, "eeeeeeee")
         with database.connect(found, key=keys.load(), autocommit=True) as session:
