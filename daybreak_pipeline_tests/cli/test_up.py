@@ -63,6 +63,13 @@ def home() -> Iterator[Path]:
         yield directory
 
 
+@pytest.fixture
+def empty_home() -> Iterator[Path]:
+    """A home that no other test has imported into."""
+    with temporary_home() as directory:
+        yield directory
+
+
 def one_file_export(directory: Path) -> Path:
     """Make an export of which only one file is there: quickly read, and all other tables fail."""
     directory.mkdir()
@@ -334,8 +341,9 @@ def psql(home: Path, query: str) -> str:
 
 @pytest.mark.slow
 def test_sigterm_ends_it_as_well_and_a_second_one_says_where_the_first_is(
-    home: Path, port: int, tmp_path: Path, small_export: Path, monkeypatch: pytest.MonkeyPatch
+    empty_home: Path, port: int, tmp_path: Path, small_export: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    home = empty_home
     shown = tmp_path / "shown"
     browser = script(tmp_path / "browser", f'echo "$@" > {shown}; cat "${{1#file://}}" >> {shown}')
     monkeypatch.setenv("BROWSER", f"{browser} %s")

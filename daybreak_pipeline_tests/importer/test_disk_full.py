@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -45,6 +46,14 @@ class Disk:
         self.resize(shutil.disk_usage(self.path).used // MEGABYTE + megabytes)
 
 
+def unmount(directory: Path) -> None:
+    """Unmount a disk, which a process of the server that has just closed its files can keep busy for a moment."""
+    deadline = time.monotonic() + 30
+    while (done := subprocess.run(["umount", directory], check=False, capture_output=True, text=True)).returncode:
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.2)
+
+
 @pytest.fixture
 def disk() -> Iterator[Disk]:
     directory = Path(tempfile.mkdtemp(prefix="daybreak-disk-"))
@@ -59,7 +68,7 @@ def disk() -> Iterator[Disk]:
         try:
             yield Disk(directory)
         finally:
-            subprocess.run(["umount", directory], check=True)
+            unmount(directory)
     finally:
         directory.rmdir()
 
