@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Self, TypeAlias, TypeVar
 
 import psycopg
@@ -76,6 +76,9 @@ class SafeConnection(psycopg.Connection[tuple[Any, ...]]):
 
     encryption_key: str | None = None
     log_slow: bool = False
+    made_for: DatabaseSettings | None = None
+    _at_end: ExitStack | None = None
+    _has_others: bool = False
 
     @contextmanager
     def transaction(
@@ -84,11 +87,38 @@ class SafeConnection(psycopg.Connection[tuple[Any, ...]]):
         force_rollback: bool = False,  # noqa: FBT001, FBT002 - as psycopg has it
     ) -> Iterator[Transaction]:
         """Run the block in a transaction, or within one that is open; see psycopg."""
-        begins = self.info.transaction_status == TransactionStatus.IDLE
-        with super().transaction(savepoint_name, force_rollback) as transaction:
-            if begins:
+        if self.info.transaction_status != TransactionStatus.IDLE:
+            with super().transaction(savepoint_name, force_rollback) as transaction:
+                yield transaction
+            return
+        try:
+            with (
+                ExitStack() as self._at_end,
+                super().transaction(savepoint_name, force_rollback) as transaction,
+            ):
                 self.give_key()
-            yield transaction
+                yield transaction
+        finally:
+            self._at_end, self._has_others = None, False
+
+    def others(self, most: int) -> list[Connection]:
+        """Open connections to the same database; see ``others``."""
+        if self.made_for is None or self._at_end is None or self._has_others:
+            return []
+        self._has_others = True
+        opened: list[Connection] = []
+        with suppress(ServerUnavailableError, UsageError):
+            while len(opened) < most:
+                opened.append(connect(self.made_for, autocommit=True))
+                self._at_end.callback(opened[-1].close)
+        return opened
+
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Have something called; see ``when_ended``."""
+        if self._at_end is None:
+            msg = "no transaction is open that this connection began"
+            raise RuntimeError(msg)
+        self._at_end.callback(call)
 
     def give_key(self) -> None:
         """Give the server the key, for the transaction that this begins or that has just begun."""
@@ -165,6 +195,7 @@ def connect(
         refused = refusal(database, error)
         kind = UsageError if refused.lasts else ServerUnavailableError
         raise kind(refused.text) from None
+    connection.made_for = database
     connection.cursor_factory = _Cursor
     connection.encryption_key = key
     connection.log_slow = log_slow
@@ -177,6 +208,26 @@ def use_key(connection: Connection, key: str) -> None:
         msg = "the connection was not made by database.connect"
         raise TypeError(msg)
     connection.encryption_key = key
+
+
+def others(connection: Connection, *, most: int) -> list[Connection]:
+    """Open connections to the same database, without the key, for work beside an open transaction.
+
+    They are closed when it has ended. A transaction gets them once.
+
+    Returns:
+        As many as the server takes, or fewer than ``most``; none where ``connection`` is not in a transaction of
+        ``connection.transaction()``.
+    """
+    return connection.others(most) if isinstance(connection, SafeConnection) else []
+
+
+def when_ended(connection: Connection, call: Callable[[], object]) -> None:
+    """Have something called as soon as the open transaction has ended, the last first."""
+    if not isinstance(connection, SafeConnection):
+        msg = "the connection was not made by database.connect"
+        raise TypeError(msg)
+    connection.when_ended(call)
 
 
 @contextmanager

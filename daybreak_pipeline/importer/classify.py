@@ -244,12 +244,12 @@ def _settle(work: Workspace) -> None:
             "classify: thin the stage",
             """
             CREATE UNLOGGED TABLE {thinned} AS SELECT stage.* FROM {stage} stage {unsettled};
-            DROP TABLE {stage}
+            DROP TABLE {stage_tables}
             """,
             thinned=work.tables.thinned,
             unsettled=_unsettled(work),
         )
-        work.stage.table = work.tables.thinned
+        work.stage.table, work.stage.beside = work.tables.thinned, ()
 
 
 def _unsettled(work: Workspace) -> sql.Composable:

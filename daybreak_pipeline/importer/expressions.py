@@ -15,7 +15,7 @@ from functools import cached_property
 from psycopg import sql
 
 from daybreak_pipeline.importer.names import bare, is_position, unknown, words
-from daybreak_pipeline.importer.staging import SEPARATOR, Stage
+from daybreak_pipeline.importer.stage import SEPARATOR, Stage
 from daybreak_pipeline.schema.catalog import Column, TableCatalog
 from daybreak_pipeline.tables import COMMITTED_AT, IMPERSONAL_NAMES, OPERATION, PERSONAL_WORDS
 

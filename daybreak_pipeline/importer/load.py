@@ -24,6 +24,7 @@ from daybreak_pipeline.importer import (
     tombstones,
     validate,
 )
+from daybreak_pipeline.importer import stage as stages
 from daybreak_pipeline.importer.expressions import TEXT_TYPES, Expressions, compose
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.ledger import Accounting
@@ -122,7 +123,7 @@ def load_quarantined(
 def _begin(
     connection: Connection, catalog: TableCatalog, header: tuple[str, ...], import_id: int
 ) -> Workspace:
-    stage = staging.create(connection, catalog.table.name, header, catalog.known_names)
+    stage = stages.create(connection, catalog.table.name, header, catalog.known_names)
     buried = tombstones.exist(connection, catalog.table.name)
     into_empty = not buried and not database.has_rows(
         connection, sql.Identifier("public", catalog.table.name)
@@ -174,7 +175,7 @@ def _refuse_contradictions(work: Workspace) -> None:
     work.statements.run(
         "stage: repeated columns that differ",
         "UPDATE {stage} SET {malformed} = concat_ws('; ', {reasons}) WHERE {malformed} IS NULL AND ({any})",
-        malformed=staging.MALFORMED,
+        malformed=stages.MALFORMED,
         reasons=sql.SQL(", ").join(reasons),
         any=sql.SQL(" OR ").join(differ.values()),
     )

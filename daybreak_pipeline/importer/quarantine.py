@@ -13,7 +13,7 @@ from psycopg import sql
 from daybreak_pipeline.importer import order, tombstones
 from daybreak_pipeline.importer.expressions import HASH_KEY, RECORD_TAG, SEAL_KEY, compose
 from daybreak_pipeline.importer.order import PLACE_COLUMNS
-from daybreak_pipeline.importer.staging import MALFORMED, RECORD
+from daybreak_pipeline.importer.stage import MALFORMED, RECORD
 from daybreak_pipeline.importer.statements import execute, from_file
 from daybreak_pipeline.importer.working_tables import WorkingTables
 from daybreak_pipeline.importer.workspace import Workspace

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline.importer.expressions import Expressions
-from daybreak_pipeline.importer.staging import Stage
+from daybreak_pipeline.importer.stage import Stage
 from daybreak_pipeline.importer.statements import Statements
 from daybreak_pipeline.importer.working_tables import WorkingTables
 from daybreak_pipeline.schema.catalog import TableCatalog
@@ -102,7 +102,7 @@ class Workspace:
         """Drop every working table."""
         self.statements.run(
             "end: drop working tables",
-            "DROP TABLE {stage}, {prepared_rows}, {outcomes}, {cast_errors}, {rejections}, {issues}{key_matches}",
+            "DROP TABLE {stage_tables}, {prepared_rows}, {outcomes}, {cast_errors}, {rejections}, {issues}{key_matches}",
             key_matches=sql.SQL("") if self.into_empty else sql.SQL(", {}").format(self.tables.key_matches),
         )
 
@@ -111,6 +111,7 @@ class Workspace:
         return {
             "target": self.target,
             "stage": self.stage.table,
+            "stage_tables": self.stage.tables,
             "records": self.records,
             "outcomes": self.tables.outcomes,
             "key_matches": self.tables.key_matches,

@@ -52,6 +52,7 @@ from daybreak_pipeline.settings.values import (
     server_programs,
     settle_seconds,
     slow_seconds,
+    staging_connections,
     staging_tablespace,
 )
 from daybreak_pipeline.settings.variables import (
@@ -136,6 +137,7 @@ __all__ = [
     "server_programs",
     "settle_seconds",
     "slow_seconds",
+    "staging_connections",
     "staging_tablespace",
     "unknown",
     "users_umask",

@@ -199,6 +199,15 @@ def executor() -> str:
     return variables.EXECUTOR.value()
 
 
+def staging_connections() -> int:
+    """Return how many connections copy a large file at once: ``DAYBREAK_STAGING_CONNECTIONS``.
+
+    Raises:
+        UsageError: the variable is not a number of connections.
+    """
+    return variables.STAGING_CONNECTIONS.value()
+
+
 def debug() -> bool:
     """Return whether the trace of an error is to be shown too: ``DAYBREAK_DEBUG``.
 

@@ -215,6 +215,14 @@ EXECUTOR = Choice(
     choices=EXECUTORS,
     default="in_process",
 )
+STAGING_CONNECTIONS = Number(
+    "DAYBREAK_STAGING_CONNECTIONS",
+    section=SERVER,
+    meaning="How many connections copy a large file to the server at once; more than its processors are of no use.",
+    of="connections",
+    most=64,
+    default=2,
+)
 MONITOR_MINUTES = Number(
     "DAYBREAK_MONITOR_MINUTES",
     section=SERVER,

@@ -49,7 +49,9 @@ class Disk:
 def unmount(directory: Path) -> None:
     """Unmount a disk, which a process of the server that has just closed its files can keep busy for a moment."""
     deadline = time.monotonic() + 30
-    while (done := subprocess.run(["umount", directory], check=False, capture_output=True, text=True)).returncode:
+    while (
+        done := subprocess.run(["umount", directory], check=False, capture_output=True, text=True)
+    ).returncode:
         assert time.monotonic() < deadline, done.stderr
         time.sleep(0.2)
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.importer import staging
+from daybreak_pipeline.importer import stage as stages
 from daybreak_pipeline.importer.forms import PLAIN_TIME
 from daybreak_pipeline.importer.reader import Reader
 from daybreak_pipeline_tests.exports import NOON, Export, in_blocks, record
@@ -120,18 +120,18 @@ def test_what_one_part_has_is_not_taken_for_all_parts(export: Export) -> None:
 def test_a_column_that_a_part_lacks_is_still_one_of_times(
     export: Export, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages: list[staging.Stage] = []
-    really = staging.create
+    made: list[stages.Stage] = []
+    really = stages.create
 
-    def create(*known: Any) -> staging.Stage:
-        stages.append(really(*known))
-        return stages[-1]
+    def create(*known: Any) -> stages.Stage:
+        made.append(really(*known))
+        return made[-1]
 
-    monkeypatch.setattr(staging, "create", create)
+    monkeypatch.setattr(stages, "create", create)
     parts = export.directory / "documents"
     parts.mkdir()
     export.write("documents", record("documents", "a", created_at=NOON)).rename(parts / "a.csv")
     export.write("documents", record("documents", "b", extra="")).rename(parts / "b.csv")
     export.load("documents")
-    assert stages[0].times == frozenset({"created_at", "updated_at", "extra"})
-    assert stages[0].empty == frozenset({"extra"})
+    assert made[0].times == frozenset({"created_at", "updated_at", "extra"})
+    assert made[0].empty == frozenset({"extra"})

@@ -15,7 +15,7 @@ from psycopg import sql
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.importer.cast_errors import PLAIN
 from daybreak_pipeline.importer.expressions import Expressions
-from daybreak_pipeline.importer.staging import Stage
+from daybreak_pipeline.importer.stage import Stage
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.exports import NOON, Export, record
@@ -48,9 +48,7 @@ def in_place(connection: Connection, text: str, kind: str) -> str | None:
     """Return what the import's own expression makes of a staged text."""
     table, name = COLUMNS[kind]
     catalog = catalogs.read(connection, table)
-    typed = Expressions(catalog, Stage(sql.Identifier("stage"), (name,), frozenset({name}))).typed(
-        catalog.by_name[name]
-    )
+    typed = Expressions(catalog, Stage(table, (name,), frozenset({name}))).typed(catalog.by_name[name])
     query = sql.SQL("SELECT ({})::text FROM (SELECT {}::text AS {}) stage").format(
         typed, sql.Literal(text), sql.Identifier(name)
     )
