@@ -23,18 +23,9 @@ from daybreak_pipeline.checks.findings import (
     share,
 )
 from daybreak_pipeline.checks.scan import Fault
+from daybreak_pipeline.importer import standing
 from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.tables import TRANSPORT_COLUMNS
-
-_FAILURE = """
-    SELECT i.error FROM ingest.imports i
-    WHERE i.table_name = %(table)s AND i.status = 'failed'
-      AND NOT EXISTS (SELECT FROM ingest.imports later
-                      WHERE later.table_name = %(table)s AND later.status <> 'failed' AND later.id > i.id)
-      AND NOT EXISTS (SELECT FROM ingest.absent_files a
-                      WHERE a.table_name = %(table)s AND a.last_missed_at >= i.finished_at)
-    ORDER BY i.id DESC LIMIT 1
-"""
 
 _ENTRIES = """
     WITH last AS (
@@ -109,9 +100,10 @@ def row_accounting(evidence: Evidence, tallies: list[Tally]) -> Finding:
     """
     entries = _entries(evidence)
     threshold = evidence.threshold("row_accounting")
-    failed = evidence.connection.execute(_FAILURE, {"table": evidence.table}).fetchone()
-    if not entries or failed:
-        summary = f"the last import failed: {failed[0]}" if failed else "the table was never imported"
+    now = standing.read(evidence.connection, [evidence.table])[evidence.table]
+    if not entries or now.failing_since:
+        failed = now.failing_since is not None
+        summary = f"the last import failed: {now.error}" if failed else "the table was never imported"
         tally = Tally("failed imports" if failed else "missing imports", 1)
         return Finding.of([tally], summary, 1, 1, "ERROR", passed=False)
     present = {tally.label: tally.count for tally in tallies}

@@ -74,7 +74,7 @@ def _show(found: list[Backup]) -> None:
     console().print(table)
 
 
-@backup.command("drill")
+@backup.command("drill", exits={1: "the newest backup cannot be restored, or differs"})
 def drill_() -> None:
     """Restore the newest backup beside the server, compare every table, open sealed values, run the checks."""
     agent = listing.embedded_agent()

@@ -46,7 +46,10 @@ def errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         say("daybreak: interrupted; what was being written was rolled back", err=True)
         sys.exit(INTERRUPTED_EXIT)
-    except (click.ClickException, click.Abort, click.exceptions.Exit):
+    except click.Abort:  # a question that nobody answered
+        say("daybreak: nothing was changed", err=True)
+        sys.exit(USAGE_EXIT)
+    except (click.ClickException, click.exceptions.Exit):
         raise
     except Exception as error:  # noqa: BLE001 - a person gets one line, whatever the error
         if isinstance(error, BrokenPipeError) and _unheard():
@@ -59,11 +62,21 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 class Command(click.Command):
-    """A command whose errors are one line each, with exit code 2, and that begins with a look at all settings."""
+    """A command whose errors are one line each, with exit code 2, and that begins with a look at all settings.
 
-    def __init__(self, *arguments: Any, looks_at_settings: bool = True, **options: Any) -> None:
+    ``exits`` says what its exit codes mean besides: 1 only where data can be at fault (docs/commands.md has them all).
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        looks_at_settings: bool = True,
+        exits: Mapping[int, str] | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self.looks_at_settings = looks_at_settings
+        self.exits = exits or {}
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""

@@ -30,7 +30,7 @@ from daybreak_pipeline.tables import TABLES
 _SHOWN_FILES = 3
 
 
-@click.command(cls=Command, looks_at_settings=False)
+@click.command(cls=Command, looks_at_settings=False, exits={2: "something is missing"})
 @data_dir_option
 def doctor(data_dir: Path | None) -> None:
     """Look at everything that is needed, and say what is missing."""

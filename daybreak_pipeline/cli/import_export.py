@@ -15,8 +15,10 @@ from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer import statements
 from daybreak_pipeline.orchestration import readiness, runs
 
+_EXITS = {1: "a table was not imported, its file is absent, or a blocking check failed"}
 
-@click.command("import", cls=Command)
+
+@click.command("import", cls=Command, exits=_EXITS)
 @data_dir_option
 @only_option
 @click.option("--full", is_flag=True, help="Read files again whose content has not changed.")

@@ -87,7 +87,7 @@ def bind() -> None:
     say(f"the values in {sum(rows.values()):,} rows of {len(rows)} tables are bound to their columns")
 
 
-@keys.command("status")
+@keys.command("status", exits={2: "the key does not fit, or a rotation is unfinished"})
 def status() -> None:
     """Say whether the key fits the database, and how far a rotation is. Exits with 2 when something is to be done."""
     with database.serving() as db:

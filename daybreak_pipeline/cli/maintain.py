@@ -12,7 +12,7 @@ from daybreak_pipeline.orchestration import instance, maintenance, readiness
 from daybreak_pipeline.orchestration.assets.maintenance import told
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, exits={2: "something was left for an import or a rotation of the key"})
 @click.option("--dry-run", is_flag=True, help="Change nothing, and say what would be freed.")
 @json_option
 def maintain(dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so

@@ -11,8 +11,10 @@ from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.runs import keep_report, run_import
 from daybreak_pipeline.orchestration import readiness
 
+_EXITS = {1: "a table's records could not be tried, or a blocking check failed"}
 
-@click.command(cls=Command)
+
+@click.command(cls=Command, exits=_EXITS)
 @only_option
 @json_option
 def replay(only: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags so

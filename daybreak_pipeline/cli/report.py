@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from daybreak_pipeline import database, settings
+from daybreak_pipeline import settings
 from daybreak_pipeline.cli import browser
 from daybreak_pipeline.cli.common import Command, say
 from daybreak_pipeline.monitoring import survey
 from daybreak_pipeline.orchestration import readiness
-from daybreak_pipeline.orchestration.installation import Installation
-from daybreak_pipeline.report import queries, render, server_page, store
+from daybreak_pipeline.report import render, server_page, store
+from daybreak_pipeline.report.gather import gather
+from daybreak_pipeline.settings import DatabaseSettings
 
 
 @click.command(cls=Command)
@@ -30,8 +31,8 @@ from daybreak_pipeline.report import queries, render, server_page, store
 )
 def report(show: bool, out: Path | None, about_server: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Write the data-quality report: can the data be trusted, what broke, since when, what to do."""
-    with readiness.ready(migrate=False) as installation:
-        page = _about_server(installation, out) if about_server else _about_data(installation, out)
+    with readiness.looked_at() as db:
+        page = _about_server(db, out) if about_server else _about_data(db, out)
     name = store.SERVER if about_server else store.LATEST
     wanted = (out or store.directory() / name).expanduser().absolute()
     with settings.files_for(wanted):
@@ -41,11 +42,9 @@ def report(show: bool, out: Path | None, about_server: bool) -> None:  # noqa: F
         say("there is no browser here: open the file on a machine that has one", err=True)
 
 
-def _about_data(installation: Installation, out: Path | None) -> str:
-    with database.connect(installation.database) as connection:
-        return render.html(queries.read(connection), server_page="" if out else store.server_page())
+def _about_data(db: DatabaseSettings, out: Path | None) -> str:
+    return render.html(gather(db, for_report=True), server_page="" if out else store.server_page())
 
 
-def _about_server(installation: Installation, out: Path | None) -> str:
-    health = survey.look(installation.database)
-    return server_page.html(health, report_page="" if out else store.report_page())
+def _about_server(db: DatabaseSettings, out: Path | None) -> str:
+    return server_page.html(survey.look(db), report_page="" if out else store.report_page())

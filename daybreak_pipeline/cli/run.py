@@ -13,9 +13,13 @@ from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import readiness
 
+_EXITS = {1: "the program's own", 2: "the program's own"}
+
 
 @click.command(
-    cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+    cls=Command,
+    exits=_EXITS,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
@@ -27,7 +31,9 @@ def psql(arguments: tuple[str, ...]) -> None:
 
 
 @click.command(
-    cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+    cls=Command,
+    exits=_EXITS,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 def run(command: tuple[str, ...]) -> None:

@@ -67,7 +67,7 @@ def install(of_user: bool, name: str, data_dir: Path | None, port: int | None, d
         say(line)
 
 
-@service.command("status")
+@service.command("status", exits={2: "the service does not run"})
 @_user_option
 @_name_option
 @json_option

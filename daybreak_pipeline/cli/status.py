@@ -1,8 +1,10 @@
-"""``daybreak status``: the state of every table."""
+"""``daybreak status``: can the data be trusted, and the state of every table."""
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 from rich.table import Table
@@ -15,31 +17,104 @@ from daybreak_pipeline.cli.screen import line, styled
 from daybreak_pipeline.operations import status as statuses
 from daybreak_pipeline.operations.status import TableStatus
 from daybreak_pipeline.orchestration import readiness
+from daybreak_pipeline.report.gather import gather
+from daybreak_pipeline.report.verdict import IMPORT, Verdict, judge
+from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.wording import age
 
+_EXITS = {
+    1: "with `--fail-on`: something is wrong with the data",
+    2: "with `--fail-on`: something is wrong with the environment",
+}
+_COLORS = {"yes": "green", "yes, but": "yellow", "no": "red", "ERROR": "red", "WARN": "yellow"}
 
-@click.command(cls=Command)
+
+@click.command(cls=Command, exits=_EXITS)
 @json_option
-def status(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """Show the state of every table: last import, age, what waits for repair, failed checks; and the next import."""
-    with (
-        readiness.ready(migrate=False) as installation,
-        database.connect(installation.database) as connection,
-    ):
-        found = statuses.read(connection)
+@click.option(
+    "--fail-on",
+    type=click.Choice(["error", "warn"]),
+    help="Exit with 1 if something is wrong with the data, with 2 if with the environment: an error, or a warning too.",
+)
+def status(as_json: bool, fail_on: str | None) -> None:  # noqa: FBT001 - click passes flags so
+    """Show if the data can be trusted, and every table: last import, age, what waits, failed checks; and the next import."""
+    with readiness.looked_at() as db:
+        facts = gather(db)
+        found = _tables(db) if facts.tables else []
+    verdict = judge(facts)
     upcoming = timetable.next_daily(timetable.DAILY_IMPORT_AT, datetime.now(UTC))
     if as_json:
         tables = {table.table: table.as_json() for table in found}
-        say_json({"next_import_at": upcoming.isoformat(), "tables": tables})
-        return
-    _show(found)
-    say_lines(
-        f"\nnext scheduled import: {upcoming:%Y-%m-%d %H:%M} UTC, while daybreak up or a Dagster daemon runs"
-    )
+        say_json({"next_import_at": upcoming.isoformat(), "tables": tables, "verdict": _as_json(verdict)})
+    else:
+        _show(verdict, found)
+        say_lines(
+            f"\nnext scheduled import: {upcoming:%Y-%m-%d %H:%M} UTC, while daybreak up or a Dagster daemon runs"
+        )
+    sys.exit(exit_code(verdict, fail_on))
 
 
-def _show(found: list[TableStatus]) -> None:
+def exit_code(verdict: Verdict, fail_on: str | None) -> int:
+    """Return 0 where nothing is wrong that counts, 2 where something with the environment is, else 1.
+
+    What is wrong with the environment comes first: it may be why the data is, and others may have to mend it.
+    """
+    counting = {"error": {"ERROR"}, "warn": {"ERROR", "WARN"}}.get(fail_on or "", set())
+    kinds = {problem.kind for problem in verdict.problems if problem.severity in counting}
+    if fail_on and verdict.answer == "no":
+        kinds |= {"data"}  # nothing has been imported yet, for one
+    return 2 if "environment" in kinds else 1 if kinds else 0
+
+
+def _tables(db: DatabaseSettings) -> list[TableStatus]:
+    with database.connect(db) as connection:
+        return statuses.read(connection)
+
+
+def _as_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "answer": verdict.answer,
+        "why": verdict.why,
+        "problems": [
+            {
+                "severity": problem.severity,
+                "kind": problem.kind,
+                "table": problem.table or None,
+                "check": problem.check or None,
+                "what": problem.sentence,
+                "since": problem.streak.since.isoformat() if problem.streak else None,
+                "times": problem.streak.times if problem.streak else None,
+                "failed": problem.failed,
+                "commands": [action.text for action in problem.actions if action.language == "sh"],
+            }
+            for problem in verdict.problems
+        ],
+    }
+
+
+def _show(verdict: Verdict, found: list[TableStatus]) -> None:
     screen = console()
+    answer = styled(verdict.answer.capitalize(), f"bold {_COLORS[verdict.answer]}")
+    screen.print(line("Can the data be trusted? ", answer, f": {verdict.why}"), soft_wrap=True)
+    screen.print()
+    if found:
+        _show_tables(found)
+    for one in found:
+        if one.error:
+            screen.print(line(styled("failed", "red"), f" {one.error}"), soft_wrap=True)
+        elif one.absent_since:
+            since = f"{one.absent_since:%Y-%m-%d %H:%M}"
+            told = f" {one.table}: no file of it since {since}; its rows stay"
+            screen.print(line(styled("absent", "yellow"), told), soft_wrap=True)
+    said = {one.table for one in found if one.error or one.absent_since or one.status is None}
+    for problem in verdict.problems:  # what a check found is in the table, and in the report
+        waits = problem.check == IMPORT and problem.table not in said
+        if waits or problem.kind == "environment":
+            told = f" {problem.table or problem.check}: {problem.sentence}"
+            screen.print(line(styled(problem.severity, _COLORS[problem.severity]), told), soft_wrap=True)
+
+
+def _show_tables(found: list[TableStatus]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("table", "last import", "status"):
         table.add_column(heading)
@@ -59,14 +134,7 @@ def _show(found: list[TableStatus]) -> None:
             _number(one.field_issues),
             _checks(one),
         )
-    screen.print(table)
-    for one in found:
-        if one.error:
-            screen.print(line(styled("failed", "red"), f" {one.error}"), soft_wrap=True)
-        elif one.absent_since:
-            since = f"{one.absent_since:%Y-%m-%d %H:%M}"
-            told = f" {one.table}: no file of it since {since}; its rows stay"
-            screen.print(line(styled("absent", "yellow"), told), soft_wrap=True)
+    console().print(table)
 
 
 def _number(number: int) -> Text:

@@ -31,10 +31,14 @@ class AbsentSourceError(SourceError):
 
 @dataclass(frozen=True)
 class Ignored:
-    """A file that is not read although its name, or its place among the parts, is a table's; and why."""
+    """A file that is not read although its name, or its place among the parts, is a table's; and why.
+
+    ``may_be_missed``: it is neither older than the one that is read nor the same, so its records may be missing.
+    """
 
     file: str
     why: str
+    may_be_missed: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,9 +189,13 @@ def _found(directory: Path, table: Table) -> Source:
     ignored = [Ignored(shown(source.path.name), f"it holds the same as {name}") for source in others]
     ignored += [Ignored(shown(path.name), f"{name} is newer") for path in choice.older]
     ignored += [
-        Ignored(shown(other.path.name), f"{name} is what holds the table") for other in choice.unsuited
+        Ignored(shown(other.path.name), f"{name} is what holds the table", may_be_missed=bool(other.parts))
+        for other in choice.unsuited
     ]
-    ignored += [Ignored(shown(str(file.relative_to(directory))), _NO_PART) for file in chosen.others]
+    ignored += [
+        Ignored(shown(str(file.relative_to(directory))), _NO_PART, may_be_missed=True)
+        for file in chosen.others
+    ]
     return replace(chosen, ignored=tuple(ignored))
 
 

@@ -13,6 +13,7 @@ from daybreak_pipeline import database
 from daybreak_pipeline.importer.statements import composed, execute, value
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.privacy import audit
+from daybreak_pipeline.timetable import LATE_AFTER
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -67,7 +68,7 @@ class Entry:
     SHA-256 is in hex, of the whole source and of its beginning (None where an older version imported it).
     ``placeholder_values`` counts the words for nothing in sealed columns, which no check can see later.
     ``source_columns`` is the header of the file that was read; ``unknown_values`` counts the values of those
-    columns that the schema does not know.
+    columns that the schema does not know. ``outside``: it failed for a reason that does not lie in the data.
     """
 
     id: int
@@ -86,6 +87,7 @@ class Entry:
     source_columns: Sequence[str] | None = None
     unknown_values: dict[str, int] | None = None
     placeholder_values: dict[str, int] | None = None
+    outside: bool = False
 
     @classmethod
     def of_row(cls, **columns: Any) -> Entry:
@@ -161,13 +163,13 @@ def write(connection: Connection, entry: Entry, *, launched_by: str | None = Non
             (id, run_id, table_name, source_uri, source_sha256, source_bytes, schema_version, started_at,
              finished_at, status, error, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_stale,
              rows_duplicate, rows_skipped_deleted, rows_blank, rows_quarantined, field_issues,
-             source_head_sha256, source_columns, unknown_values, placeholder_values)
+             source_head_sha256, source_columns, unknown_values, placeholder_values, outside)
         VALUES (%(id)s, %(run_id)s, %(table_name)s, %(source_uri)s, %(source_sha256)s, %(source_bytes)s,
                 %(schema_version)s, %(started_at)s, clock_timestamp(), %(status)s, %(error)s, %(rows_read)s,
                 %(rows_inserted)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_stale)s, %(rows_duplicate)s,
                 %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s,
                 %(source_head_sha256)s, %(source_columns)s, %(unknown_values)s,
-                %(placeholder_values)s)
+                %(placeholder_values)s, %(outside)s)
         """,
         values,
     )
@@ -220,10 +222,13 @@ class Newest(NamedTuple):
     """The newest attempt at a table, and the content that the table is known to be of.
 
     ``sha256`` is None where the newest attempt failed, or found no file: the same content must be looked at again.
+    ``outside``: it failed for a reason that does not lie in the data. ``overdue``: the last good look is too long ago.
     """
 
     attempt: int
     sha256: str | None
+    outside: bool = False
+    overdue: bool = False
 
 
 def newest(connection: Connection) -> dict[str, Newest]:
@@ -234,9 +239,15 @@ def newest(connection: Connection) -> dict[str, Newest]:
         """
         SELECT DISTINCT ON (i.table_name) i.table_name, i.id, CASE WHEN i.status <> 'failed' AND a.table_name IS NULL THEN (
             SELECT f.source_sha256 FROM ingest.file_imports f
-            WHERE f.table_name = i.table_name AND f.loaded ORDER BY f.id DESC LIMIT 1) END
+            WHERE f.table_name = i.table_name AND f.loaded ORDER BY f.id DESC LIMIT 1) END,
+            i.status = 'failed' AND i.outside,
+            (SELECT max(f.finished_at) < now() - %(late)s FROM ingest.file_imports f WHERE f.table_name = i.table_name)
         FROM ingest.imports i LEFT JOIN ingest.absent_files a USING (table_name)
         ORDER BY i.table_name, i.id DESC
         """,
+        {"late": LATE_AFTER},
     ).fetchall()
-    return {name: Newest(number, sha256) for name, number, sha256 in rows}
+    return {
+        name: Newest(number, sha256, outside, bool(overdue))
+        for name, number, sha256, outside, overdue in rows
+    }

@@ -21,7 +21,7 @@ from psycopg import sql
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import DaybreakError, OutsideError, SourceError, TransientError
 from daybreak_pipeline.failures import explanations
-from daybreak_pipeline.importer import absent, find, headers, ledger, load, names, repair
+from daybreak_pipeline.importer import absent, find, headers, ledger, load, names, repair, standing
 from daybreak_pipeline.importer.find import AbsentSourceError, Ignored, Source
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.staging import Progress
@@ -43,7 +43,8 @@ class Result:
     ``seconds`` is wall time, from finding the file to the commit.
 
     ``rows_in_table`` is counted only when the table was touched: a skipped import takes milliseconds.
-    Where the file is absent, ``reason`` says so, and the source is the one that the rows came from.
+    Where the file is absent, ``reason`` says so, the source is the one that the rows came from, and ``early`` says that a new
+    one could not be expected yet.
     """
 
     table: str
@@ -58,6 +59,7 @@ class Result:
     references_restored: int = 0
     ignored: tuple[Ignored, ...] = ()
     reason: str = ""
+    early: bool = False
 
 
 class ImportFailedError(DaybreakError):
@@ -252,7 +254,8 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
         failure = kind(f"{begun.table}: {why}")
     # Where the server itself is gone there is nobody to tell.
     with suppress(psycopg.Error), connection.transaction():
-        ledger.write(connection, begun.entry("failed", error=str(failure)))
+        outside = isinstance(failure, OutsideError)
+        ledger.write(connection, begun.entry("failed", error=str(failure), outside=outside))
         if file_is_there:
             absent.forget(connection, begun.table)
     raise failure
@@ -290,6 +293,7 @@ def _keep(begun: _Import, export_dir: Path, last: Entry) -> Result:
     """Leave the rows of a table whose file is absent, but for what can be repaired without it."""
     connection, catalog = begun.connection, begun.catalog
     absent.note(connection, begun.table, begun.run_id)
+    now = standing.read(connection, [begun.table])[begun.table]
     repairable = repair.repairable(connection, catalog, begun.schema_version)
     if repairable.references:
         begun.before_change()
@@ -308,6 +312,7 @@ def _keep(begun: _Import, export_dir: Path, last: Entry) -> Result:
         source_sha256=last.source_sha256,
         rows_in_table=None,
         references_restored=restored,
+        early=not standing.is_due(now.loaded_at, now.usual, begun.started_at),
         reason=(
             f"{begun.table}: its file is absent from {export_dir}; its rows of {last.finished_at:%Y-%m-%d} stay"
             + find.hint(export_dir, catalog.table)

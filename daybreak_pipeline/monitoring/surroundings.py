@@ -72,7 +72,7 @@ def backups(known: Backups | None, at: datetime) -> list[Measurement]:
 
 def disk(connection: Connection) -> list[Measurement]:
     """Return how much room the embedded server has: of any other server this machine cannot see the disk."""
-    data = _embedded_data(connection)
+    data = embedded_data(connection)
     if data is None:
         return [Measurement(metric.name, None, note=NOT_VISIBLE) for metric in of_group("disk")]
     usage = shutil.disk_usage(data)
@@ -83,7 +83,7 @@ def disk(connection: Connection) -> list[Measurement]:
     ]
 
 
-def _embedded_data(connection: Connection) -> Path | None:
+def embedded_data(connection: Connection) -> Path | None:
     """Return the data directory of the embedded server where the connection leads there.
 
     Children of ``daybreak up`` have the embedded server in their environment like any other one.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -23,9 +23,14 @@ from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.tables import TABLES, Table
 
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
-"""Seconds until a content is asked for again whose import failed for a reason outside of it: doubled each time."""
+"""Seconds until a content is asked for again whose import failed for a reason outside of it: doubled each time. Where it is
+seen that the reason is gone, it is asked for at once.
+"""
+COMPARED_EVERY = 60.0
+"""Seconds between two looks at the ledger where no file has changed."""
 _VERSION = 1
 _NEEDED = {"stamp", "size", "mtime"}
+_OF_THE_WHOLE = ("compared_at", "obstacle")
 _NANOSECONDS = 10**9
 
 
@@ -38,7 +43,8 @@ class Seen:
     none. ``asked`` is the content with that stamp once it was asked to be imported, or found to be imported: a file
     that comes back as it was may have been missed or refused meanwhile, which only the ledger knows. ``request`` names
     the request as long as nobody knows what became of it. ``failures`` counts imports that failed for a reason
-    outside the content, ``again_at`` is when to ask for it again (seconds since 1970).
+    outside the content, ``again_at`` is when to ask for it again (seconds since 1970). ``noticed`` is the attempt of the
+    ledger after which it was asked for although the content was known.
     """
 
     stamp: str
@@ -50,14 +56,21 @@ class Seen:
     request: str = ""
     failures: int = 0
     again_at: float = 0.0
+    noticed: int = 0
 
 
 @dataclass(frozen=True)
 class State:
-    """All that is known of one export directory between two looks."""
+    """All that is known of one export directory between two looks.
+
+    ``compared_at`` is when the ledger was looked at last (seconds since 1970). ``obstacle`` says why nothing could be
+    imported then, although nothing is wrong with the files.
+    """
 
     directory: str
     tables: dict[str, Seen] = field(default_factory=dict)
+    compared_at: float = 0.0
+    obstacle: str = ""
 
     def dump(self) -> str:
         """Return the state as compact JSON; what is empty is left out."""
@@ -65,9 +78,9 @@ class State:
             name: {key: value for key, value in asdict(seen).items() if value or key in _NEEDED}
             for name, seen in sorted(self.tables.items())
         }
-        return json.dumps(
-            {"version": _VERSION, "directory": self.directory, "tables": tables}, separators=(",", ":")
-        )
+        kept = {"version": _VERSION, "directory": self.directory, "tables": tables}
+        kept |= {name: getattr(self, name) for name in _OF_THE_WHOLE if getattr(self, name)}
+        return json.dumps(kept, separators=(",", ":"))
 
 
 def load(text: str | None, directory: Path) -> State:
@@ -77,9 +90,8 @@ def load(text: str | None, directory: Path) -> State:
         kept = json.loads(text or "{}")
         if (kept.get("version"), kept.get("directory")) != (_VERSION, str(directory)):
             return fresh
-        return State(
-            str(directory), {name: Seen(**seen) for name, seen in kept["tables"].items() if name in TABLES}
-        )
+        tables = {name: Seen(**seen) for name, seen in kept["tables"].items() if name in TABLES}
+        return State(str(directory), tables, **{name: kept[name] for name in _OF_THE_WHOLE if name in kept})
     except (ValueError, TypeError, AttributeError, KeyError):
         return fresh
 
@@ -144,6 +156,36 @@ class Look:
             ),
         )
 
+    def is_to_be_compared(self, now: float) -> bool:
+        """Return whether the ledger is to be looked at: something is to be asked for, or waits, or a minute has passed."""
+        waits = self.changed or self.requests or self.postponed or self.state.obstacle
+        return bool(waits) or not 0 <= now - self.state.compared_at < COMPARED_EVERY
+
+    def obstructed(self, reason: str, now: float) -> Look:
+        """Return the look with the reason noted for which nothing can be imported now."""
+        return replace(self, state=replace(self.state, obstacle=reason, compared_at=now))
+
+    def unobstructed(self, now: float) -> Look:
+        """Return the look with nothing in the way; what was postponed is due at once if something was."""
+        freed = replace(self, state=replace(self.state, obstacle="", compared_at=now))
+        return freed.due(float("inf")) if self.state.obstacle else freed
+
+    def noticed(self, attempts: Mapping[str, int], now: float) -> Look:
+        """Return the look with known contents to be asked for again, each once after an attempt of the ledger."""
+        known = self.state.tables
+        again = [
+            name
+            for name, attempt in attempts.items()
+            if name in known and known[name].noticed != attempt and self._is_settled(known[name])
+        ]
+        tables = {name: replace(known[name], noticed=attempts[name]) for name in again}
+        return replace(self, state=replace(self.state, tables=known | tables)).failed(again, now)
+
+    @staticmethod
+    def _is_settled(seen: Seen) -> bool:
+        """Return whether a content is at rest and was asked for, and nothing is to follow."""
+        return bool(seen.sha256) and seen.sha256 == seen.asked and not seen.request and not seen.again_at
+
     def due(self, now: float) -> Look:
         """Return the look with the tables whose pause is over as changed ones."""
         over = [name for name, again_at in self.postponed.items() if now >= again_at]
@@ -176,7 +218,7 @@ def look(
     directory = Path(before.directory)
     find.check_export(directory)
     begun = time.monotonic()
-    found = Look(State(before.directory))
+    found = Look(replace(before, tables={}))
     for name, table in TABLES.items():
         last = before.tables.get(name)
         try:

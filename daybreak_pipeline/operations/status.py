@@ -5,11 +5,14 @@ Answered from the ledger and the history of checks alone: milliseconds, whatever
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from daybreak_pipeline import database
+from daybreak_pipeline.importer import standing
+from daybreak_pipeline.importer.standing import Standing
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -17,11 +20,7 @@ if TYPE_CHECKING:
 
 _STATUS = """
     SELECT t.name AS table,
-           CASE WHEN gone.newest THEN 'absent' ELSE last.status END AS status,
-           greatest(last.finished_at, gone.last_missed_at) AS attempted_at,
-           CASE WHEN gone.newest THEN NULL ELSE last.error END AS error, gone.since AS absent_since,
-           loaded.finished_at AS imported_at, loaded.rows_read AS records,
-           extract(epoch FROM now() - seen.finished_at)::bigint AS age_seconds, greatest(c.reltuples, 0)::bigint AS rows,
+           extract(epoch FROM now() - t.good_at)::bigint AS age_seconds, greatest(c.reltuples, 0)::bigint AS rows,
            (SELECT count(*) FROM ingest.quarantine q WHERE q.table_name = t.name AND q.resolved_at IS NULL)
                AS quarantined,
            (SELECT count(*) FROM ingest.field_issues f WHERE f.table_name = t.name AND f.resolved_at IS NULL)
@@ -31,15 +30,8 @@ _STATUS = """
                      WHERE table_name = t.name ORDER BY check_name, at DESC, id DESC) r
                  WHERE NOT r.passed ORDER BY r.check_name) AS failed_checks,
            (SELECT max(at) FROM ingest.check_results WHERE table_name = t.name) AS checked_at
-    FROM unnest(%s::text[]) WITH ORDINALITY AS t(name, place)
+    FROM unnest(%(tables)s::text[], %(good_at)s::timestamptz[]) WITH ORDINALITY AS t(name, good_at, place)
     LEFT JOIN pg_class c ON c.oid = to_regclass('public.' || t.name)
-    LEFT JOIN LATERAL (SELECT * FROM ingest.imports WHERE table_name = t.name ORDER BY id DESC LIMIT 1) last ON true
-    LEFT JOIN LATERAL (SELECT * FROM ingest.file_imports f WHERE f.table_name = t.name AND f.loaded
-                       ORDER BY id DESC LIMIT 1) loaded ON true
-    LEFT JOIN LATERAL (SELECT * FROM ingest.file_imports f WHERE f.table_name = t.name
-                       ORDER BY id DESC LIMIT 1) seen ON true
-    LEFT JOIN LATERAL (SELECT since, last_missed_at, last_missed_at > last.finished_at AS newest FROM ingest.absent_files
-                       WHERE table_name = t.name) gone ON true
     ORDER BY t.place
 """
 
@@ -88,4 +80,20 @@ class TableStatus:
 
 def read(connection: Connection) -> list[TableStatus]:
     """Return the state of all tables, in the order of their declaration."""
-    return database.every(connection, TableStatus, _STATUS, [list(TABLES)])
+    stand = standing.read(connection, TABLES)
+    parameters = {"tables": list(TABLES), "good_at": [stand[name].good_at for name in TABLES]}
+    return database.every(
+        connection, lambda **found: _joined(stand[found["table"]], found), _STATUS, parameters
+    )
+
+
+def _joined(now: Standing, found: Mapping[str, Any]) -> TableStatus:
+    return TableStatus(
+        **found,
+        status="failed" if now.failing_since else "absent" if now.absent_since else now.status,
+        attempted_at=now.attempted_at,
+        error=now.error,
+        absent_since=now.absent_since,
+        imported_at=now.loaded_at,
+        records=now.records,
+    )

@@ -16,7 +16,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.operations import notifications
 from daybreak_pipeline.orchestration import run_requests
-from daybreak_pipeline.orchestration.assets.imported_tables import WHY_ABSENT
+from daybreak_pipeline.orchestration.assets.imported_tables import EARLY, WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.monitoring import NEWS
 from daybreak_pipeline.orchestration.jobs import JOBS
 from daybreak_pipeline.settings import DEFAULT_WEB_URL, NotifierSettings
@@ -136,11 +136,13 @@ def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, int |
 
 
 def _absent_tables(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """Return the tables that a run left as they were because their file is absent."""
+    """Return the tables that a run left as they were because their file is absent, and was to be expected."""
     return [
         made.asset_key.path[-1]
         for entry in _entries(instance, run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
-        if (made := entry.asset_materialization) and WHY_ABSENT in made.metadata
+        if (made := entry.asset_materialization)
+        and WHY_ABSENT in made.metadata
+        and EARLY not in made.metadata
     ]
 
 

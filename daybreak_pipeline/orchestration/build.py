@@ -23,6 +23,7 @@ from daybreak_pipeline.orchestration.jobs import JOBS
 from daybreak_pipeline.orchestration.resources import ProgressLog, database_of_environment
 from daybreak_pipeline.orchestration.schedules import SCHEDULES
 from daybreak_pipeline.orchestration.sensors import SENSORS
+from daybreak_pipeline.orchestration.trouble_watch import tell_of_trouble
 
 
 def build_defs(**overrides: Any) -> dg.Definitions:
@@ -39,7 +40,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         asset_checks=build_checks(),
         jobs=JOBS,
         schedules=SCHEDULES,
-        sensors=[*SENSORS, build_report_sensor(), backup_when_due],
+        sensors=[*SENSORS, build_report_sensor(), backup_when_due, tell_of_trouble],
         resources={
             "health_database": database_of_environment,
             "progress_log": ProgressLog(),

@@ -47,7 +47,9 @@ def _is_the_last(run: dg.DagsterRun) -> bool:
 
 
 def _holds(look: Look, imported: Mapping[str, Newest], table: str) -> bool:
-    return table in imported and imported[table].sha256 == look.state.tables[table].asked
+    if table not in imported or imported[table].overdue:
+        return False
+    return imported[table].sha256 == look.state.tables[table].asked
 
 
 def _failures(instance: dg.DagsterInstance, run_id: str) -> dict[str, bool]:

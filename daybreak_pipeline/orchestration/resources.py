@@ -19,6 +19,8 @@ from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import DaybreakError, OutsideError, TransientError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.monitoring import surroundings
+from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.privacy import audit, keys, roles
 from daybreak_pipeline.schema import runner
@@ -52,7 +54,7 @@ class HealthDatabase:
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Yield a connection that holds the encryption key.
+        """Yield a connection that holds the encryption key, if there is one.
 
         Raises:
             UsageError: the server, the login, the key or the schema is not as it must be.
@@ -60,8 +62,15 @@ class HealthDatabase:
         found = self._installation()
         roles.require_importer(found.database)
         with database.connect(found.database, key=found.key, autocommit=True, log_slow=True) as connection:
+            if runner.current_revision(connection) != runner.newest_revision() and surroundings.embedded_data(
+                connection
+            ):
+                # The program was updated, or somebody has rolled back, while ``daybreak up`` runs.
+                readiness.provide_schema(found.database)
+                roles.ensure(found.database)
             runner.require_newest(connection)
-            keys.verify(connection)
+            if found.key:
+                keys.verify(connection)
             audit.keep_ahead(connection)
             yield connection
 

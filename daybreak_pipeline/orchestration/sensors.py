@@ -8,6 +8,7 @@ the cursor between ticks and across restarts.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -15,11 +16,13 @@ from datetime import UTC, datetime
 import dagster as dg
 import psycopg
 
-from daybreak_pipeline import database, settings
+from daybreak_pipeline import database, settings, wording
+from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import ledger
 from daybreak_pipeline.importer.ledger import Newest
+from daybreak_pipeline.monitoring import surroundings
 from daybreak_pipeline.operations import export_watch
 from daybreak_pipeline.operations.export_watch import Look
 from daybreak_pipeline.orchestration import alerts, process_locks, run_requests
@@ -27,12 +30,15 @@ from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.jobs import import_all
 from daybreak_pipeline.orchestration.request_outcomes import followed_up
 from daybreak_pipeline.orchestration.resources import HealthDatabase
+from daybreak_pipeline.schema import processes
 from daybreak_pipeline.tables import TABLES, import_order
 
 INTERVAL_SECONDS = 10
 HASH_SECONDS = 60
 """After this, files wait for the next tick, so that one evaluation keeps within Dagster's limit (see ``web``)."""
 _SHOWN = 3
+_ROOM, _ROOM_FOR_A_FILE = 64 * 10**6, 4
+"""Bytes that must be free on the server's disk for an import, and how often the size of a file besides."""
 _ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -61,23 +67,25 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         look = export_watch.look(before, settle_seconds=settings.settle_seconds(), hash_seconds=HASH_SECONDS)
     except DaybreakError as error:
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
-    look = look.due(time.time())
-    if not look.changed and not look.requests:
+    now = time.time()
+    look = look.due(now)
+    if not look.is_to_be_compared(now):
         return _skip(look, {})
     try:
-        imported = _imported()
+        imported, obstacle = _looked_up(look)
+        look = look.obstructed(obstacle, now) if obstacle else look.unobstructed(now)
         look = followed_up(context.instance, look, imported)
         busy = _busy(context.instance)
-    except DaybreakError as error:
-        return dg.SensorResult(skip_reason=f"cannot ask for an import: {error}", cursor=look.state.dump())
-    except psycopg.Error as error:
+    except (DaybreakError, psycopg.Error) as error:
         # The server went away meanwhile, for example. The next tick finds the same change.
-        reason = explanations.explain(error)
+        reason = str(error) if isinstance(error, DaybreakError) else explanations.explain(error)
+        look = look.obstructed(reason, now)
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {reason}", cursor=look.state.dump())
     # Content that is in the table already (by hand, command or schedule) is not requested again.
-    look = look.answered(
-        name for name, sha256 in look.changed.items() if name in imported and imported[name].sha256 == sha256
-    )
+    look = look.answered(name for name, sha256 in look.changed.items() if _is_in(imported.get(name), sha256))
+    # What others asked for and did not get, because something was wrong that is no fault of the data.
+    missed = {name: one.attempt for name, one in imported.items() if one.outside or one.overdue}
+    look = look.noticed(missed, now)
     wanted = {name: sha for name, sha in look.changed.items() if not _touched(name, look) & busy.keys()}
     if not wanted:
         return _skip(look, dict.fromkeys(look.changed, busy))
@@ -87,17 +95,34 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-def _imported() -> dict[str, Newest]:
-    """Return the newest attempt at every table, and the content that the table is known to hold.
+def _is_in(newest: Newest | None, sha256: str) -> bool:
+    return newest is not None and newest.sha256 == sha256 and not newest.overdue
+
+
+def _looked_up(look: Look) -> tuple[dict[str, Newest], str]:
+    """Return the newest attempt at every table with its content, and what keeps the imports from working that failed.
 
     Raises:
         UsageError: the environment is not right for an import: nothing is asked for until it is.
     """
-    with (
-        database.serving() as db,
-        HealthDatabase(lambda: Installation.of_environment(db)).connection() as connection,
-    ):
-        return ledger.newest(connection)
+    with database.serving() as db:
+        with database.connect(db, autocommit=True) as connection:
+            processes.say_alive(connection, "sensor")
+        installation = HealthDatabase(lambda: Installation.of_environment(db))
+        with installation.connection() as connection:
+            return ledger.newest(connection), _lacks_room(connection, look)
+
+
+def _lacks_room(connection: Connection, look: Look) -> str:
+    """Return that the embedded server's disk is too full for what is to be asked for again; empty where it is not."""
+    data = surroundings.embedded_data(connection)
+    if not look.postponed or data is None:
+        return ""
+    needed = _ROOM + _ROOM_FOR_A_FILE * sum(look.state.tables[name].size for name in look.postponed)
+    free = shutil.disk_usage(data).free
+    if free >= needed:
+        return ""
+    return f"{wording.size(free)} are free on the server's disk, and the import needs about {wording.size(needed)}"
 
 
 def _busy(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -167,6 +192,7 @@ def _skip(look: Look, waiting: Mapping[str, Mapping[str, str]]) -> dg.SensorResu
         at = datetime.fromtimestamp(min(look.postponed.values()), UTC)
         reasons.append(
             f"the import of {_listed(look.postponed)} failed for a reason outside the data; asks again at {at:%H:%M:%S} UTC"
+            + (f", or once this is over: {look.state.obstacle}" if look.state.obstacle else "")
         )
     if look.problems:
         reasons.append(_listed(look.problems.values()))

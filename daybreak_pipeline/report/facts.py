@@ -6,11 +6,13 @@ Counts, names of columns and ids of rows; never a value of a record. All times a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
-from daybreak_pipeline.checks.findings import Finding
+from daybreak_pipeline.checks.findings import Finding, Severity
+from daybreak_pipeline.importer import standing
 from daybreak_pipeline.importer.ledger import Entry
+from daybreak_pipeline.operations.deliveries import Waiting
 from daybreak_pipeline.timetable import LATE_AFTER
 
 State = Literal["passed", "WARN", "ERROR", "none"]
@@ -51,13 +53,32 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """Something that is wrong with what imports, checks and reports need, and not with a table.
+
+    ``clause`` are its words in the verdict, ``sentence`` says it whole, ``command`` is what helps. While one that
+    ``refuses`` lasts, no file is imported.
+    """
+
+    severity: Severity
+    what: str
+    clause: str
+    sentence: str
+    since: datetime | None = None
+    command: str = ""
+    refuses: bool = False
+
+
+@dataclass(frozen=True)
 class TableFacts:
     """Everything about one table.
 
     ``last`` is its last import, whatever came of it; ``loaded`` the last one that read the file: a skipped
-    one counts nothing. ``absent_since`` is set while its file is missing. ``history`` holds the newest imports that
-    read the file or failed, oldest first. ``quarantined`` counts open records by reason and column, ``issues`` open
-    field issues by column and code.
+    one counts nothing. While imports fail, ``error`` says why the last one did, and ``outside`` that the data was not to
+    blame. ``absent_since`` is set while its file is missing; ``usual`` is how far apart new files usually are, if that is
+    known. ``waiting`` is a file that was delivered and never loaded; ``unread`` says of files that were left out.
+    ``history`` holds the newest imports that read the file or failed, oldest first. ``quarantined`` counts open records by
+    reason and column, ``issues`` open field issues by column and code.
     """
 
     name: str
@@ -67,8 +88,13 @@ class TableFacts:
     loaded: Entry | None = None
     good_at: datetime | None = None
     failing: Streak | None = None
+    error: str | None = None
+    outside: bool = False
     replayed: int = 0
     absent_since: datetime | None = None
+    usual: timedelta | None = None
+    waiting: Waiting | None = None
+    unread: tuple[str, ...] = ()
     history: tuple[Entry, ...] = ()
     quarantined_records: int = 0
     quarantined: tuple[tuple[str, str, int], ...] = ()
@@ -89,6 +115,11 @@ class TableFacts:
         """Return the result of a check, if it ever ran."""
         return next((check for check in self.checks if check.name == name), None)
 
+    def missed(self, now: datetime) -> bool:
+        """Whether its file is absent, and was to be expected by now."""
+        loaded_at = self.loaded.finished_at if self.loaded else None
+        return self.absent_since is not None and standing.is_due(loaded_at, self.usual, now)
+
     def late(self, now: datetime) -> bool:
         """Whether its last good import is too long ago."""
         return self.good_at is not None and now - self.good_at > LATE_AFTER
@@ -96,13 +127,18 @@ class TableFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """All tables as they were at one moment."""
+    """All tables as they were at one moment, and what is wrong around them.
+
+    ``export`` is the directory to name in a command that imports; empty where the command looks there by itself.
+    """
 
     at: datetime
     database: str
     environment: str
     tables: tuple[TableFacts, ...]
     check_names: tuple[str, ...]
+    troubles: tuple[Trouble, ...] = ()
+    export: str = ""
 
     @property
     def empty(self) -> bool:

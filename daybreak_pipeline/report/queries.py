@@ -14,6 +14,7 @@ from daybreak_pipeline import database, settings
 from daybreak_pipeline.checks.findings import Finding, Tally
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.importer import standing
 from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.tables import TABLES
@@ -126,21 +127,32 @@ def _sizes(connection: Connection) -> dict[str, tuple[int, bool]]:
 
 def _ledger(connection: Connection) -> dict[str, dict[str, Any]]:
     """Return what the ledger says of each table."""
+    stand = standing.read(connection, TABLES)
     tables = database.every(connection, dict[str, Any], *_statement("imports"))
-    wanted = [number for table in tables for number in (table["last"], table["loaded"], *table["history"])]
+    wanted = [
+        number
+        for table in tables
+        for number in (stand[table["name"]].last, stand[table["name"]].loaded, *table["history"])
+    ]
     found = database.every(
         connection, Entry.of_row, "SELECT * FROM ingest.imports WHERE id = ANY(%s)", [wanted]
     )
     entries = {entry.id: entry for entry in found}
     return {
-        table.pop("name"): {
-            "last": entries.get(table.pop("last")),
-            "loaded": entries.get(table.pop("loaded")),
-            "history": tuple(entries[number] for number in table.pop("history")),
-            "failing": _streak(table.pop("since"), table.pop("times")),
-            **table,
+        table["name"]: {
+            "last": entries.get(now.last or 0),
+            "loaded": entries.get(now.loaded or 0),
+            "history": tuple(entries[number] for number in table["history"]),
+            "replayed": table["replayed"],
+            "failing": _streak(now.failing_since, now.failing_times),
+            "error": now.error,
+            "outside": bool(now.outside),
+            "good_at": now.good_at,
+            "absent_since": now.absent_since,
+            "usual": now.usual,
         }
         for table in tables
+        for now in [stand[table["name"]]]
     }
 
 

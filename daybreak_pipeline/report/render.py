@@ -101,15 +101,15 @@ def import_state(table: TableFacts, now: datetime) -> tuple[str, str]:
     """Return state and word of a table's imports for the heat map."""
     if not table.known:
         return "none", "not imported"
-    if table.failing:
-        return "ERROR", "failed"
-    if table.never_imported:
-        return "ERROR", "never"
-    if table.absent_since:
-        return "WARN", "absent"
-    if table.late(now):
-        return "WARN", "late"
-    return "passed", table.last.status if table.last else "imported"
+    states = (
+        (table.failing, "ERROR", "failed"),
+        (table.never_imported, "ERROR", "never"),
+        (table.waiting, "WARN", "waits"),
+        (table.absent_since, "WARN" if table.missed(now) else "passed", "absent"),
+        (table.late(now), "WARN", "late"),
+    )
+    found = next(((state, word) for applies, state, word in states if applies), None)
+    return found or ("passed", table.last.status if table.last else "imported")
 
 
 def trends(table: TableFacts) -> list[tuple[Trend, Markup]]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from daybreak_pipeline.checks.findings import Severity
-from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
+from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts, Trouble
+from daybreak_pipeline.timetable import LATE_AFTER
+from daybreak_pipeline.wording import age
 
 Answer = Literal["yes", "yes, but", "no"]
+Kind = Literal["data", "environment"]
 
 IMPORT = "import"
 """Used like a check's name: whether the table was imported at all, and lately."""
@@ -25,6 +28,7 @@ _REASONS = {
 """Checks that look at what was quarantined for a reason of its own (``checks.rules``)."""
 
 _NAMED_TABLES = 4
+_A_DAY_OR_SO = 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,10 @@ class Action:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with one table, and what to do. ``failed`` counts rows, records or values."""
+    """One thing that is wrong with one table, or with the environment (then ``table`` is empty), and what to do.
+
+    ``failed`` counts rows, records or values.
+    """
 
     severity: Severity
     table: str
@@ -47,6 +54,7 @@ class Problem:
     streak: Streak | None = None
     failed: int = 0
     actions: tuple[Action, ...] = ()
+    kind: Kind = "data"
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,11 @@ class Clause:
     tables: tuple[str, ...] = ()
     more: int = 0
 
+    def __str__(self) -> str:
+        """Say it in a line."""
+        named = f"{self.words} {', '.join(self.tables)}" if self.tables else self.words
+        return f"{named} and {self.more} more" if self.more else named
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -66,21 +79,29 @@ class Verdict:
     clauses: tuple[Clause, ...]
     problems: tuple[Problem, ...]
 
+    @property
+    def why(self) -> str:
+        """Why the answer is so, in a line."""
+        return "; ".join(map(str, self.clauses))
+
 
 def judge(facts: Facts) -> Verdict:
     """Say whether the data can be trusted.
 
-    *No*: an import failed, a table was never imported, or a check of severity ERROR fails. *Yes, but*: a check
-    warns, a file is absent, imports are late, or a table was not checked since its last import.
+    *No*: an import failed, a table was never imported, a delivered file is refused or has waited for a day, or a check of
+    severity ERROR fails. *Yes, but*: a check warns, a file waits, was left out or is absent, imports are late, a table was not
+    checked since its last import, or something around the tables is wrong.
     """
     problems = tuple(
         sorted(_problems(facts), key=lambda p: (p.severity, p.check != IMPORT, -p.failed, p.table))
     )
     tables = [table for table in facts.tables if table.known]
+    if not facts.tables:
+        return Verdict("no", (*_troubles(facts, "ERROR"), *_troubles(facts, "WARN")), problems)
     if facts.empty:
         # Said once, not for each table.
         found = tuple(problem for problem in problems if problem.check != IMPORT)
-        return Verdict("no", (Clause("nothing has been imported yet"),), found)
+        return Verdict("no", (Clause("nothing has been imported yet"), *_troubles(facts, "WARN")), found)
     wrong = _errors(facts, problems)
     if wrong:
         broken = {problem.table for problem in problems if problem.severity == "ERROR"}
@@ -100,25 +121,50 @@ def judge(facts: Facts) -> Verdict:
 def _errors(facts: Facts, problems: Iterable[Problem]) -> list[Clause]:
     failed = [t.name for t in facts.tables if t.failing]
     never = [t.name for t in facts.tables if t.never_imported and not t.failing]
-    checks = _worst(p for p in problems if p.severity == "ERROR" and p.check != IMPORT)
+    waiting = [t.name for t in facts.tables if _waits(t) and _is_refused(t, facts)]
     return [
         *_clause("imports fail for", failed),
         *_clause("never imported:", never),
-        *_clause("checks find errors in", checks),
+        *_clause("delivered and not loaded:", waiting),
+        *_troubles(facts, "ERROR"),
+        *_clause("checks find errors in", _worst(_of_checks(problems, "ERROR"))),
     ]
 
 
 def _doubts(facts: Facts, problems: Iterable[Problem]) -> list[Clause]:
-    absent = [t.name for t in facts.tables if t.absent_since]
+    waiting = [t.name for t in facts.tables if _waits(t) and not _is_refused(t, facts)]
+    unread = [t.name for t in facts.tables if t.unread]
+    absent = [t.name for t in facts.tables if t.missed(facts.at)]
     late = [t.name for t in facts.tables if t.late(facts.at) and not t.absent_since]
     unchecked = [t.name for t in facts.tables if _unchecked(t)]
-    checks = _worst(p for p in problems if p.severity == "WARN" and p.check not in {IMPORT, ""})
     return [
+        *_clause("delivered and not loaded yet:", waiting),
+        *_clause("files were left out that may be for", unread),
         *_clause("no file came for", absent),
         *_clause("imports are overdue for", late),
         *_clause("not checked since the last import:", unchecked),
-        *_clause("checks warn about", checks),
+        *_troubles(facts, "WARN"),
+        *_clause("checks warn about", _worst(_of_checks(problems, "WARN"))),
     ]
+
+
+def _troubles(facts: Facts, severity: Severity) -> list[Clause]:
+    return [Clause(trouble.clause) for trouble in facts.troubles if trouble.severity == severity]
+
+
+def _of_checks(problems: Iterable[Problem], severity: Severity) -> Iterator[Problem]:
+    return (p for p in problems if p.severity == severity and p.table and p.check not in {IMPORT, ""})
+
+
+def _waits(table: TableFacts) -> bool:
+    """Whether a file of a table waits that nothing else is said about."""
+    return table.waiting is not None and not table.failing and not table.never_imported
+
+
+def _is_refused(table: TableFacts, facts: Facts) -> bool:
+    """Whether a file that waits will not be loaded by itself: it is refused, or a whole day did not do it."""
+    refused = any(trouble.refuses for trouble in facts.troubles)
+    return table.waiting is not None and (refused or facts.at - table.waiting.since > LATE_AFTER)
 
 
 def _worst(problems: Iterable[Problem]) -> list[str]:
@@ -140,8 +186,10 @@ def _unchecked(table: TableFacts) -> bool:
 
 
 def _problems(facts: Facts) -> Iterator[Problem]:
+    for trouble in facts.troubles:
+        yield _trouble(trouble)
     for table in facts.tables:
-        yield from _import_problems(table, facts.at)
+        yield from _import_problems(table, facts)
         for check in table.checks:
             found = check.finding
             if not found.passed:
@@ -165,19 +213,58 @@ def _problems(facts: Facts) -> Iterator[Problem]:
             )
 
 
-def _import_problems(table: TableFacts, now: datetime) -> Iterator[Problem]:
-    again = (Action("Import it again", f"daybreak import --only {table.name}"),)
-    if table.failing and table.last:
-        why = table.last.error or "an earlier import failed, and none succeeded since"
-        yield Problem("ERROR", table.name, IMPORT, f"import failed: {why}", table.failing, 0, again)
+def _trouble(trouble: Trouble) -> Problem:
+    since = Streak(trouble.since, 0) if trouble.since else None
+    actions = (Action("What helps", trouble.command),) if trouble.command else ()
+    return Problem(
+        trouble.severity, "", trouble.what, trouble.sentence, since, actions=actions, kind="environment"
+    )
+
+
+def _import_problems(table: TableFacts, facts: Facts) -> Iterator[Problem]:
+    where = ["--data-dir", facts.export] if facts.export else []
+    again = (Action("Import it again", shlex.join(["daybreak", "import", "--only", table.name, *where])),)
+    name, now = table.name, facts.at
+    if table.failing:
+        why = table.error or "an earlier import failed, and none succeeded since"
+        kind: Kind = "environment" if table.outside else "data"
+        yield Problem("ERROR", name, IMPORT, f"import failed: {why}", table.failing, 0, again, kind)
     elif table.never_imported:
-        yield Problem("ERROR", table.name, IMPORT, "never imported", actions=again)
-    elif table.absent_since and table.good_at:
-        sentence = f"its file is absent; its rows of {table.good_at:%Y-%m-%d} stay"
-        yield Problem("WARN", table.name, IMPORT, sentence, Streak(table.absent_since, 0), 0, again)
-    elif table.late(now) and table.good_at:
+        there = f", although {table.waiting.file} is there" if table.waiting else ""
+        yield Problem("ERROR", name, IMPORT, f"never imported{there}", actions=again)
+    elif table.waiting:
+        refused = _is_refused(table, facts)
+        sentence = f"{table.waiting.file} was delivered and is not loaded{'' if refused else ' yet'}"
+        because = table.waiting.reason or next((t.sentence for t in facts.troubles if t.refuses), "")
+        since = Streak(table.waiting.since, 0)
+        severity: Severity = "ERROR" if refused else "WARN"
+        told = f"{sentence}: {because}" if because else sentence
+        kind = "data" if table.waiting.reason else "environment"
+        yield Problem(severity, name, IMPORT, told, since, 0, again, kind)
+    elif table.missed(now) and table.absent_since:
+        yield Problem("WARN", name, IMPORT, _absent(table, now), Streak(table.absent_since, 0), 0, again)
+    elif table.late(now) and not table.absent_since and table.good_at:
         sentence = "no import since then, although it runs daily: look at the schedule and at failed runs"
-        yield Problem("WARN", table.name, IMPORT, sentence, Streak(table.good_at, 0), 0, again)
+        yield Problem("WARN", name, IMPORT, sentence, Streak(table.good_at, 0), 0, again, "environment")
+    for told in table.unread:
+        yield Problem("WARN", name, IMPORT, told)
+
+
+def _absent(table: TableFacts, now: datetime) -> str:
+    """Say how long ago the last file came, and how often one usually does."""
+    last = table.loaded.finished_at if table.loaded else None
+    if last is None:
+        return "its file is absent; its rows stay"
+    usually = f"; a new one usually comes every {_span(table.usual)}" if table.usual else ""
+    return f"its file is absent; its rows of {last:%Y-%m-%d} stay, {_span(now - last)} old{usually}"
+
+
+def _span(time: timedelta) -> str:
+    """Return how long a time is, to the nearest hour or day: files come almost a day apart."""
+    hours = time / timedelta(hours=1)
+    if hours >= _A_DAY_OR_SO:
+        return age(round(hours / 24) * 86_400)
+    return age(round(hours) * 3600 if hours >= 1 else int(time.total_seconds()))
 
 
 def _actions(table: TableFacts, check: CheckResult) -> Iterator[Action]:

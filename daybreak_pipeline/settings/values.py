@@ -29,6 +29,11 @@ def export_dir() -> Path:
     return variables.EXPORT_DIR.given() or SAMPLE
 
 
+def given_export_dir() -> Path | None:
+    """Return the export's directory as ``DAYBREAK_EXPORT_DIR`` names it; None where it does not."""
+    return variables.EXPORT_DIR.given()
+
+
 def export_roots() -> tuple[Path, ...]:
     """Return what else a run may import from, besides the export: ``DAYBREAK_EXPORT_ROOTS``.
 

@@ -26,6 +26,7 @@ from daybreak_pipeline.checks import rules
 from daybreak_pipeline.definitions import build_defs
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import COUNTS
+from daybreak_pipeline.monitoring import surroundings
 from daybreak_pipeline.orchestration import instance, readiness, run_requests
 from daybreak_pipeline.orchestration import runs as pipeline_runs
 from daybreak_pipeline.orchestration.installation import Installation
@@ -882,3 +883,16 @@ def test_a_given_database_on_an_older_migration_is_left_as_it_is(given: Database
         pass
     with psycopg.connect(given.conninfo()) as connection:
         assert runner.current_revision(connection) == older
+
+
+def test_the_embedded_database_gets_its_migrations_with_the_next_run_and_a_given_one_does_not(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The program is updated while ``daybreak up`` runs, say."""
+    runner.downgrade(runs.settings, str(int(runner.newest_revision()) - 1))
+    health = HealthDatabase(lambda: runs.installation)
+    with pytest.raises(UsageError, match="run daybreak migrate up"), health.connection():
+        pass
+    monkeypatch.setattr(surroundings, "embedded_data", lambda _: tmp_path)
+    with health.connection() as connection:
+        assert runner.current_revision(connection) == runner.newest_revision()

@@ -5,12 +5,15 @@ That the daemon evaluates it, and that a slowly copied file is waited for, ``tes
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import psycopg
@@ -19,9 +22,10 @@ import sqlalchemy
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.definitions import defs
-from daybreak_pipeline.importer import ledger
+from daybreak_pipeline.importer import find, ledger
 from daybreak_pipeline.importer.find import Source
-from daybreak_pipeline.importer.run import ImportFailedError
+from daybreak_pipeline.importer.run import ImportFailedError, ImportPreventedError
+from daybreak_pipeline.monitoring import surroundings
 from daybreak_pipeline.operations.export_watch import Look, Seen, State
 from daybreak_pipeline.orchestration import process_locks, runs, sensors
 from daybreak_pipeline.orchestration.assets import imported_tables
@@ -545,6 +549,100 @@ def test_nothing_is_asked_for_until_the_environment_is_right(
         assert requests == []
         assert reason.startswith("cannot ask for an import: ")
     assert len(ticks.once()[0]) == 1
+
+
+def fails_outside(export: Export, table: str = "documents") -> None:
+    """Have an import that somebody else asked for fail although nothing is wrong with the file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find, "find", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(ImportPreventedError):
+            export.load(table)
+    export.connection.commit()
+
+
+def test_what_failed_for_others_for_a_reason_outside_the_data_is_asked_for_once_more(
+    ticks: Ticks, export: Export, clock: list[float]
+) -> None:
+    """The daily import failed on a full disk, say, and no file has changed."""
+    all_known(ticks, export)
+    fails_outside(export)
+    assert asked_after(ticks, clock, 60) == []
+    (request,) = asked_after(ticks, clock, 60)
+    assert tables(request) == {"documents"}
+    assert run(ticks, request).success
+    assert imported(export)[-1] == ("documents", "skipped")
+    assert ticks.once() == ([], f"nothing has changed in {export.directory}")
+    assert asked_after(ticks, clock, 100_000) == []
+
+
+def test_an_import_that_is_overdue_is_asked_for(ticks: Ticks, export: Export, clock: list[float]) -> None:
+    """The daily import was refused before it wrote anything, say: a migration was missing."""
+    all_known(ticks, export)
+    export.connection.execute("UPDATE ingest.imports SET finished_at = finished_at - interval '27 hours'")
+    export.connection.commit()
+    assert asked_after(ticks, clock, 60) == []
+    (request,) = asked_after(ticks, clock, 60)
+    assert tables(request) == {"organizations", "contracts", "org_contracts", "memberships", "documents"}
+    assert run(ticks, request).success
+    assert asked_after(ticks, clock, 100_000) == []
+
+
+def test_one_that_is_overdue_and_fails_for_its_data_is_not_asked_for_again_and_again(
+    ticks: Ticks, export: Export, clock: list[float]
+) -> None:
+    all_known(ticks, export)
+    export.connection.execute("UPDATE ingest.imports SET finished_at = finished_at - interval '27 hours'")
+    export.connection.commit()
+    asked_after(ticks, clock, 60)
+    (request,) = asked_after(ticks, clock, 60)
+    started(
+        ticks, "import_all", None, dg.DagsterRunStatus.CANCELED, **{"dagster/run_key": request.run_key or ""}
+    )
+    assert [asked_after(ticks, clock, 1000) for _ in range(3)] == [[], [], []]
+
+
+def postponed(ticks: Ticks, export: Export) -> None:
+    """Have an import fail on a full disk, so that it is asked for again later."""
+    all_known(ticks, export)
+    fail_with(export, "53100")
+    export.write("documents", record("documents", label="new_label"))
+    (request,), _ = ticks.twice()
+    assert not run(ticks, request).success
+    assert ticks.once()[0] == []
+    fail_with(export, "")
+
+
+def test_when_the_server_is_back_what_was_postponed_is_asked_for_at_once(
+    ticks: Ticks, export: Export, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postponed(ticks, export)
+    assert asked_after(ticks, clock, 10) == []
+    with monkeypatch.context() as patch:
+        patch.setenv("DB_PORT", "9")
+        clock.append(clock[-1] + 10)
+        assert "cannot ask for an import: cannot connect" in ticks.once()[1]
+    assert len(asked_after(ticks, clock, 10)) == 1
+
+
+def test_when_the_disk_has_room_again_what_was_postponed_is_asked_for_at_once(
+    ticks: Ticks, export: Export, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postponed(ticks, export)
+    monkeypatch.setattr(surroundings, "embedded_data", lambda _: export.directory)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+        clock.append(clock[-1] + 10)
+        requests, reason = ticks.once()
+        assert requests == []
+        assert "or once this is over: 1.0 MB are free on the server's disk" in reason
+    assert len(asked_after(ticks, clock, 10)) == 1
+
+
+def test_it_says_that_it_lives(ticks: Ticks, export: Export, clock: list[float]) -> None:
+    for _ in range(2):
+        asked_after(ticks, clock, 60)
+    found = export.connection.execute("SELECT kind FROM ingest.processes").fetchall()
+    assert found == [("sensor",)]
 
 
 # --- Runs whose process is gone ---------------------------------------------------------------------------

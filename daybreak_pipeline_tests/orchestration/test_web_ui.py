@@ -35,6 +35,7 @@ AUTOMATIONS = (
     "report_after_runs",
     "tell_of_failed_checks",
     "tell_of_failed_runs",
+    "tell_of_trouble",
 )
 
 

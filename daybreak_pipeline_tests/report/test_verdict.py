@@ -10,8 +10,11 @@ import pytest
 from daybreak_pipeline.checks.findings import Finding, Severity
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.database import Connection
+from daybreak_pipeline.importer import standing
 from daybreak_pipeline.importer.ledger import Accounting, Entry
-from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
+from daybreak_pipeline.operations import status
+from daybreak_pipeline.operations.deliveries import Waiting
+from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts, Trouble
 from daybreak_pipeline.report.verdict import Answer, Problem, judge
 from daybreak_pipeline.timetable import LATE_AFTER
 from daybreak_pipeline_tests.report.pages import checked, everything_fine, facts, imported
@@ -124,6 +127,122 @@ def test_the_worst_problem_stands_first() -> None:
         Facts(NOW, "db", "development", (few, many, failing("ERROR", "c")), ("orphans",))
     ).problems
     assert [problem.table for problem in problems] == ["c", "b", "a"]
+
+
+# --- What was delivered, and what is around the tables -----------------------------------------------------
+
+WAITING = Waiting("a.csv", NOW - timedelta(hours=1))
+PENDING = Trouble("WARN", "migrations", "a migration is not applied", "apply it", refuses=True)
+
+
+def judged(table: TableFacts, *troubles: Trouble) -> tuple[Answer, str, list[tuple[str, str, str]]]:
+    verdict = judge(Facts(NOW, "db", "development", (table,), ("orphans",), troubles))
+    return verdict.answer, verdict.why, [(p.severity, p.kind, p.sentence) for p in verdict.problems]
+
+
+def test_a_file_that_waits_is_a_doubt() -> None:
+    assert judged(replace(FINE, waiting=WAITING)) == (
+        "yes, but",
+        "delivered and not loaded yet: a",
+        [("WARN", "environment", "a.csv was delivered and is not loaded yet")],
+    )
+
+
+def test_a_file_that_is_refused_or_waits_for_more_than_a_day_is_no_yes() -> None:
+    day = replace(WAITING, since=NOW - LATE_AFTER - timedelta(seconds=1))
+    assert judged(replace(FINE, waiting=day)) == (
+        "no",
+        "delivered and not loaded: a",
+        [("ERROR", "environment", "a.csv was delivered and is not loaded")],
+    )
+    answer, why, problems = judged(replace(FINE, waiting=WAITING), PENDING)
+    assert (answer, why) == ("no", "delivered and not loaded: a")
+    assert [sentence for _, _, sentence in problems] == [
+        "a.csv was delivered and is not loaded: apply it",
+        "apply it",
+    ]
+
+
+def test_a_file_that_cannot_be_read_says_why_and_is_the_senders_to_mend() -> None:
+    broken = replace(WAITING, reason="it is damaged")
+    assert judged(replace(FINE, waiting=broken))[2] == [
+        ("WARN", "data", "a.csv was delivered and is not loaded yet: it is damaged")
+    ]
+
+
+def test_what_is_around_the_tables_is_a_doubt_although_all_is_loaded() -> None:
+    assert judged(FINE, PENDING) == (
+        "yes, but",
+        "a migration is not applied",
+        [("WARN", "environment", "apply it")],
+    )
+
+
+def test_a_file_that_was_left_out_is_a_doubt() -> None:
+    answer, why, problems = judged(replace(FINE, unread=("b.csv was not read",)))
+    assert (answer, why) == ("yes, but", "files were left out that may be for a")
+    assert problems == [("WARN", "data", "b.csv was not read")]
+
+
+@pytest.mark.parametrize(
+    ("days", "usual", "says"),
+    [
+        (1, None, "2026-02-28 stay, 1 d old"),
+        (1, 1, "2026-02-28 stay, 1 d old; a new one usually comes every 1 d"),
+        (3, 7, None),  # a new one is not due yet
+        (6, 7, "2026-02-23 stay, 6 d old; a new one usually comes every 7 d"),
+        (100, 7, "2025-11-21 stay, 100 d old; a new one usually comes every 7 d"),
+    ],
+)
+def test_an_absent_file_is_a_doubt_once_it_was_to_be_expected(
+    days: int, usual: int | None, says: str | None
+) -> None:
+    table = replace(
+        FINE,
+        loaded=replace(GOOD, finished_at=NOW - timedelta(days=days)),
+        absent_since=NOW,
+        usual=None if usual is None else timedelta(days=usual),
+    )
+    answer, _, problems = judged(table)
+    assert answer == ("yes, but" if says else "yes")
+    assert problems == [("WARN", "data", f"its file is absent; its rows of {says}")] * bool(says)
+
+
+def test_a_database_that_lacks_too_much_to_look_at_is_no_yes() -> None:
+    verdict = judge(Facts(NOW, "db", "development", (), (), (PENDING,)))
+    assert (verdict.answer, verdict.why) == ("no", "a migration is not applied")
+
+
+def test_how_often_files_come_is_the_median_of_new_contents(session: Connection) -> None:
+    for days in (40, 30, 23, 16, 9):
+        imported(session, "documents", hours_ago=24 * days)
+        imported(session, "documents", hours_ago=24 * days - 1, status="skipped")
+    imported(session, "kinships", hours_ago=48)
+    found = standing.read(session, ["documents", "kinships"])
+    assert found["documents"].usual == timedelta(days=7)
+    assert found["kinships"].usual is None  # too little to know
+
+
+def test_a_replay_that_failed_is_over_when_the_next_one_works(session: Connection) -> None:
+    def replay(status: str, hours_ago: float) -> None:
+        uri = "quarantine:documents"
+        error = "documents: no room" if status == "failed" else None
+        imported(session, "documents", hours_ago=hours_ago, status=status, uri=uri, error=error)
+
+    imported(session, "documents", hours_ago=5)
+    replay("failed", 4)
+    assert standing.read(session, ["documents"])["documents"].error == "documents: no room"
+    replay("imported", 3)
+    assert standing.read(session, ["documents"])["documents"].failing_since is None
+
+
+def test_a_replay_that_works_does_not_hide_that_the_file_failed(session: Connection) -> None:
+    everything_fine(session)
+    imported(session, "documents", hours_ago=-1, status="failed", error="documents: it is empty")
+    imported(session, "documents", hours_ago=-2, uri="quarantine:documents")
+    assert standing.read(session, ["documents"])["documents"].error == "documents: it is empty"
+    (found,) = [one for one in status.read(session) if one.table == "documents"]
+    assert (found.status, found.error) == ("failed", "documents: it is empty")
 
 
 # --- Since when -------------------------------------------------------------------------------------------

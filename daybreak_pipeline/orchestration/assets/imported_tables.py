@@ -25,6 +25,8 @@ from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 from daybreak_pipeline.wording import shown, shown_lines
 
 WHY_ABSENT = "why_absent"
+EARLY = "absent_early"
+"""Metadata of an absent file that could not be expected yet: nobody is alerted to that."""
 IGNORED = "ignored_files"
 """Metadata with the files that might have been taken for a table's, and why they were not."""
 _ROW_COUNT = "dagster/row_count"
@@ -167,6 +169,8 @@ def _metadata(result: Result, catalog: TableCatalog, rows: int | None) -> dict[s
     }
     if result.reason:
         metadata[WHY_ABSENT] = dg.MetadataValue.text(result.reason)
+    if result.early:
+        metadata[EARLY] = dg.MetadataValue.bool(True)
     if result.status == "skipped":
         metadata["why_skipped"] = dg.MetadataValue.text(_WHY_SKIPPED)
     if rows is not None:

@@ -14,7 +14,8 @@ import dagster as dg
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.orchestration.resources import HealthDatabase
-from daybreak_pipeline.report import queries, render, store
+from daybreak_pipeline.report import render, store
+from daybreak_pipeline.report.gather import gather
 from daybreak_pipeline.report.verdict import judge
 from daybreak_pipeline.tables import TABLES
 
@@ -43,8 +44,7 @@ def build_report_asset() -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
     ) -> dg.MaterializeResult[None]:
         try:
-            with health_database.connection() as connection:
-                facts = queries.read(connection)
+            facts = gather(health_database.settings(), for_report=True)
             latest, dated = store.keep(
                 render.html(facts, server_page=store.server_page()), facts.at, context.run.run_id
             )

@@ -1,7 +1,7 @@
 """Guards the web application: checks the user, the server name and the origin of a request, and limits browsers.
 
-Plain ASGI, so that requests and WebSockets pass the same way. Nothing is public: no path is looked at before the
-login.
+Plain ASGI, so that requests and WebSockets pass the same way. Nothing is public but whether all is alive
+(``health_page``): no other path is looked at before the login.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daybreak_pipeline.orchestration import attribution
+from daybreak_pipeline.orchestration.web import health_page
 from daybreak_pipeline.orchestration.web.login import Login
 from daybreak_pipeline.orchestration.web.request_rules import Refusal, origin_of, refusal
 
@@ -59,6 +60,9 @@ class _Guard:
             return
         person = self.login.person(connection)
         if person is None:
+            if health_page.is_asked(connection):
+                await (await health_page.for_strangers())(scope, receive, send)
+                return
             await self.login.unauthorized(connection)(scope, receive, send)
             return
         refused = refusal(connection, person, self.public_origin)

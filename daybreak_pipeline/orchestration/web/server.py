@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration.attribution import AttributedRuns
-from daybreak_pipeline.orchestration.web import metrics_page, report_page
+from daybreak_pipeline.orchestration.web import health_page, metrics_page, report_page
 from daybreak_pipeline.orchestration.web.guard import guarded
 from daybreak_pipeline.orchestration.web.login import METRICS, Login, is_loopback
 
@@ -61,6 +61,7 @@ def serve(listener: socket.socket, token: str) -> None:
                     Route(report_page.PATH, report_page.newest_report),
                     Route(report_page.SERVER_PATH, report_page.server_page),
                     Route(METRICS, metrics_page.metrics),
+                    Route(health_page.PATH, health_page.for_people),
                     Mount("/", dagster),
                 ]
             )

@@ -1,0 +1,80 @@
+"""Alerts to what no run tells of: files that wait, imports that are overdue, a missing migration, runs that left nothing.
+
+It judges what the report judges (``report.gather``). Each trouble is told once, and again only if it was over meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import dagster as dg
+import psycopg
+
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.errors import DaybreakError
+from daybreak_pipeline.operations import notifications
+from daybreak_pipeline.report.facts import Facts
+from daybreak_pipeline.report.gather import gather
+from daybreak_pipeline.report.verdict import Problem, judge
+
+log = logging.getLogger("daybreak.alerts")
+INTERVAL_SECONDS = 300
+
+
+@dg.sensor(
+    name="tell_of_trouble",
+    minimum_interval_seconds=INTERVAL_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Tells by log, webhook and mail of what no run tells of: files that are refused or wait too long, overdue imports, "
+        "a missing migration, a sensor that does not look."
+    ),
+)
+def tell_of_trouble(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Tell of what is new since the last look."""
+    try:
+        with database.serving() as db:
+            facts = gather(db)
+    except (DaybreakError, psycopg.Error):  # the server is away: who watches that tells of it
+        return dg.SensorResult(skip_reason="the database does not answer", cursor=context.cursor)
+    told = set(json.loads(context.cursor or "[]"))
+    found = {f"{problem.severity} {problem.table} {problem.check}": problem for problem in troubles(facts)}
+    news = [problem for key, problem in found.items() if key not in told]
+    if news:
+        _alert(news)
+    reason = f"{len(found)} found, {len(news)} of them told now" if found else "nothing is wrong"
+    return dg.SensorResult(skip_reason=reason, cursor=json.dumps(sorted(found)))
+
+
+def troubles(facts: Facts) -> Iterator[Problem]:
+    """Yield what is wrong with the environment and with its deliveries. Of failed imports their runs tell.
+
+    A file that waits is on its way, as long as nothing refuses it.
+    """
+    failing = {table.name for table in facts.tables if table.failing}
+    waiting = {table.name for table in facts.tables if table.waiting}
+    for problem in judge(facts).problems:
+        on_its_way = problem.table in waiting and problem.severity == "WARN"
+        if problem.kind == "environment" and problem.table not in failing and not on_its_way:
+            yield problem
+
+
+def _alert(news: list[Problem]) -> None:
+    lines = [
+        f"{problem.table or problem.check}: {problem.sentence if not problem.table else _without_names(problem)}"
+        for problem in news
+    ]
+    text = "\n".join([f"Daybreak: {lines[0]}", *lines[1:]])
+    log.warning("%s", " ".join(text.split()))
+    try:
+        notifier = settings.notifier()
+    except DaybreakError:
+        return  # each failed run says so
+    notifications.deliver(text, notifier)
+
+
+def _without_names(problem: Problem) -> str:
+    """Return what is wrong with a table without a file's name, which leaves the machine with a message."""
+    return "a delivered file is not loaded" if "delivered" in problem.sentence else problem.sentence
