@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.checks.findings import SHOWN_ROWS, Tally
+from daybreak_pipeline.checks.findings import SHOWN_ROWS, Place, Tally
+from daybreak_pipeline.checks.places import file_name
 from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.schema.catalog import TableCatalog
 from daybreak_pipeline.tables import Threshold
@@ -23,16 +24,19 @@ if TYPE_CHECKING:
 
 _REFUSED = """
     WITH reasons AS (
-        SELECT r.value ->> 'code' AS code, coalesce(r.value ->> 'column', 'record') AS subject,
-               coalesce(q.row_id, 'record ' || q.record_number) AS name, q.record_number
+        SELECT r.value ->> 'code' AS code, r.value ->> 'column' AS subject,
+               coalesce(q.row_id, 'record ' || q.record_number) AS name, q.record_number, q.import_id
         FROM ingest.quarantine q, jsonb_array_elements(q.reasons) r
         WHERE q.table_name = %(table)s AND q.resolved_at IS NULL
     ), numbered AS (
         SELECT *, row_number() OVER (PARTITION BY code, subject ORDER BY record_number, name) AS place FROM reasons
     )
-    SELECT code, subject AS column, count(*),
-           array_agg(name ORDER BY place) FILTER (WHERE place <= %(shown)s) AS rows
-    FROM numbered GROUP BY code, subject ORDER BY code, subject
+    SELECT n.code, n.subject AS column, count(*),
+           array_agg(n.name ORDER BY n.place) FILTER (WHERE n.place <= %(shown)s) AS rows,
+           array_agg(n.record_number ORDER BY n.place) FILTER (WHERE n.place <= %(shown)s) AS records,
+           array_agg(i.source_uri ORDER BY n.place) FILTER (WHERE n.place <= %(shown)s) AS sources
+    FROM numbered n LEFT JOIN ingest.imports i ON i.id = n.import_id AND n.place <= %(shown)s
+    GROUP BY n.code, n.subject ORDER BY n.code, n.subject
 """
 
 _ISSUES = """
@@ -42,7 +46,8 @@ _ISSUES = """
         FROM ingest.field_issues WHERE table_name = %(table)s AND resolved_at IS NULL
     )
     SELECT code, column_name AS column, count(*),
-           array_agg(row_id ORDER BY place) FILTER (WHERE place <= %(shown)s) AS rows
+           array_agg(row_id ORDER BY place) FILTER (WHERE place <= %(shown)s) AS rows,
+           '{}'::bigint[] AS records, '{}'::text[] AS sources
     FROM numbered GROUP BY code, column_name ORDER BY code, column_name
 """
 
@@ -51,12 +56,23 @@ _LAST_FILE = "SELECT * FROM ingest.file_imports WHERE table_name = %s AND loaded
 
 @dataclass(frozen=True)
 class Noted:
-    """What an import kept of one kind of fault in one column: how often, and the first rows that have it."""
+    """What an import kept of one kind of fault in one column: how often, and the first rows that have it.
+
+    ``column`` is None for a fault of the record as a whole. Of records in quarantine there are number and source, too.
+    """
 
     code: str
-    column: str
+    column: str | None
     count: int
     rows: Sequence[str]
+    records: Sequence[int]
+    sources: Sequence[str | None]
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the first rows are in their files."""
+        pairs = zip(self.sources, self.records, strict=True)
+        return tuple(Place(file_name(source), record) for source, record in pairs if source)
 
 
 class Evidence:
@@ -101,11 +117,13 @@ class Evidence:
         """Return a tally for each column in which quarantined records have a fault."""
         return [
             Tally(
-                f"{noted.column} (quarantined)",
+                f"{noted.column or 'record'} (quarantined)",
                 noted.count,
                 tuple(noted.rows),
-                self._refused_sql(code),
+                self._refused_sql(code, noted.column),
                 lost=True,
+                columns=(noted.column,) if noted.column else (),
+                places=noted.places,
             )
             for noted in self._refused
             if noted.code == code
@@ -119,14 +137,15 @@ class Evidence:
                 noted.count,
                 tuple(noted.rows),
                 self._issues_sql(code, noted.column),
+                columns=(noted.column,),
             )
             for noted in self._issues
-            if noted.code == code
+            if noted.code == code and noted.column
         ]
 
     def repaired(self, code: str) -> set[str]:
         """Return the columns in which values were repaired."""
-        return {noted.column for noted in self._issues if noted.code == code}
+        return {noted.column for noted in self._issues if noted.code == code and noted.column}
 
     @cached_property
     def _refused(self) -> Sequence[Noted]:
@@ -140,13 +159,14 @@ class Evidence:
         parameters = {"table": self.table, "shown": SHOWN_ROWS}
         return database.every(self.connection, Noted, query.encode(), parameters)
 
-    def _refused_sql(self, code: str) -> str:
+    def _refused_sql(self, code: str, column: str | None) -> str:
         return (
             sql.SQL(
                 "SELECT id, record_number, row_id, reasons FROM ingest.quarantine WHERE table_name = {} "
-                "AND resolved_at IS NULL AND reasons @> jsonb_build_array(jsonb_build_object('code', {}::text))"
+                "AND resolved_at IS NULL "
+                "AND reasons @> jsonb_build_array(jsonb_build_object('code', {}::text, 'column', {}::text))"
             )
-            .format(sql.Literal(self.table), sql.Literal(code))
+            .format(sql.Literal(self.table), sql.Literal(code), sql.Literal(column))
             .as_string(self.connection)
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from daybreak_pipeline.tables import Threshold
 from daybreak_pipeline.wording import percent, shown
@@ -18,12 +18,20 @@ SHOWN_ROWS = 20
 _LONGEST_LABEL = 200
 
 
+class Place(NamedTuple):
+    """Where a row or record came from: a file's name, and the number of the record in it."""
+
+    file: str
+    record: int
+
+
 @dataclass(frozen=True)
 class Tally:
     """One way in which a table breaks a rule, and how often.
 
     ``rows`` are the first ids or record numbers, ``sql`` shows all of them, and ``lost`` tells that these
-    are records that could not be loaded.
+    are records that could not be loaded. ``columns`` are those that it is about. ``key`` names it where its label does not
+    stay the same from one file to the next. ``places`` are where the ``rows`` came from, as far as that is known.
     """
 
     label: str
@@ -31,6 +39,14 @@ class Tally:
     rows: tuple[str, ...] = ()
     sql: str = ""
     lost: bool = False
+    columns: tuple[str, ...] = ()
+    key: str = ""
+    places: tuple[Place, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """What it is known by from one check to the next."""
+        return self.key or self.label
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,8 @@ class Finding:
     """What one check found: ``count`` faults in ``total`` rows, records or columns that it looked at.
 
     ``severity`` says how bad a failure is, or would be. ``rows`` are the first ids or record numbers, those of lost
-    records before others; ``sql`` shows every affected row, each statement under its label.
+    records before others; ``sql`` shows every affected row, each statement under its label. ``file`` is the last file of
+    the table, ``accepted`` says what of it was accepted, by whom and why (``acceptance``).
     """
 
     summary: str
@@ -62,6 +79,8 @@ class Finding:
     tallies: tuple[Tally, ...] = ()
     rows: tuple[str, ...] = ()
     sql: str = ""
+    file: str = ""
+    accepted: tuple[str, ...] = ()
 
     @classmethod
     def of(  # noqa: PLR0913 - what a finding says
@@ -76,7 +95,6 @@ class Finding:
     ) -> Finding:
         """Return the finding of tallies, with the rows and the statements of those that are not 0."""
         faults = [tally for tally in tallies if tally.count]
-        ordered = sorted(faults, key=lambda tally: not tally.lost)
         return cls(
             summary,
             count,
@@ -84,7 +102,9 @@ class Finding:
             severity,
             passed,
             tuple(tallies),
-            rows=tuple(dict.fromkeys(row for tally in ordered for row in tally.rows))[:SHOWN_ROWS],
+            rows=tuple(dict.fromkeys(row for tally in _lost_first(faults) for row in tally.rows))[
+                :SHOWN_ROWS
+            ],
             sql="\n".join(f"-- {shown(tally.label)}\n{tally.sql};" for tally in faults if tally.sql),
         )
 
@@ -92,6 +112,25 @@ class Finding:
     def counts(self) -> dict[str, int]:
         """The tallies that are not 0, by label."""
         return {tally.label: tally.count for tally in self.tallies if tally.count}
+
+    @property
+    def faults(self) -> tuple[Tally, ...]:
+        """The tallies that are not 0."""
+        return tuple(tally for tally in self.tallies if tally.count)
+
+    @property
+    def places(self) -> dict[str, list[int]]:
+        """The files that the first rows came from, each with the numbers of their records in it."""
+        found: dict[str, list[int]] = {}
+        for place in dict.fromkeys(place for tally in _lost_first(self.faults) for place in tally.places):
+            if sum(map(len, found.values())) < SHOWN_ROWS:
+                found.setdefault(place.file, []).append(place.record)
+        return found
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it fails, and all of it was accepted."""
+        return self.passed and bool(self.accepted)
 
     @property
     def percent(self) -> float:
@@ -145,6 +184,10 @@ def share(count: int, total: int) -> str:
 def listed(parts: Sequence[tuple[str, int]]) -> str:
     """Return ``label: number; …`` of what is not 0."""
     return "; ".join(f"{label}: {number:,}" for label, number in parts if number)
+
+
+def _lost_first(tallies: Iterable[Tally]) -> list[Tally]:
+    return sorted(tallies, key=lambda tally: not tally.lost)
 
 
 def _sentence(wording: Wording, tallies: Sequence[Tally], faults: int, total: int, *, tolerated: bool) -> str:

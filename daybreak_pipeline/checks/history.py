@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from daybreak_pipeline.checks.findings import Finding
+from daybreak_pipeline.checks.findings import Finding, Place, Tally
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -29,7 +29,7 @@ _APPEND = """
 def append(
     connection: Connection, table: str, findings: Mapping[str, Finding], *, run_id: str | None
 ) -> None:
-    """Add one row for each finding of a run, in one statement.
+    """Add one row for each finding of a run, in one statement: as it was found, whatever of it was accepted.
 
     Args:
         connection: to the migrated database.
@@ -58,4 +58,41 @@ def _details(finding: Finding) -> dict[str, Any]:
         "rows": list(finding.rows),
         "sql": finding.sql,
         "percent": finding.percent,
+        "file": finding.file,
+        "tallies": [_written(tally) for tally in finding.faults],
     }
+
+
+def _written(tally: Tally) -> dict[str, Any]:
+    """Return what is kept of a tally: all that differs from nothing."""
+    return {name: value for name, value in vars(tally).items() if value}
+
+
+def read(found: Mapping[str, Any], details: Mapping[str, Any]) -> Finding:
+    """Return a finding as it was kept.
+
+    Args:
+        found: summary, count, total, severity, passed.
+        details: what ``append`` has written; older versions wrote less.
+    """
+    kept = details.get("tallies")
+    if kept is None:
+        kept = [{"label": label, "count": count} for label, count in (details.get("counts") or {}).items()]
+    return Finding(
+        **found,
+        tallies=tuple(_tally(**tally) for tally in kept),
+        rows=tuple(str(row) for row in details.get("rows") or ()),
+        sql=str(details.get("sql") or ""),
+        file=str(details.get("file") or ""),
+    )
+
+
+def _tally(
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    places: Sequence[tuple[str, int]] = (),
+    **facts: Any,
+) -> Tally:
+    return Tally(
+        rows=tuple(rows), columns=tuple(columns), places=tuple(Place(*place) for place in places), **facts
+    )

@@ -9,10 +9,12 @@ from difflib import get_close_matches
 from psycopg import sql
 
 from daybreak_pipeline import database
+from daybreak_pipeline.checks import places
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import (
     SHOWN_ROWS,
     Finding,
+    Place,
     Severity,
     Tally,
     Wording,
@@ -45,7 +47,7 @@ _REASONS = """
     ), numbered AS (
         SELECT *, row_number() OVER (PARTITION BY code ORDER BY record_number, id) AS place FROM reasons
     )
-    SELECT code, count(*), array_agg('record ' || record_number ORDER BY place) FILTER (WHERE place <= %(shown)s)
+    SELECT code, count(*), array_agg(record_number ORDER BY place) FILTER (WHERE place <= %(shown)s)
     FROM numbered GROUP BY code ORDER BY code
 """
 
@@ -66,9 +68,12 @@ _USUAL = """
     FROM earlier, middle
 """
 
-_EARLIER_COLUMNS = """
-    SELECT DISTINCT name FROM ingest.file_imports i, unnest(i.source_columns) AS name
-    WHERE i.table_name = %(table)s AND i.loaded AND i.id < %(import_id)s
+# The same content read again is the same file.
+_COLUMNS_BEFORE = """
+    SELECT i.source_columns FROM ingest.file_imports i
+    WHERE i.table_name = %(table)s AND i.loaded AND i.id < %(import_id)s AND i.source_columns IS NOT NULL
+      AND i.source_sha256 IS DISTINCT FROM %(sha256)s
+    ORDER BY i.id DESC LIMIT 1
 """
 
 NAMED_BY_OTHER_CHECKS = frozenset({"missing_required", "invalid_enum", "missing_parent", "duplicate_key"})
@@ -147,9 +152,17 @@ def quarantine_rate(evidence: Evidence, _: list[Tally]) -> Finding:
         return _nothing_imported(threshold.error is None)
     records = last.accounting.records
     parameters = {"table": evidence.table, "import_id": last.id, "shown": SHOWN_ROWS}
+    file = places.file_name(last.source_uri)
     tallies = tuple(
-        Tally(code, number, tuple(rows), _as_text(evidence, code, last), lost=True)
-        for code, number, rows in evidence.connection.execute(_REASONS, parameters)
+        Tally(
+            code,
+            number,
+            tuple(f"record {record}" for record in first),
+            _as_text(evidence, code, last),
+            lost=True,
+            places=tuple(Place(file, record) for record in first),
+        )
+        for code, number, first in evidence.connection.execute(_REASONS, parameters)
     )
     refused = int(database.value(evidence.connection, _OPEN_OF_IMPORT, parameters))
     unnamed = sum(tally.count for tally in tallies if tally.label not in NAMED_BY_OTHER_CHECKS)
@@ -208,10 +221,10 @@ def row_count_change(evidence: Evidence, _: list[Tally]) -> Finding:
 
 
 def schema_drift(evidence: Evidence, _: list[Tally]) -> Finding:
-    """Judge the header of the last file against the schema and against earlier files.
+    """Judge the header of the last file against the schema and against the file before.
 
-    A column that the schema does not know is a fault when its values go nowhere, or when it is new; one that
-    is missing, when it was there before. A missing column and an unknown one of a similar name are one renamed.
+    A column that the schema does not know is a fault when its values go nowhere, or when the file before had none such; one
+    that is missing, when that file had it. A missing column and an unknown one of a similar name are one renamed.
     """
     threshold = evidence.threshold("schema_drift")
     last = evidence.last_file
@@ -220,12 +233,9 @@ def schema_drift(evidence: Evidence, _: list[Tally]) -> Finding:
     if last.source_columns is None:
         summary = "the last import noted no header: daybreak import --full reads the file again"
         return Finding(summary, 0, 0, "WARN", passed=True)
-    earlier = {
-        name
-        for (name,) in evidence.connection.execute(
-            _EARLIER_COLUMNS, {"table": evidence.table, "import_id": last.id}
-        )
-    }
+    parameters = {"table": evidence.table, "import_id": last.id, "sha256": last.source_sha256}
+    row = evidence.connection.execute(_COLUMNS_BEFORE, parameters).fetchone()
+    earlier = set(row[0]) if row else set()
     known = set(evidence.catalog.by_name)
     unknown = [name for name in last.source_columns if name not in known | TRANSPORT_COLUMNS]
     constants = {name for name, _ in evidence.catalog.table.constants}
@@ -233,7 +243,13 @@ def schema_drift(evidence: Evidence, _: list[Tally]) -> Finding:
     renamed = _renamed(unknown, missing)
     values = last.unknown_values or {}
     tallies = [
-        Tally(f"{old} renamed to {new} ({values.get(new, 0):,} values)", 1) for new, old in renamed.items()
+        Tally(
+            f"{old} renamed to {new} ({values.get(new, 0):,} values)",
+            1,
+            columns=(old, new),
+            key=f"{old} renamed to {new}",
+        )
+        for new, old in renamed.items()
     ]
     for name in unknown:
         number = values.get(name, 0)
@@ -241,9 +257,11 @@ def schema_drift(evidence: Evidence, _: list[Tally]) -> Finding:
         if name in renamed or not number or (kept and (not earlier or name in earlier)):
             continue
         place = "kept as an export column" if kept else "not stored"
-        tallies.append(Tally(f"{name} new ({number:,} values, {place})", 1))
+        tallies.append(
+            Tally(f"{name} new ({number:,} values, {place})", 1, columns=(name,), key=f"{name} new")
+        )
     gone = (set(missing) | (earlier - known - TRANSPORT_COLUMNS)) & earlier - set(last.source_columns)
-    tallies += [Tally(f"{name} gone", 1) for name in sorted(gone - set(renamed.values()))]
+    tallies += [Tally(f"{name} gone", 1, columns=(name,)) for name in sorted(gone - set(renamed.values()))]
     return conclude(
         Wording(
             "column has drifted",

@@ -5,6 +5,8 @@ Whole-set joins and groupings, which the one scan of a table cannot answer.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from psycopg import sql
 
 from daybreak_pipeline.checks.evidence import Evidence
@@ -73,7 +75,9 @@ def _unresolved(evidence: Evidence, reference: Reference) -> Tally:
         sql.Identifier("public", evidence.table), column, absent
     )
     query = sql.SQL("SELECT t.id, {}, t._import_id, t._record_number {}").format(column, rest)
-    return _tally(evidence, reference.column, _FIRST_AND_NUMBER, query, query)
+    return replace(
+        _tally(evidence, reference.column, _FIRST_AND_NUMBER, query, query), columns=(reference.column,)
+    )
 
 
 def _likely_same(evidence: Evidence) -> list[Tally]:

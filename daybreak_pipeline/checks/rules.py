@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from psycopg.pq import TransactionStatus
 
 from daybreak_pipeline import database
-from daybreak_pipeline.checks import imports, links, missing, sealed_values, structure, values
+from daybreak_pipeline.checks import imports, links, missing, places, sealed_values, structure, values
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally
 from daybreak_pipeline.checks.scan import LOCAL_SETTINGS, Fault, scan
@@ -148,4 +148,4 @@ def examine(
             number = len(faults[rule.name])
             findings[rule.name] = rule.judge(evidence, tallies[:number])
             tallies = tallies[number:]
-    return findings
+        return places.add(evidence, findings)

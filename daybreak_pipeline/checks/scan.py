@@ -29,15 +29,17 @@ LOCAL_SETTINGS = """
 
 @dataclass(frozen=True)
 class Fault:
-    """A condition that rows of a table should not meet. ``columns`` are those it is about.
+    """A condition that rows of a table should not meet. ``columns`` are those it is about, and what its query shows.
 
-    ``shown`` is False for one that is no fault and is only counted.
+    ``hidden`` are columns that it is about, too, and that its query leaves out. ``shown`` is False for one that is no fault
+    and is only counted.
     """
 
     label: str
     condition: sql.Composable
     columns: tuple[str, ...] = ()
     shown: bool = True
+    hidden: tuple[str, ...] = ()
 
 
 def scan(connection: Connection, table: str, faults: Sequence[Fault]) -> tuple[int, list[Tally]]:
@@ -60,6 +62,7 @@ def scan(connection: Connection, table: str, faults: Sequence[Fault]) -> tuple[i
             number,
             first.get(position, ()),
             queries[position].as_string(connection) if position in queries else "",
+            columns=(*fault.columns, *fault.hidden),
         )
         for position, (fault, number) in enumerate(zip(faults, found, strict=True))
     ]

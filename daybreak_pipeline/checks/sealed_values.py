@@ -38,7 +38,9 @@ def sealed_values(evidence: Evidence, _tallies: list[Tally]) -> Finding:
         return Finding("sealed values were not looked at yet", 0, evidence.rows, "ERROR", passed=True)
     found = evidence.connection.execute(_FAULTS, {"table": evidence.table, "shown": SHOWN_ROWS}).fetchall()
     tallies = [
-        Tally(f"{column} {_TOLD[code]}", number, tuple(first), _query(evidence, column, code))
+        Tally(
+            f"{column} {_TOLD[code]}", number, tuple(first), _query(evidence, column, code), columns=(column,)
+        )
         for column, code, number, first in found
     ]
     return conclude(_WORDING, evidence.threshold("sealed_values"), tallies, evidence.rows)

@@ -6,6 +6,8 @@ was changed by hand.
 
 from __future__ import annotations
 
+from psycopg import sql
+
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import Finding, Tally, Wording, conclude
 
@@ -21,9 +23,9 @@ _DIFFERENCES = """
 _NUMBER = "SELECT count(*) FROM migrations.objects WHERE table_name = %s"
 
 _SQL = """SELECT kind, name, o.definition AS migrations_made, c.definition AS there_is
-FROM (SELECT * FROM migrations.objects WHERE table_name = '{table}') o
-FULL JOIN (SELECT * FROM migrations.current_objects() WHERE table_name = '{table}') c USING (kind, name)
-WHERE o.definition IS DISTINCT FROM c.definition"""
+FROM (SELECT * FROM migrations.objects WHERE (table_name, kind, name) = ({table}, {kind}, {name})) o
+FULL JOIN (SELECT * FROM migrations.current_objects() WHERE (table_name, kind, name) = ({table}, {kind}, {name})) c
+    USING (kind, name)"""
 
 
 def database_matches_migrations(evidence: Evidence, _: list[Tally]) -> Finding:
@@ -31,7 +33,6 @@ def database_matches_migrations(evidence: Evidence, _: list[Tally]) -> Finding:
     parameters = {"table": evidence.table}
     differences = evidence.connection.execute(_DIFFERENCES, parameters).fetchall()
     number = evidence.connection.execute(_NUMBER, [evidence.table]).fetchone()
-    shown = _SQL.replace("{table}", evidence.table)
     return conclude(
         Wording(
             "change by hand",
@@ -41,8 +42,23 @@ def database_matches_migrations(evidence: Evidence, _: list[Tally]) -> Finding:
         ),
         evidence.threshold("database_matches_migrations"),
         [
-            Tally(f"{kind} {name} {how}", 1, sql=shown if position == 0 else "")
-            for position, (kind, name, how) in enumerate(differences)
+            Tally(
+                f"{kind} {name} {how}",
+                1,
+                sql=_query(evidence, kind, name),
+                columns=(name,) if kind == "column" else (),
+            )
+            for kind, name, how in differences
         ],
         number[0] if number else 0,
+    )
+
+
+def _query(evidence: Evidence, kind: str, name: str) -> str:
+    """Return a query for the one object: what migrations made, and what there is."""
+    parts = {"table": evidence.table, "kind": kind, "name": name}
+    return (
+        sql.SQL(_SQL)
+        .format(**{place: sql.Literal(value) for place, value in parts.items()})
+        .as_string(evidence.connection)
     )

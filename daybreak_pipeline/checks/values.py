@@ -66,7 +66,7 @@ def required_values(evidence: Evidence, tallies: list[Tally]) -> Finding:
 def odd_shapes(evidence: Evidence) -> list[Fault]:
     """Return the condition that a JSONB column does not hold what the plan describes, for each."""
     return [
-        Fault(_told(shape), _odd(evidence, shape), ())
+        Fault(_told(shape), _odd(evidence, shape), hidden=(shape.column,))
         for shape in evidence.catalog.table.json_shapes
         if shape.column in evidence.catalog.by_name
     ]
@@ -112,7 +112,10 @@ def placeholder_values(evidence: Evidence, tallies: list[Tally]) -> Finding:
         evidence.threshold("placeholder_values"),
         [
             *tallies,
-            *(Tally(f"{column} (sealed, in the last file)", number) for column, number in sealed.items()),
+            *(
+                Tally(f"{column} (sealed, in the last file)", number, columns=(column,))
+                for column, number in sealed.items()
+            ),
         ],
         evidence.rows,
     )
@@ -122,7 +125,7 @@ def plain_personal_values(evidence: Evidence) -> list[Fault]:
     """Return the condition that a personal column has a value in plain, for each; the table's own CHECK refuses such rows."""
     table = evidence.catalog.table
     return [
-        Fault(column, sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)))
+        Fault(column, sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)), hidden=(column,))
         for column in sorted(evidence.catalog.sealed)
         if column not in table.kept_plain
     ]

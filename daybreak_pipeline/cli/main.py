@@ -34,6 +34,10 @@ COMMANDS = {
         f"{_CLI}.check:check",
         "Check every table as it is now, without importing; what fails is shown first.",
     ),
+    "checks": (
+        f"{_CLI}.checks:checks",
+        "See what the checks find, accept what is known and bearable, and take that back.",
+    ),
     "doctor": (
         f"{_CLI}.doctor:doctor",
         "Look at everything that is needed, and say what is missing.",

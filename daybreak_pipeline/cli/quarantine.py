@@ -30,10 +30,14 @@ _LIST = """
 @click.group(
     cls=LazyGroup,
     lazy={
+        "export": (
+            "daybreak_pipeline.cli.quarantine_export:export",
+            "Write what to send back to the sender: file, record number, column and reason, without personal values.",
+        ),
         "replay": (
             "daybreak_pipeline.cli.quarantine_replay:replay",
             "Try everything in quarantine again, without any file: after a migration, say.",
-        )
+        ),
     },
 )
 def quarantine() -> None:

@@ -94,10 +94,15 @@ def _show_checks(outcome: Outcome, console: Screen) -> None:
     if not total:
         return
     console.print()
+    accepted = sum(found.is_accepted for checks in outcome.checks.values() for found in checks.values())
+    silent = f", {accepted} accepted (daybreak checks list)" if accepted else ""
     if not findings:
-        console.print(styled(f"all {total} checks passed", "green"))
+        passed = f"{total - accepted} of {total}" if accepted else f"all {total}"
+        console.print(styled(f"{passed} checks passed{silent}", "green"))
         return
-    console.print(f"{total - len(findings)} of {total} checks passed; these found something:")
+    console.print(
+        f"{total - accepted - len(findings)} of {total} checks passed{silent}; these found something:"
+    )
     for name, check, found in findings:
         color = "red" if found.severity == "ERROR" else "yellow"
         console.print(
@@ -109,7 +114,7 @@ def _show_checks(outcome: Outcome, console: Screen) -> None:
 def _show_passed(outcome: Outcome, console: Screen) -> None:
     console.print()
     for name, checks in outcome.checks.items():
-        passed = [check for check, found in checks.items() if found.passed]
+        passed = [check for check, found in checks.items() if found.passed and not found.is_accepted]
         if passed:
             console.print(
                 line("  ", styled("passed", "green"), f" {name}: {', '.join(passed)}"), soft_wrap=True
@@ -121,7 +126,9 @@ def _marks(checks: dict[str, Finding]) -> Text:
         return styled("not run", "dim")
     failed = [name for name, check in checks.items() if not check.passed]
     if not failed:
-        return styled(f"{len(checks)} passed", "green")
+        accepted = sum(check.is_accepted for check in checks.values())
+        silent = f", {accepted} accepted" if accepted else ""
+        return styled(f"{len(checks) - accepted} passed{silent}", "green")
     color = "red" if any(checks[name].severity == "ERROR" for name in failed) else "yellow"
     return styled(", ".join(failed), color)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daybreak_pipeline.checks import acceptance
 from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.checks.rules import BLOCKING, examine
 from daybreak_pipeline.importer.run import ImportFailedError, Result, import_table
@@ -83,7 +84,8 @@ def dry_run(
                 outcome.failures[name] = str(error)
                 stopped.add(name)
                 continue
-            findings = examine(connection, catalogs.read(connection, name))
+            found = examine(connection, catalogs.read(connection, name))
+            findings = acceptance.judged(acceptance.in_force(connection), name, found)
             outcome.findings[name] = findings
             if any(not findings[check].passed for check in BLOCKING):
                 stopped.add(name)

@@ -6,11 +6,12 @@ Answered from the ledger and the history of checks alone: milliseconds, whatever
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from daybreak_pipeline import database
+from daybreak_pipeline.checks import acceptance
 from daybreak_pipeline.importer import standing
 from daybreak_pipeline.importer.standing import Standing
 from daybreak_pipeline.tables import TABLES
@@ -79,12 +80,19 @@ class TableStatus:
 
 
 def read(connection: Connection) -> list[TableStatus]:
-    """Return the state of all tables, in the order of their declaration."""
+    """Return the state of all tables, in the order of their declaration. What was accepted is no failed check."""
     stand = standing.read(connection, TABLES)
     parameters = {"tables": list(TABLES), "good_at": [stand[name].good_at for name in TABLES]}
-    return database.every(
-        connection, lambda **found: _joined(stand[found["table"]], found), _STATUS, parameters
-    )
+    silent = acceptance.silent(connection)
+    return [
+        replace(
+            table,
+            failed_checks=[check for check in table.failed_checks if (table.table, check) not in silent],
+        )
+        for table in database.every(
+            connection, lambda **found: _joined(stand[found["table"]], found), _STATUS, parameters
+        )
+    ]
 
 
 def _joined(now: Standing, found: Mapping[str, Any]) -> TableStatus:

@@ -69,6 +69,7 @@ class Outcome:
             "checks": {
                 name: {
                     check: {"passed": c.passed, "severity": c.severity, "count": c.count}
+                    | ({"accepted": True} if c.is_accepted else {})
                     for check, c in checks.items()
                 }
                 for name, checks in self.checks.items()

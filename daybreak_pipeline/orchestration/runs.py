@@ -21,6 +21,7 @@ from daybreak_pipeline.importer.find import Ignored
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
 from daybreak_pipeline.operations.dry_run import dry_run
 from daybreak_pipeline.orchestration import instance, process_locks, run_requests
+from daybreak_pipeline.orchestration.asset_checks import ACCEPTED
 from daybreak_pipeline.orchestration.assets.imported_tables import IGNORED, WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
 from daybreak_pipeline.orchestration.build import build_defs
@@ -307,5 +308,6 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Finding]]:
             total=int(str(metadata["total"].value)),
             severity="ERROR" if evaluation.severity == dg.AssetCheckSeverity.ERROR else "WARN",
             passed=evaluation.passed,
+            accepted=tuple(str(metadata[ACCEPTED].value).splitlines()) if ACCEPTED in metadata else (),
         )
     return {name: checks for name, checks in found.items() if checks}

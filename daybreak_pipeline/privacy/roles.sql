@@ -32,6 +32,8 @@ BEGIN
             (15, 'daybreak_app', 'privacy', 'routine', 'untag', 'EXECUTE'),
             -- Analysts read the reporting views. Those belong to daybreak_reporting: see below.
             (20, 'daybreak_readonly', 'reporting', 'schema', '%', 'USAGE'),
+            -- And which findings of checks were accepted, by whom and why. Who imports may accept, and administrators.
+            (21, 'daybreak_readonly', 'ingest', 'table', 'accepted\_findings', 'SELECT'),
             -- The owner of those views: columns of the tables, see below, and what refreshing the views takes.
             (30, 'daybreak_reporting', 'public', 'schema', '%', 'USAGE'),
             (31, 'daybreak_reporting', 'reporting', 'schema', '%', 'USAGE, CREATE'),

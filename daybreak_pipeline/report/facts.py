@@ -15,7 +15,7 @@ from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.operations.deliveries import Waiting
 from daybreak_pipeline.timetable import LATE_AFTER
 
-State = Literal["passed", "WARN", "ERROR", "none"]
+State = Literal["passed", "accepted", "WARN", "ERROR", "none"]
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,24 @@ class Streak:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The newest result of one check of one table. ``outdated``: the table was imported after it."""
+    """The newest result of one check of one table. ``outdated``: the table was imported after it.
+
+    ``known_yesterday``: it had a result a day ago. ``more`` is by how much it has grown since, where it failed then, too.
+    """
 
     table: str
     name: str
     finding: Finding
     streak: Streak | None = None
     outdated: bool = False
+    known_yesterday: bool = False
+    more: int = 0
 
     @property
     def state(self) -> State:
         """How the heat map shows it."""
+        if self.finding.is_accepted:
+            return "accepted"
         return "passed" if self.finding.passed else self.finding.severity
 
     @property

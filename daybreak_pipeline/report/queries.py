@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.checks.findings import Finding, Tally
+from daybreak_pipeline.checks import acceptance, history
+from daybreak_pipeline.checks.acceptance import Accepted
 from daybreak_pipeline.checks.rules import RULES
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer import standing
@@ -46,8 +48,9 @@ def read(connection: Connection) -> Facts:
             msg = "the database lacks the tables that a report is made of: run daybreak migrate up"
             raise UsageError(msg)
         checks: dict[str, list[CheckResult]] = defaultdict(list)
+        accepted = acceptance.in_force(connection)
         for check in database.every(connection, _check, *_statement("checks")):
-            checks[check.table].append(check)
+            checks[check.table].append(_in_the_light_of(accepted, check, known[0].date()))
         return Facts(
             at=known[0],
             database=known[1],
@@ -168,12 +171,21 @@ def _check(  # noqa: PLR0913 - the columns of checks.sql
     since: datetime | None,
     times: int,
     outdated: bool,
+    yesterday: int | None,
     **found: Any,
 ) -> CheckResult:
-    finding = Finding(
-        **found,
-        tallies=tuple(Tally(label, number) for label, number in (details.get("counts") or {}).items()),
-        rows=tuple(str(row) for row in details.get("rows") or ()),
-        sql=str(details.get("sql") or ""),
+    finding = history.read(found, details)
+    return CheckResult(
+        table,
+        name,
+        finding,
+        _streak(since, times),
+        outdated,
+        known_yesterday=yesterday is not None,
+        more=max(finding.count - yesterday, 0) if yesterday else 0,
     )
-    return CheckResult(table, name, finding, _streak(since, times), outdated)
+
+
+def _in_the_light_of(accepted: Accepted, check: CheckResult, today: date) -> CheckResult:
+    judged = acceptance.judged(accepted, check.table, {check.name: check.finding}, today)
+    return replace(check, finding=judged[check.name])

@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from daybreak_pipeline.importer.ledger import COUNTS
+from daybreak_pipeline.report import steps
 from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.report.plots import Trend, sparkline
+from daybreak_pipeline.report.reasons import REASONS
 from daybreak_pipeline.report.verdict import Verdict, judge
 from daybreak_pipeline.wording import age, percent, shown_lines
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-SYMBOLS = {"passed": "✓", "WARN": "▲", "ERROR": "✕", "none": "—"}
-_WORDS = {"passed": "passed", "WARN": "warning", "ERROR": "error", "none": "not run"}
+SYMBOLS = {"passed": "✓", "accepted": "○", "WARN": "▲", "ERROR": "✕", "none": "—"}
+_WORDS = {"passed": "passed", "accepted": "accepted", "WARN": "warning", "ERROR": "error", "none": "not run"}
 ANSWERS = {"yes": "✓", "yes, but": "▲", "no": "✕"}
 # Also text that Markdown would turn into a link or a character: https://…, www.…, &#65;
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>&-]|:(?=//)|(?<=www)\.|(?<=WWW)\.|@)")
@@ -53,6 +55,8 @@ def _context(facts: Facts) -> dict[str, object]:
         "worst": lambda table: _worst(verdict, table, facts.at),
         "trends": trends,
         "summary": _summary(facts, verdict),
+        "places": steps.where,
+        "reasons": REASONS,
     }
 
 
@@ -164,7 +168,8 @@ def _summary(facts: Facts, verdict: Verdict) -> dict[str, int]:
         "tables": sum(table.known for table in facts.tables),
         "rows": sum(table.rows or 0 for table in facts.tables),
         "checks": len(checks),
-        "passed": sum(check.finding.passed for check in checks),
+        "passed": sum(check.state == "passed" for check in checks),
+        "accepted": sum(check.state == "accepted" for check in checks),
         "quarantined": sum(table.quarantined_records for table in facts.tables),
         "issues": sum(number for table in facts.tables for _, _, number in table.issues),
         "errors": sum(problem.severity == "ERROR" for problem in verdict.problems),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
+
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from daybreak_pipeline.checks.findings import Severity
-from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts, Trouble
+from daybreak_pipeline.report import downstream, news, steps
+from daybreak_pipeline.report.facts import Facts, Streak, TableFacts, Trouble
+from daybreak_pipeline.report.steps import Action
 from daybreak_pipeline.timetable import LATE_AFTER
 from daybreak_pipeline.wording import age
 
@@ -19,32 +22,16 @@ Kind = Literal["data", "environment"]
 IMPORT = "import"
 """Used like a check's name: whether the table was imported at all, and lately."""
 
-_REASONS = {
-    "orphans": "missing_parent",
-    "valid_enums": "invalid_enum",
-    "required_values": "missing_required",
-    "duplicates": "duplicate_key",
-}
-"""Checks that look at what was quarantined for a reason of its own (``checks.rules``)."""
-
 _NAMED_TABLES = 4
 _A_DAY_OR_SO = 20
 
 
 @dataclass(frozen=True)
-class Action:
-    """Something to copy and run: ``language`` is ``sh`` or ``sql``."""
-
-    label: str
-    text: str
-    language: Literal["sh", "sql"] = "sh"
-
-
-@dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with one table, or with the environment (then ``table`` is empty), and what to do.
+    """One thing that is wrong, what to do and whom to ask (``steps``): with one table, or with the environment, and then
+    ``table`` is empty.
 
-    ``failed`` counts rows, records or values.
+    ``failed`` counts rows, records or values; ``where`` names the records in their files; ``step`` is the next step in words.
     """
 
     severity: Severity
@@ -55,6 +42,14 @@ class Problem:
     failed: int = 0
     actions: tuple[Action, ...] = ()
     kind: Kind = "data"
+    where: str = ""
+    step: str = ""
+    is_new: bool = False
+
+    @property
+    def owner(self) -> str:
+        """The team that knows the table."""
+        return steps.owner(self.table)
 
 
 @dataclass(frozen=True)
@@ -90,10 +85,11 @@ def judge(facts: Facts) -> Verdict:
 
     *No*: an import failed, a table was never imported, a delivered file is refused or has waited for a day, or a check of
     severity ERROR fails. *Yes, but*: a check warns, a file waits, was left out or is absent, imports are late, a table was not
-    checked since its last import, or something around the tables is wrong.
+    checked since its last import, or something around the tables is wrong. What somebody has accepted is no problem; what is
+    new since yesterday is said first.
     """
-    problems = tuple(
-        sorted(_problems(facts), key=lambda p: (p.severity, p.check != IMPORT, -p.failed, p.table))
+    problems = news.first(
+        sorted(_problems(facts), key=lambda p: (p.severity, p.check != IMPORT, -p.failed, p.table)), facts
     )
     tables = [table for table in facts.tables if table.known]
     if not facts.tables:
@@ -109,13 +105,22 @@ def judge(facts: Facts) -> Verdict:
         if sound:
             others = "table is checked and has" if sound == 1 else "tables are checked and have"
             wrong.append(Clause(f"{sound} {others} no error"))
-        return Verdict("no", tuple(wrong), problems)
+        return Verdict("no", (*_news(problems), *wrong), problems)
     doubts = _doubts(facts, problems)
     if doubts:
-        return Verdict("yes, but", tuple(doubts), problems)
-    checked = sum(len(table.checks) for table in facts.tables)
-    fine = f"all {len(tables)} tables are imported, and all {checked} checks passed"
+        return Verdict("yes, but", (*_news(problems), *doubts), problems)
+    fine = f"all {len(tables)} tables are imported, and {_checked(facts)}"
     return Verdict("yes", (Clause(fine),), problems)
+
+
+def _checked(facts: Facts) -> str:
+    """Say how many checks there were, none of which fails, and what of it somebody has accepted."""
+    checks = [check for table in facts.tables for check in table.checks]
+    accepted = sum(check.finding.is_accepted for check in checks)
+    if not accepted:
+        return f"all {len(checks)} checks passed"
+    found = "1 finding is" if accepted == 1 else f"{accepted} findings are"
+    return f"{len(checks) - accepted} of {len(checks)} checks passed; {found} accepted"
 
 
 def _errors(facts: Facts, problems: Iterable[Problem]) -> list[Clause]:
@@ -167,6 +172,10 @@ def _is_refused(table: TableFacts, facts: Facts) -> bool:
     return table.waiting is not None and (refused or facts.at - table.waiting.since > LATE_AFTER)
 
 
+def _news(problems: Iterable[Problem]) -> Iterator[Clause]:
+    return _clause("new since yesterday:", news.tables(problems))
+
+
 def _worst(problems: Iterable[Problem]) -> list[str]:
     """Return the tables of some problems, the ones with most failures first."""
     failed: dict[str, int] = {}
@@ -189,7 +198,8 @@ def _problems(facts: Facts) -> Iterator[Problem]:
     for trouble in facts.troubles:
         yield _trouble(trouble)
     for table in facts.tables:
-        yield from _import_problems(table, facts)
+        for problem in _import_problems(table, facts):
+            yield replace(problem, sentence=f"{problem.sentence}{downstream.told(table, facts)}")
         for check in table.checks:
             found = check.finding
             if not found.passed:
@@ -200,7 +210,9 @@ def _problems(facts: Facts) -> Iterator[Problem]:
                     found.summary,
                     check.streak,
                     found.count,
-                    tuple(_actions(table, check)),
+                    tuple(steps.actions(table, check)),
+                    steps.where(found),
+                    steps.step(table.name, check.name, found),
                 )
         if _unchecked(table):
             before = "not checked since its last import: what checks say here is of the time before"
@@ -266,20 +278,3 @@ def _span(time: timedelta) -> str:
         return age(round(hours / 24) * 86_400)
     return age(round(hours) * 3600 if hours >= 1 else int(time.total_seconds()))
 
-
-def _actions(table: TableFacts, check: CheckResult) -> Iterator[Action]:
-    """Return what helps with a failing check: commands first, then the check's own query."""
-    found = check.finding
-    reason = _REASONS.get(check.name)
-    held_back = {code for code, _, _ in table.quarantined}
-    listing = f"daybreak quarantine list --table {table.name}"
-    if reason in held_back:
-        yield Action("List the records", f"{listing} --reason {reason}")
-    elif check.name == "quarantine_rate" and held_back:
-        yield Action("List the records", listing)
-    elif check.name == "database_matches_migrations":
-        yield Action("Look at the schema", "daybreak migrate status")
-    elif found.rows and table.known and not found.sql:
-        yield Action("Trace the first row", shlex.join(["daybreak", "trace", table.name, found.rows[0]]))
-    if found.sql:
-        yield Action("See the rows", found.sql, "sql")

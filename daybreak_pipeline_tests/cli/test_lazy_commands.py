@@ -11,6 +11,7 @@ import click
 import pytest
 
 from daybreak_pipeline import settings
+from daybreak_pipeline.cli.checks import checks
 from daybreak_pipeline.cli.common import LazyGroup
 from daybreak_pipeline.cli.main import COMMANDS, main
 from daybreak_pipeline.cli.quarantine import quarantine
@@ -20,6 +21,9 @@ from daybreak_pipeline_tests.commands import Environment
 LAZY: list[tuple[LazyGroup, str]] = [
     *((main, name) for name in COMMANDS),
     (quarantine, "replay"),
+    (quarantine, "export"),
+    (checks, "accept"),
+    (checks, "reopen"),
 ]
 AFTERWARDS = """
 import json, sys
@@ -68,6 +72,7 @@ def test_help_imports_no_command_that_it_does_not_tell_of(arguments: tuple[str, 
         ("status",),
         ("trace", "documents", "00000000-0000-0000-0000-000000000000"),
         ("quarantine", "list"),
+        ("checks", "list"),
         ("audit", "show"),
         ("keys", "status"),
         ("migrate", "status"),

@@ -177,6 +177,17 @@ MATRIX = (
             ("TRUNCATE", "TRUNCATE {} CASCADE"),
         )
     ),
+    # Analysts see what was accepted, by whom and why; they and the application accept nothing.
+    cell("SELECT accepted_findings", "SELECT * FROM ingest.accepted_findings", READONLY, ADMIN),
+    cell("DELETE accepted_findings", "DELETE FROM ingest.accepted_findings WHERE false", ADMIN),
+    cell("TRUNCATE accepted_findings", "TRUNCATE ingest.accepted_findings", ADMIN),
+    cell("UPDATE accepted_findings", "UPDATE ingest.accepted_findings SET why = '' WHERE false", ADMIN),
+    cell(
+        "INSERT accepted_findings",
+        "INSERT INTO ingest.accepted_findings (table_name, check_name, counts, why, accepted_by) "
+        "SELECT '', '', '{}', '', '' WHERE false",
+        ADMIN,
+    ),
     cell("INSERT quarantine", "INSERT INTO ingest.quarantine (id) SELECT NULL WHERE false", ADMIN),
     cell("UPDATE quarantine", "UPDATE ingest.quarantine SET resolution = '' WHERE false", ADMIN),
     cell("UPDATE key_check", "UPDATE privacy.key_check SET check_value = '' WHERE false", ADMIN),

@@ -229,3 +229,9 @@ class Page(Element):
         """Return what is broken, cell by cell."""
         body = self.one("section", id="broken").all("tbody")
         return [[cell.text for cell in row.all("td")] for row in (body[0].all("tr") if body else [])]
+
+    def commands(self) -> list[list[str]]:
+        """Return what there is to copy and run for each problem."""
+        body = self.one("section", id="broken").all("tbody")
+        rows = body[0].all("tr") if body else []
+        return [[code.text for code in row.all("code", **{"class": "command"})] for row in rows]

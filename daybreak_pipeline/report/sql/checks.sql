@@ -12,7 +12,7 @@ WITH RECURSIVE pairs AS (
 )
 SELECT p.table_name AS table, p.check_name AS name, l.passed, l.severity, l.failed AS count, l.total,
        l.description AS summary, l.details, broken.since, broken.times,
-       coalesce(imported.finished_at > l.at, false) AS outdated
+       coalesce(imported.finished_at > l.at, false) AS outdated, yesterday.failed AS yesterday
 FROM pairs p
 CROSS JOIN LATERAL (
     SELECT * FROM ingest.check_results r
@@ -29,4 +29,9 @@ LEFT JOIN LATERAL (
       AND r.at >= coalesce(good.at, '-infinity') -- what the index can use; the next line decides
       AND (r.at, r.id) > (coalesce(good.at, '-infinity'), coalesce(good.id, 0))
 ) broken ON true
+LEFT JOIN LATERAL (
+    SELECT r.failed FROM ingest.check_results r
+    WHERE (r.table_name, r.check_name) = (p.table_name, p.check_name) AND r.at <= now() - interval '1 day'
+    ORDER BY r.at DESC, r.id DESC LIMIT 1
+) yesterday ON true
 LEFT JOIN imported ON imported.table_name = p.table_name;

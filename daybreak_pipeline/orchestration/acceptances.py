@@ -1,0 +1,30 @@
+"""Shows in Dagster at once what somebody has accepted or reopened, without checking again: a result outside any run.
+
+The alerts are about runs, so nobody is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from daybreak_pipeline import database
+from daybreak_pipeline.checks import acceptance
+from daybreak_pipeline.orchestration import instance
+from daybreak_pipeline.orchestration.asset_checks import evaluation
+from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.tables import TABLES
+
+
+def show(installation: Installation, changed: Collection[tuple[str, str]]) -> None:
+    """Report the newest results of checks to Dagster, as they count now.
+
+    Args:
+        installation: as ``ready`` yields it.
+        changed: the tables and checks.
+    """
+    with database.connect(installation.database) as connection:
+        newest = acceptance.newest(connection, changed)
+    with instance.opened(installation) as dagster_instance:
+        for (table, check), finding in newest.items():
+            if table in TABLES:
+                dagster_instance.report_runless_asset_event(evaluation(table, check, finding))
