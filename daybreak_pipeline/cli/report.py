@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import click
 
-from daybreak_pipeline import settings
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.cli import browser
 from daybreak_pipeline.cli.common import Command, say
 from daybreak_pipeline.monitoring import survey
 from daybreak_pipeline.orchestration import readiness
-from daybreak_pipeline.report import render, server_page, store
+from daybreak_pipeline.report import render, server_page, store, trends, trends_page
 from daybreak_pipeline.report.gather import gather
 from daybreak_pipeline.settings import DatabaseSettings
 
@@ -21,30 +22,37 @@ from daybreak_pipeline.settings import DatabaseSettings
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write (default: reports/latest.html or reports/server.html in DAYBREAK_HOME).",
+    help="File to write (default: reports/latest.html, trends.html or server.html in DAYBREAK_HOME).",
 )
+@click.option("--trends", "page", flag_value=store.TRENDS, help="The page about how it went, day by day.")
 @click.option(
     "--server",
-    "about_server",
-    is_flag=True,
+    "page",
+    flag_value=store.SERVER,
     help="The page about the server: is it healthy, how long will it last.",
 )
-def report(show: bool, out: Path | None, about_server: bool) -> None:  # noqa: FBT001 - click passes flags so
+def report(show: bool, out: Path | None, page: str | None) -> None:  # noqa: FBT001 - click passes flags so
     """Write the data-quality report: can the data be trusted, what broke, since when, what to do."""
+    name = page or store.LATEST
+    # The report leads to the trends: they are made with it.
+    names = [store.TRENDS, name] if name == store.LATEST and not out else [name]
+    beside = () if out else {*store.pages(), *names}
+    path = (out or store.directory() / name).expanduser().absolute()
     with readiness.looked_at() as db:
-        page = _about_server(db, out) if about_server else _about_data(db, out)
-    name = store.SERVER if about_server else store.LATEST
-    wanted = (out or store.directory() / name).expanduser().absolute()
-    with settings.files_for(wanted):
-        path = store.write(wanted, page)
+        pages = {each: _page(db, each, beside) for each in names}
+    with settings.files_for(path):
+        for each, text in pages.items():
+            store.write(path.with_name(each) if not out else path, text)
     say(path)
     if show and not browser.show(path):
         say("there is no browser here: open the file on a machine that has one", err=True)
 
 
-def _about_data(db: DatabaseSettings, out: Path | None) -> str:
-    return render.html(gather(db, for_report=True), server_page="" if out else store.server_page())
-
-
-def _about_server(db: DatabaseSettings, out: Path | None) -> str:
-    return server_page.html(survey.look(db), report_page="" if out else store.report_page())
+def _page(db: DatabaseSettings, name: str, beside: Collection[str]) -> str:
+    """Return a page as of now."""
+    if name == store.SERVER:
+        return server_page.html(survey.look(db), beside=beside)
+    if name == store.TRENDS:
+        with database.connect(db) as connection:
+            return trends_page.html(trends.read(connection), beside=beside)
+    return render.html(gather(db, for_report=True), beside=beside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import click
@@ -16,7 +16,7 @@ from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.pgbouncer import tell_how_to_connect
 from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
-from daybreak_pipeline.operations import notifications
+from daybreak_pipeline.operations import alert_log
 from daybreak_pipeline.orchestration import instance, process_locks, readiness, runs, webserver
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.webserver import WebUi
@@ -63,7 +63,10 @@ def up(data_dir: Path | None, port: int | None, show: bool | None, pooled: bool)
             systemd.notify("READY=1", "STATUS=importing")
             say(f"database {db.name} at {db.host}:{db.port}, export {export}")
             supervisor = Supervisor(
-                _servers(installation), lambda text: say(f"daybreak: {text}", err=True), _alert
+                _servers(installation),
+                lambda text: say(f"daybreak: {text}", err=True),
+                # Said here already.
+                lambda text: alert_log.send(text, settings.notifier(), lambda: nullcontext(db)),
             )
             try:
                 with supervisor.in_background():
@@ -107,11 +110,6 @@ def _import(installation: Installation, supervisor: Supervisor) -> None:
         say("daybreak: imports again what failed meanwhile", err=True)
     report(outcome, export=installation.export_dir)
     keep_report(installation)
-
-
-def _alert(text: str) -> None:
-    """Send an alert to the people who get them; here it was said already."""
-    notifications.deliver(text, settings.notifier())
 
 
 def _serve(  # noqa: PLR0913 - each is a part of what is served

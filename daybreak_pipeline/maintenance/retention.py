@@ -130,6 +130,7 @@ def rules(connection: Connection) -> list[Rule]:
             only=sql.SQL("old.resolved_at IS NOT NULL"),
         ),
         Rule("ingest.server_measurements", "at", _MEASUREMENT_MONTHS),
+        Rule("ingest.alerts", "at", settings.check_results_months()),
     ]
 
 

@@ -1,7 +1,7 @@
 """Which runs raise an alert: one message for a run, with a link to it.
 
 A message names tables, checks and counts. Why a table failed is in the run's log behind the link: a reason
-may quote a file's header, and a message leaves the machine. ``notifications`` delivers it.
+may quote a file's header, and a message leaves the machine. ``alert_log`` sends it and keeps whom it reached.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from daybreak_pipeline import settings
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.operations import notifications
+from daybreak_pipeline.operations import alert_log
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.imported_tables import EARLY, WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.monitoring import NEWS
@@ -76,9 +76,9 @@ def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> 
         log.error("failures are logged and not sent to anybody: %s", error)  # noqa: TRY400 - one line is enough
         notifier = NotifierSettings(DEFAULT_WEB_URL)
     found = Trouble(_failed_tables(instance, run.run_id), absent, checks)
-    text = message(run, found, notifier.web_url, failed=failed)
-    log.warning("%s", " ".join(text.split()))
-    notifications.deliver(text, notifier)
+    text, link = message(run, found, failed=failed), f"{notifier.web_url}/runs/{run.run_id}"
+    log.warning("%s", " ".join([*text.split(), link]))
+    alert_log.send(text, notifier, database.serving, run_id=run.run_id, link=link)
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Trouble:
     checks: dict[str, int | str]
 
 
-def message(run: dg.DagsterRun, found: Trouble, web_url: str, *, failed: bool) -> str:
+def message(run: dg.DagsterRun, found: Trouble, *, failed: bool) -> str:
     """Return the message about one run: plain text, whose first line serves as the subject of a mail."""
     but = [f"{_number(len(found.checks), 'check')} failed"] if found.checks else []
     but += [f"{_number(len(found.absent), 'file')} absent"] if found.absent else []
@@ -107,7 +107,7 @@ def message(run: dg.DagsterRun, found: Trouble, web_url: str, *, failed: bool) -
         f"{check}: {told if isinstance(told, str) else _number(told, 'record')}"
         for check, told in found.checks.items()
     ]
-    return "\n".join([*lines, f"{web_url}/runs/{run.run_id}"])
+    return "\n".join(lines)
 
 
 def _job(run: dg.DagsterRun) -> str:

@@ -12,7 +12,7 @@ from daybreak_pipeline.backups import listing, make
 from daybreak_pipeline.backups.listing import Backup
 from daybreak_pipeline.embedded_postgres.archiving import Agent
 from daybreak_pipeline.errors import DaybreakError, TransientError
-from daybreak_pipeline.operations import notifications
+from daybreak_pipeline.operations import alert_log
 from daybreak_pipeline.orchestration.jobs import back_up
 
 log = logging.getLogger("daybreak.alerts")
@@ -70,4 +70,4 @@ def _alert(text: str) -> None:
         notifier = settings.notifier()
     except DaybreakError:
         return  # each failed run says so
-    notifications.deliver(f"Daybreak: {text}", notifier)
+    alert_log.send(f"Daybreak: {text}", notifier, database.serving)

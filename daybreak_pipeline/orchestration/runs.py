@@ -262,7 +262,7 @@ def _tables(
 
 
 def _imported(metadata: Any) -> TableOutcome:
-    accounting = Accounting(**{name: int(metadata[name].value) for name in COUNTS})
+    accounting = Accounting(**{name: int(metadata[name].value) for name in COUNTS if name in metadata})
     ignored = metadata[IGNORED].value if IGNORED in metadata else []
     return TableOutcome(
         metadata["status"].value,

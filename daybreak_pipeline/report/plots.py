@@ -1,4 +1,4 @@
-"""Sparklines: how a count went over the last imports, as SVG that takes its colours from the page.
+"""Plots as SVG that takes its colours from the page: sparklines over imports, and charts over days with their numbers.
 
 Matplotlib works out the geometry; its styles, ids and metadata are left out, so that a page can hold many plots and
 decides itself about light and dark.
@@ -7,15 +7,22 @@ decides itself about light and dark.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 _WIDTH, _HEIGHT = 1.4, 0.36
 """Inches; an inch is 72 units of the SVG."""
+_POINTS = 72
 _MARGIN = 0.12
 _SVG = "{http://www.w3.org/2000/svg}"
 
@@ -60,53 +67,193 @@ def sparkline(trend: Trend) -> Markup:
     """Return an inline SVG with a text for those who do not see it; nothing where there is nothing to plot."""
     if not trend.values:
         return Markup("")
-    drawn = ET.fromstring(_drawn(trend.values))  # noqa: S314 - written by matplotlib, from numbers
-    width, height = _WIDTH * 72, _HEIGHT * 72
-    svg = ET.Element(
-        "svg",
-        {
-            "class": "spark",
-            "viewBox": f"0 0 {width:g} {height:g}",
-            "width": f"{width:g}",
-            "height": f"{height:g}",
-            "role": "img",
-            "aria-label": trend.text,
-        },
-    )
+    width, height = _WIDTH * _POINTS, _HEIGHT * _POINTS
+    svg = _svg("spark", width, height, trend.text)
+    svg.set("width", f"{width:g}")
+    svg.set("height", f"{height:g}")
     ET.SubElement(svg, "title").text = trend.text
-    for group in drawn.iter(f"{_SVG}g"):
-        kind = group.get("id", "")
-        if kind.startswith("spark-"):
-            for path in group.iter(f"{_SVG}path"):
-                # A class names the kind; ids must be unique in a page, and matplotlib's are not.
-                line = " ".join((path.get("d") or "").split())
-                ET.SubElement(svg, "path", {"class": kind.rsplit(".", 1)[0], "d": line})
+    for kind, path in _sparkline_paths(trend.values):
+        ET.SubElement(svg, "path", {"class": kind, "d": path})
     return Markup(ET.tostring(svg, encoding="unicode"))  # noqa: S704 - made of an escaped text and of paths
 
 
+def _svg(kind: str, width: float, height: float, text: str) -> ET.Element:
+    """Return an empty plot, with what it shows in words."""
+    box = {"class": kind, "viewBox": f"0 0 {width:g} {height:g}", "role": "img", "aria-label": text}
+    return ET.Element("svg", box)
+
+
 @lru_cache(maxsize=64)
-def _drawn(values: tuple[float | None, ...]) -> str:
+def _sparkline_paths(values: tuple[float | None, ...]) -> tuple[tuple[str, str], ...]:
     from matplotlib.figure import Figure  # takes a third of a second, which only a report needs
 
     places = range(len(values))
-    line = [float("nan") if value is None else value for value in values]
-    known = [value for value in values if value is not None]
-    # The axis begins at 0 unless all values are far above it: a small change in a big table must show.
-    low, high = (min(known), max(known)) if known else (0.0, 1.0)
-    if low < 0.9 * high or low == high:
-        low = 0.0
+    low, high = _range([value for value in values if value is not None])
     span = (high - low) or 1.0
-
     figure = Figure(figsize=(_WIDTH, _HEIGHT))
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(-0.9, max(len(values) - 1, 1) + 0.9)
     axes.set_ylim(low - _MARGIN * span, high + _MARGIN * span if high > low else low + span)
-    axes.plot(places, line, gid="spark-line", clip_on=False)
+    axes.plot(places, _with_gaps(values), gid="spark-line", clip_on=False)
     for number, place in enumerate(p for p in places if values[p] is None):
         axes.plot([place, place], axes.get_ylim(), gid=f"spark-failed.{number}", clip_on=False)
     if values[-1] is not None:
         axes.plot([places[-1]] * 2, [values[-1]] * 2, gid="spark-last", clip_on=False)
+    return tuple(_paths(figure, "spark-"))
+
+
+def _with_gaps(values: tuple[float | None, ...]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]
+
+
+def _range(known: list[float]) -> tuple[float, float]:
+    """Return where an axis begins and ends: at 0 unless all is far above it, as a small change in much must show."""
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    return (0.0 if low < 0.9 * high or low == high else low), high
+
+
+def _paths(figure: Figure, prefix: str | tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield kind and line of what was plotted under an id with the prefix."""
     written = io.StringIO()
     figure.savefig(written, format="svg")
-    return written.getvalue()
+    for group in ET.fromstring(written.getvalue()).iter(f"{_SVG}g"):  # noqa: S314 - written by matplotlib, from numbers
+        kind = group.get("id", "")
+        if kind.startswith(prefix):
+            for path in group.iter(f"{_SVG}path"):
+                # A class names the kind; ids must be unique in a page, and matplotlib's are not.
+                yield kind.rsplit(".", 1)[0], " ".join((path.get("d") or "").split())
+
+
+# --- Charts over days ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart: a number for each day, None where there is none, and how such a number is said.
+
+    ``kind`` is the class by which the page colours it.
+    """
+
+    values: tuple[float | None, ...]
+    says: Callable[[float], str]
+    kind: str = "plain"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over days. ``marked`` has what is said of days that stand out, such as those with failed imports."""
+
+    label: str
+    days: tuple[date, ...]
+    lines: tuple[Line, ...]
+    marked: tuple[str, ...]
+    gap: str = "no import"
+
+    def says(self, place: int) -> str:
+        """Return the numbers of a day in words."""
+        known = [
+            line.says(value)
+            for line in self.lines
+            if place < len(line.values) and (value := line.values[place]) is not None
+        ]
+        told = [", ".join(known) or self.gap, *filter(None, [self.marked[place]])]
+        return f"{self.days[place]:%Y-%m-%d}: {'; '.join(told)}"
+
+    @property
+    def text(self) -> str:
+        """What the chart shows, in words."""
+        known = [
+            place
+            for place in range(len(self.days))
+            if any(line.values[place] is not None for line in self.lines)
+        ]
+        if not known:
+            return f"{self.label}: no day with a number"
+        days = f"{len(known)} day{'' if len(known) == 1 else 's'}"
+        first = f", first {self.says(known[0])}" if len(known) > 1 else ""
+        return f"{self.label}, {days} with a number{first}, last {self.says(known[-1])}"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a chart is, in units of its SVG. ``top`` is for the numbers of a day, ``bottom`` for dates."""
+
+    width: int
+    height: int
+    top: int
+    bottom: int
+
+
+LARGE = Size(600, 190, 24, 20)
+SMALL = Size(220, 60, 16, 4)
+
+
+def chart(shown: Chart, size: Size = LARGE) -> Markup:
+    """Return an inline SVG that tells the numbers of the day that is pointed at, else of the last; no script."""
+    figure, axes = _axes(shown, size)
+    for number, line in enumerate(shown.lines):
+        axes.plot(range(len(shown.days)), _with_gaps(line.values), gid=f"line-{line.kind}.{number}")
+        for place in _alone(line.values):
+            axes.plot([place] * 2, [line.values[place]] * 2, gid=f"dot-{line.kind}.{place}", clip_on=False)
+    for place in (place for place, what in enumerate(shown.marked) if what):
+        axes.plot([place] * 2, axes.get_ylim(), gid=f"line-failed.{place}")
+
+    svg = _svg("chart", size.width, size.height, shown.text)
+    if size.bottom >= _TEXT:
+        _add_scale(svg, shown, size, axes)
+    for kind, path in _paths(figure, ("line-", "dot-")):
+        ET.SubElement(svg, "path", {"class": kind, "d": path})
+    for place in range(len(shown.days)):
+        (left, _), (right, _) = (axes.transData.transform((place + side, 0)) for side in (-0.5, 0.5))
+        day = ET.SubElement(svg, "g", {"class": "day"})
+        box = {"x": f"{left:.1f}", "y": "0", "width": f"{right - left:.1f}", "height": f"{size.height}"}
+        ET.SubElement(day, "rect", box)
+        ET.SubElement(day, "text", {"x": "0", "y": f"{size.top - 8}"}).text = shown.says(place)
+    return Markup(ET.tostring(svg, encoding="unicode"))  # noqa: S704 - ElementTree has escaped what is text
+
+
+_TEXT = 12
+"""Units that a line of text needs."""
+
+
+def _axes(shown: Chart, size: Size) -> tuple[Figure, Axes]:
+    """Return matplotlib's axes, whose pixels are the SVG's units (but from the bottom), with room for all values."""
+    from matplotlib.figure import Figure  # as above
+
+    low, high = _range([value for line in shown.lines for value in line.values if value is not None])
+    figure = Figure(figsize=(size.width / _POINTS, size.height / _POINTS), dpi=_POINTS)
+    inner = size.height - size.top - size.bottom
+    axes = figure.add_axes((0.0, size.bottom / size.height, 1.0, inner / size.height))
+    axes.set_axis_off()
+    axes.set_xlim(-0.5, len(shown.days) - 0.5)
+    span = (high - low) or high or 1.0
+    axes.set_ylim(low - 0.02 * span, max(high, low + span) + 0.05 * span)
+    return figure, axes
+
+
+def _alone(values: tuple[float | None, ...]) -> Iterator[int]:
+    """Yield the places that a line would not show, as there is none beside them, and the last one."""
+    known = [place for place, value in enumerate(values) if value is not None]
+    for place in known:
+        if place == known[-1] or not {place - 1, place + 1} & set(known):
+            yield place
+
+
+def _add_scale(svg: ET.Element, shown: Chart, size: Size, axes: Axes) -> None:
+    """Add lines with their numbers, and the first, the middle and the last day."""
+    from matplotlib.ticker import MaxNLocator  # as above
+
+    low, high = axes.get_ylim()
+    for tick in MaxNLocator(nbins=3, integer=high - low > 3).tick_values(low, high):  # noqa: PLR2004 - whole numbers
+        if low <= tick <= high:
+            y = size.height - axes.transData.transform((0, tick))[1]
+            ET.SubElement(svg, "path", {"class": "grid", "d": f"M 0 {y:.1f} H {size.width}"})
+            label = ET.SubElement(svg, "text", {"class": "scale", "x": "0", "y": f"{y - 3:.1f}"})
+            label.text = _number(float(tick))
+    last = len(shown.days) - 1
+    for place in sorted({0, last // 2, last}):
+        anchor = "middle" if not last else {0: "start", last: "end"}.get(place, "middle")
+        x = axes.transData.transform((place, 0))[0]
+        where = {"class": "scale", "x": f"{x:.1f}", "y": f"{size.height - 4}", "text-anchor": anchor}
+        ET.SubElement(svg, "text", where).text = f"{shown.days[place]:%Y-%m-%d}"

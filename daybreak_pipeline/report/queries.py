@@ -65,8 +65,12 @@ def _run(connection: Connection, name: str) -> Rows:
 
 
 def _statement(name: str) -> tuple[bytes, dict[str, Any]]:
-    statement = (Path(__file__).parent / "sql" / f"{name}.sql").read_bytes()
-    return statement, {"tables": list(TABLES), "imports": SHOWN_IMPORTS}
+    return text(name), {"tables": list(TABLES), "imports": SHOWN_IMPORTS}
+
+
+def text(name: str) -> bytes:
+    """Return a query of the report, by the name of its file."""
+    return (Path(__file__).parent / "sql" / f"{name}.sql").read_bytes()
 
 
 def _columns(checks: Mapping[str, list[CheckResult]]) -> tuple[str, ...]:

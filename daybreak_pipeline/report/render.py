@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from daybreak_pipeline.importer.ledger import COUNTS
-from daybreak_pipeline.report import steps
+from daybreak_pipeline.report import steps, store
 from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.report.plots import Trend, sparkline
 from daybreak_pipeline.report.reasons import REASONS
@@ -27,13 +28,32 @@ if TYPE_CHECKING:
 SYMBOLS = {"passed": "✓", "accepted": "○", "WARN": "▲", "ERROR": "✕", "none": "—"}
 _WORDS = {"passed": "passed", "accepted": "accepted", "WARN": "warning", "ERROR": "error", "none": "not run"}
 ANSWERS = {"yes": "✓", "yes, but": "▲", "no": "✕"}
+_QUESTIONS = {
+    store.LATEST: "Can I trust today\u2019s data?",
+    store.TRENDS: "Is it getting better?",
+    store.SERVER: "Is the server healthy?",
+}
+"""What each page answers, as links to it say."""
 # Also text that Markdown would turn into a link or a character: https://…, www.…, &#65;
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>&-]|:(?=//)|(?<=www)\.|(?<=WWW)\.|@)")
 
 
-def html(facts: Facts, *, server_page: str = "") -> str:
-    """Return the report as one HTML file that needs no other; it leads to the page about the server where that is beside it."""
-    return environment().get_template("report.html.j2").render(server_page=server_page, **_context(facts))
+def html(facts: Facts, *, beside: Collection[str] = ()) -> str:
+    """Return the report as one HTML file that needs no other; it leads to the pages that are beside it."""
+    return page("report.html.j2", store.LATEST, beside, **_context(facts))
+
+
+def page(template: str, name: str, beside: Collection[str], **context: object) -> str:
+    """Return a page: one file of HTML that needs no other, in the frame that all pages share.
+
+    Args:
+        template: the page's own part.
+        name: the file that it is kept in.
+        beside: the pages that it can lead to, by the names of their files.
+        context: what the template shows.
+    """
+    links = [(other, words) for other, words in _QUESTIONS.items() if other in beside and other != name]
+    return environment().get_template(template).render(links=links, **context)
 
 
 def markdown(facts: Facts) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from daybreak_pipeline.monitoring import thresholds
 from daybreak_pipeline.monitoring.metrics import METRICS
 from daybreak_pipeline.monitoring.thresholds import ASSETS
-from daybreak_pipeline.report import render
+from daybreak_pipeline.report import render, store
 from daybreak_pipeline.report.facts import Streak
 from daybreak_pipeline.report.plots import Trend, sparkline
 
@@ -59,15 +60,17 @@ class TableLine:
     dead: float
 
 
-def html(health: Health, *, report_page: str = "") -> str:
-    """Return the page as one HTML file that needs no other; it leads to the report where that is beside it."""
+def html(health: Health, *, beside: Collection[str] = ()) -> str:
+    """Return the page as one HTML file that needs no other; it leads to the pages that are beside it."""
     failing = health.failing()
     errors = sum(one.state == "ERROR" for one in failing)
     answer = "no" if errors else "yes, but" if failing else "yes"
-    return render.environment().get_template("server.html.j2").render(
+    return render.page(
+        "server.html.j2",
+        store.SERVER,
+        beside,
         health=health,
         at=health.at,
-        report_page=report_page,
         answer=answer,
         failing=failing,
         errors=errors,

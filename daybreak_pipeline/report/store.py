@@ -13,6 +13,8 @@ from daybreak_pipeline.errors import UsageError
 
 KEPT = 30
 LATEST = "latest.html"
+TRENDS = "trends.html"
+"""The page about how it went, day by day, beside the reports."""
 SERVER = "server.html"
 """The page about the server, beside the reports."""
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z-[0-9a-f-]+\.html")
@@ -23,14 +25,9 @@ def directory() -> Path:
     return settings.home() / "reports"
 
 
-def report_page() -> str:
-    """Return the name of the newest report, for a link; empty where there is none yet."""
-    return LATEST if (directory() / LATEST).exists() else ""
-
-
-def server_page() -> str:
-    """Return the name of the page about the server, for a link; empty where there is none yet."""
-    return SERVER if (directory() / SERVER).exists() else ""
+def pages() -> tuple[str, ...]:
+    """Return the names of the pages that are there, for links: the newest report, the trends, the server."""
+    return tuple(name for name in (LATEST, TRENDS, SERVER) if (directory() / name).exists())
 
 
 def keep(page: str, at: datetime, run_id: str) -> tuple[Path, Path]:

@@ -287,7 +287,10 @@ LEDGER_MONTHS = Number(
 CHECK_RESULTS_MONTHS = Number(
     "DAYBREAK_CHECK_RESULTS_MONTHS",
     section=KEPT,
-    meaning="For how long results of checks are kept. The newest, and those that say since when a check fails, stay.",
+    meaning=(
+        "For how long results of checks, and who was alerted, are kept. The newest results, and those that say since when a "
+        "check fails, stay."
+    ),
     of="months",
     default=24,
 )

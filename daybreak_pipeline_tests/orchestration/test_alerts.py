@@ -74,6 +74,8 @@ class Alerts:
 @pytest.fixture
 def runs(migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
     monkeypatch.setattr(notifications, "WAITS", (0.0, 0.0))
+    for name, value in migrated.environment().items():  # as the daemon has it
+        monkeypatch.setenv(name, value)
     with in_memory(migrated, monkeypatch) as opened:
         yield opened
 
@@ -94,6 +96,11 @@ def texts() -> list[str]:
     return [posted["body"]["text"] for posted in Receiver.posted]
 
 
+def kept(runs: Runs) -> list[tuple[Any, ...]]:
+    """Return who was told what, as it is kept."""
+    return runs.query("SELECT run_id, message, told, not_told FROM ingest.alerts ORDER BY id")
+
+
 def test_a_failed_run_is_told_once_with_its_tables_and_a_link(
     runs: Runs, alerts: Alerts, export: Export, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,6 +117,7 @@ def test_a_failed_run_is_told_once_with_its_tables_and_a_link(
         "not imported: organizations",
         f"https://daybreak.example/runs/{outcome.run_id}",
     ]
+    assert kept(runs) == [(outcome.run_id, "\n".join(text.splitlines()[:-1]), ["webhook"], [])]
     assert Receiver.posted[0]["type"] == "application/json"
     assert set(Receiver.posted[0]["body"]) == {"text"}
     assert "Daybreak: run" in caplog.text
@@ -235,6 +243,7 @@ def test_a_receiver_that_is_not_there_does_not_fail_the_sensor(
     with caplog.at_level(logging.WARNING):
         alerts.tick()
     assert "did not take the message" in caplog.text
+    assert [told[2:] for told in kept(runs)] == [([], ["webhook"])]
     caplog.clear()
     alerts.tick()
     assert caplog.text == ""  # it is over with
@@ -253,5 +262,26 @@ def test_settings_that_cannot_be_used_leave_the_log(
     with caplog.at_level(logging.WARNING):
         alerts.tick()
     assert "DAYBREAK_WEBHOOK_URL is not a URL" in caplog.text
+    assert [told[2:] for told in kept(runs)] == [([], [])]  # nobody
     assert "not imported: documents" in caplog.text
     assert "SECRET" not in caplog.text
+
+
+def test_an_alert_is_sent_although_it_cannot_be_kept(  # noqa: PLR0913, PLR0917 - fixtures
+    runs: Runs,
+    alerts: Alerts,
+    export: Export,
+    migrated: DatabaseSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    export.write_bytes("documents", b"id\n")
+    runs.execute("DROP TABLE ingest.alerts")
+    for port in (9, migrated.port):
+        runs.load(export.directory, only=["documents"])
+        monkeypatch.setenv("DB_PORT", str(port))
+        with caplog.at_level(logging.WARNING):
+            alerts.tick()
+        assert "was sent, but not kept" in caplog.text
+        caplog.clear()
+    assert len(texts()) == 2

@@ -91,7 +91,7 @@ def test_an_alert_says_what_the_check_says_and_only_when_it_is_news(
     )
     assert second == {}
     run = dg.DagsterRun(job_name="monitor_server", run_id="12345678-0")
-    text = alerts.message(run, alerts.Trouble([], [], first), "https://daybreak.example", failed=False)
+    text = alerts.message(run, alerts.Trouble([], [], first), failed=False)
     assert text.splitlines()[0] == "Daybreak: run 12345678 of monitor_server succeeded, but 1 check failed"
     assert "docs/runbooks/backups-fail.md" in text
 

@@ -262,6 +262,15 @@ def test_the_second_import_skips_every_table(sample: Sample) -> None:
     assert sample.again.exit_code == 0
 
 
+def test_where_no_record_was_read_the_ui_has_no_zeros_to_plot(sample: Sample) -> None:
+    made = sample.runs.dagster.get_records_for_run(
+        sample.again.run_id or "", of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+    ).records
+    told = [record.event_log_entry.asset_materialization for record in made]
+    assert len(told) == len(TABLES)
+    assert [one for one in told if one and set(COUNTS) & set(one.metadata)] == []
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_a_full_import_finds_every_loaded_record_unchanged(sample: Sample, table: str) -> None:
     first, full = (asdict(outcome.tables[table].accounting) for outcome in (sample.first, sample.full))

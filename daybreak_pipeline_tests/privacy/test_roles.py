@@ -158,6 +158,7 @@ MATRIX = (
             "ingest.check_results",
             "ingest.server_measurements",
             "ingest.absent_files",
+            "ingest.alerts",
             "ingest.locks",
             "ingest.processes",
             "privacy.roles_applied",

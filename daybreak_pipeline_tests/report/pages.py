@@ -118,6 +118,64 @@ def everything_wrong(connection: Connection) -> None:
     checked(connection, "database", "database_matches_migrations", 2)
 
 
+def bad_morning(connection: Connection) -> None:
+    """Two good weeks with one old warning; today three files are absent, one is refused, and there are two new faults."""
+    for table in TABLES:
+        for day in reversed(range(1, 15)):
+            imported(connection, table, hours_ago=24 * day + 1, read=1000 + 10 * (14 - day))
+    for day in reversed(range(1, 15)):
+        for rule in RULES:
+            old = 4 if rule.name == "placeholder_values" else 0
+            checked(
+                connection, "clinicians", rule.name, old, severity="WARN", hours_ago=24 * day, rows=["row-1"]
+            )
+            checked(connection, "referrals", rule.name, hours_ago=24 * day)
+            checked(connection, "memberships", rule.name, hours_ago=24 * day)
+    absent, refused = ("documents", "contracts", "kinships"), "insurance_coverages"
+    for table in TABLES:
+        if table in absent:
+            connection.execute("INSERT INTO ingest.absent_files (table_name) VALUES (%s)", [table])
+        elif table == refused:
+            why = f"{table}: the header has no column user_id: ask the sender for the file with it"
+            imported(connection, table, status="failed", error=why)
+        else:
+            imported(
+                connection, table, hours_ago=0.2, read=1150, quarantined=31 if table == "referrals" else 0
+            )
+        for rule in RULES:
+            fault = _NEW_FAULTS.get((table, rule.name))
+            old = {"placeholder_values": 4}.get(rule.name, 0) if table == "clinicians" else 0
+            failed = 31 if fault else old
+            description = fault or f"{old} texts are words for nothing"
+            rows = [f"record {number}" for number in range(7, 17)] if fault else ["row-1"]
+            checked(
+                connection,
+                table,
+                rule.name,
+                failed,
+                total=1150,
+                severity="ERROR" if fault else "WARN",
+                hours_ago=0.1,
+                description=description,
+                rows=rows,
+                counts={"kind": failed} if failed else {},
+                sql="SELECT id, kind FROM referrals WHERE kind > 9 ORDER BY id;" if failed else "",
+            )
+    quarantined(connection, "referrals", "invalid_enum", "kind", records=31)
+    connection.execute(
+        "INSERT INTO ingest.alerts (run_id, message, told) VALUES ('5f0c9a6e-1', %s, '{webhook,oncall@example.org}')",
+        [
+            f"Daybreak: run 5f0c9a6e of import_all failed\nnot imported: {refused}\nfile absent, rows kept: {', '.join(absent)}"
+        ],
+    )
+
+
+_NEW_FAULTS = {
+    ("referrals", "valid_enums"): "31 records have a kind that is not listed",
+    ("memberships", "timestamps"): "31 rows end before they begin",
+}
+
+
 def quarantined(
     connection: Connection, table: str, code: str, column: str | None, *, records: int = 3
 ) -> None:

@@ -41,8 +41,19 @@ def test_the_page_about_the_server_is_beside_it_and_they_lead_to_each_other(give
     assert [link for link in links(server) if not link.startswith("#")] == []
     for options in ([], ["--server"]):
         daybreak(given, "report", *options)
-    assert "latest.html" in links(server)
-    assert "server.html" in links(latest(given))
+    assert links(server) >= {"latest.html", "trends.html"}
+    assert links(latest(given)) >= {"trends.html", "server.html"}
+
+
+def test_the_trends_are_made_with_the_report_and_by_themselves(given: Environment, tmp_path: Path) -> None:  # noqa: F811 - fixture
+    trends = latest(given).with_name("trends.html")
+    daybreak(given, "report")
+    assert "Too early to say" in read(trends).verdict()
+    assert "latest.html" in links(trends)
+    trends.unlink()
+    assert daybreak(given, "report", "--trends").stdout == f"{trends}\n"
+    assert daybreak(given, "report", "--trends", "--out", tmp_path / "mine.html").returncode == 0
+    assert [link for link in links(tmp_path / "mine.html") if not link.startswith("#")] == []
 
 
 def links(path: Path) -> set[str]:
@@ -80,7 +91,8 @@ def test_imports_and_checks_leave_a_report_and_keep_their_output(
     done = daybreak(given, *arguments, *where)
     assert "run_id" in json.loads(done.stdout)
     assert done.stderr.splitlines()[-1] == f"data-quality report: {latest(given)}"
-    assert len(list(latest(given).parent.iterdir())) == 2
+    assert {path.name for path in latest(given).parent.iterdir()} >= {"latest.html", "trends.html"}
+    assert len(list(latest(given).parent.iterdir())) == 3
 
 
 def test_an_import_stands_although_there_can_be_no_report(

@@ -175,7 +175,8 @@ def _metadata(result: Result, catalog: TableCatalog, rows: int | None) -> dict[s
         metadata["why_skipped"] = dg.MetadataValue.text(_WHY_SKIPPED)
     if rows is not None:
         metadata[_ROW_COUNT] = dg.MetadataValue.int(rows)
-    metadata |= {name: dg.MetadataValue.int(value) for name, value in asdict(result.accounting).items()}
+    if result.status == "imported":  # else no record was read: the UI would plot zeros
+        metadata |= {name: dg.MetadataValue.int(value) for name, value in asdict(result.accounting).items()}
     if result.ignored:
         metadata[IGNORED] = dg.MetadataValue.json([asdict(ignored) for ignored in result.ignored])
     if result.unknown_columns:

@@ -90,7 +90,7 @@ def build_monitoring_assets() -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         with step_failures(context):
             health = survey.look(health_database.settings(), keep=True)
-            page = server_page.html(health, report_page=store.report_page())
+            page = server_page.html(health, beside=store.pages())
             path = store.write(store.directory() / store.SERVER, page)
             context.log.info("the page for people is %s", path)
         for asset in ASSETS:

@@ -14,8 +14,9 @@ import dagster as dg
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.orchestration.resources import HealthDatabase
-from daybreak_pipeline.report import render, store
+from daybreak_pipeline.report import render, store, trends, trends_page
 from daybreak_pipeline.report.gather import gather
+from daybreak_pipeline.report.trends import ByDay
 from daybreak_pipeline.report.verdict import judge
 from daybreak_pipeline.tables import TABLES
 
@@ -37,17 +38,19 @@ def build_report_asset() -> dg.AssetsDefinition:
         kinds={"html"},
         automation_condition=_whenever_a_run_has_ended(),
         description="Can I trust today's data? What broke, since when, and what to do: one page of HTML, complete in "
-        "itself, for every import. [Here is the newest](/report). The last 30 are kept as files, beside the one whose path "
-        f"is under `{LATEST}` below.",
+        "itself, for every import. [Here is the newest](/report), and [how it went, day by day](/report/trends). The last 30 "
+        f"are kept as files, beside the one whose path is under `{LATEST}` below.",
     )
     def data_quality_report(
         context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
     ) -> dg.MaterializeResult[None]:
         try:
             facts = gather(health_database.settings(), for_report=True)
-            latest, dated = store.keep(
-                render.html(facts, server_page=store.server_page()), facts.at, context.run.run_id
-            )
+            with health_database.connection() as connection:
+                history = trends.read(connection)
+            beside = {*store.pages(), store.TRENDS, store.LATEST}
+            store.write(store.directory() / store.TRENDS, trends_page.html(history, beside=beside))
+            latest, dated = store.keep(render.html(facts, beside=beside), facts.at, context.run.run_id)
         except DaybreakError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack
@@ -63,10 +66,24 @@ def build_report_asset() -> dg.AssetsDefinition:
                 "report_of_this_run": dg.MetadataValue.path(dated),
                 "errors": dg.MetadataValue.int(errors),
                 "warnings": dg.MetadataValue.int(len(verdict.problems) - errors),
+                **_plotted(history.total),
             }
         )
 
     return data_quality_report
+
+
+def _plotted(total: ByDay) -> dict[str, dg.MetadataValue]:
+    """Return the newest numbers of all tables together, which the UI plots; what there is none of is left out."""
+    numbers = {
+        "check_errors": total.errors,
+        "check_warnings": total.warnings,
+        "records_in_quarantine": total.quarantined,
+        "records_in_files": total.read,
+        "seconds_of_imports": total.seconds,
+    }
+    newest = {name: trends.latest(of) for name, of in numbers.items()}
+    return {name: dg.MetadataValue.float(float(value)) for name, value in newest.items() if value is not None}
 
 
 def _whenever_a_run_has_ended() -> dg.AutomationCondition[Any]:

@@ -58,8 +58,7 @@ def serve(listener: socket.socket, token: str) -> None:
             )
             app = Starlette(
                 routes=[
-                    Route(report_page.PATH, report_page.newest_report),
-                    Route(report_page.SERVER_PATH, report_page.server_page),
+                    *report_page.routes(),
                     Route(METRICS, metrics_page.metrics),
                     Route(health_page.PATH, health_page.for_people),
                     Mount("/", dagster),

@@ -43,19 +43,27 @@ def test_the_newest_report_is_served_to_who_is_logged_in_and_a_sentence_where_th
     assert call(ui.port, "HEAD", "/report", cookie).body == b""
 
 
-def test_the_page_about_the_server_is_below_the_report_and_they_lead_to_each_other(ui: Served) -> None:
+@pytest.mark.parametrize(("page", "about"), [("server", "the server"), ("trends", "trends")])
+def test_the_other_pages_are_below_the_report_and_they_lead_to_each_other(
+    ui: Served, page: str, about: str
+) -> None:
     cookie = ui.cookie
-    assert ui.get("/report/server").status == 401
-    none = ui.get("/report/server", cookie)
-    assert (none.status, none.text().split(":")[0]) == (404, "There is no page about the server yet")
+    assert ui.get(f"/report/{page}").status == 401
+    none = ui.get(f"/report/{page}", cookie)
+    assert (none.status, none.text().split(":")[0]) == (404, f"There is no page about {about} yet")
     reports = ui.home / "reports"
     reports.mkdir(exist_ok=True)
-    (reports / "server.html").write_text('<a href="latest.html">', encoding="utf-8")
-    (reports / "latest.html").write_text('<a href="server.html">', encoding="utf-8")
-    server = ui.get("/report/server", cookie)
-    assert (server.status, server.text()) == (200, '<a href="../report">')
-    assert any("default-src 'none'" in policy for policy in server.all("content-security-policy"))
-    assert ui.get("/report", cookie).text() == '<a href="report/server">'
+    links = '<a href="latest.html"><a href="trends.html"><a href="server.html">'
+    for name in (page, "latest"):
+        (reports / f"{name}.html").write_text(links, encoding="utf-8")
+    found = ui.get(f"/report/{page}", cookie)
+    assert (found.status, found.text()) == (
+        200,
+        '<a href="../report"><a href="../report/trends"><a href="../report/server">',
+    )
+    assert any("default-src 'none'" in policy for policy in found.all("content-security-policy"))
+    newest = '<a href="report"><a href="report/trends"><a href="report/server">'
+    assert ui.get("/report", cookie).text() == newest
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,213 @@
+"""How it went, day by day over weeks: checks, quarantine, records and durations, from the history of checks and the ledger.
+
+A day belongs to UTC. On a day without an import there is no number, and never a zero. The database adds up; what comes
+from it is one row for each table and day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from daybreak_pipeline import database, settings
+from daybreak_pipeline.report import queries
+from daybreak_pipeline.tables import TABLES
+
+if TYPE_CHECKING:
+    from daybreak_pipeline.database import Connection
+
+WEEKS = 12
+"""How far back it goes."""
+SHOWN_ALERTS = 50
+T = TypeVar("T")
+Numbers = tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class ByDay:
+    """Numbers of one table, or of all together, one for each day; None where there is none.
+
+    ``errors`` and ``warnings`` are checks that failed, ``quarantined`` the records in quarantine at the end of the day,
+    ``read`` the records of the file that the table was last loaded from, ``seconds`` how long loading it took, and ``failed``
+    the imports that failed.
+    """
+
+    name: str
+    errors: Numbers
+    warnings: Numbers
+    quarantined: Numbers
+    read: Numbers
+    seconds: Numbers
+    failed: Numbers
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What people were alerted to: whom it reached, and whom it did not reach."""
+
+    at: datetime
+    run_id: str | None
+    message: str
+    told: list[str]
+    not_told: list[str]
+
+
+@dataclass(frozen=True)
+class Trends:
+    """What there is to show of the time up to ``at``. ``days`` has every day from the first to the last, gaps too.
+
+    ``alerts`` has the newest, the newest first.
+    """
+
+    at: datetime
+    database: str
+    environment: str
+    days: tuple[date, ...]
+    total: ByDay
+    tables: tuple[ByDay, ...]
+    alerts: tuple[Alert, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Checks:
+    table: str
+    day: date
+    errors: int
+    warnings: int
+    on_that_day: bool
+
+
+@dataclass(frozen=True)
+class _Imports:
+    table: str
+    day: date
+    failures: int
+    looked: bool
+    read: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class _Quarantine:
+    table: str
+    day: date
+    waiting: int
+
+
+def read(connection: Connection) -> Trends:
+    """Return how it went until now, all of it as of one moment.
+
+    A history that is not there, because a migration waits, has no numbers.
+
+    Args:
+        connection: to the database, not in a transaction.
+    """
+    with database.snapshot(connection):
+        at: datetime = database.value(connection, "SELECT now()")
+        today = at.astimezone(UTC).date()
+        since = datetime.combine(today - timedelta(days=7 * WEEKS - 1), time(), UTC)
+        part = partial(_part, connection, {"at": at, "since": since, "alerts": SHOWN_ALERTS})
+        history = _History(
+            part(_Checks, "checks_by_day", "ingest.check_results"),
+            part(_Imports, "imports_by_day", "ingest.file_imports"),
+            part(_Quarantine, "quarantine_by_day", "ingest.quarantine"),
+        )
+        alerts = part(Alert, "alerts", "ingest.alerts")
+        name = str(database.value(connection, "SELECT current_database()"))
+    days = history.days(since.date(), today)
+    tables = tuple(history.of(table, days) for table in history.tables())
+    return Trends(at, name, settings.environment(), days, history.total(days), tables, tuple(alerts))
+
+
+def latest(numbers: Numbers) -> float | None:
+    """Return the newest number that there is."""
+    return next((value for value in reversed(numbers) if value is not None), None)
+
+
+def _part(
+    connection: Connection, parameters: dict[str, object], kind: Callable[..., T], name: str, source: str
+) -> list[T]:
+    there = database.value(connection, "SELECT to_regclass(%s) IS NOT NULL", [source])
+    return database.every(connection, kind, queries.text(name), parameters) if there else []
+
+
+class _History:
+    """What the database returned, by table and day."""
+
+    def __init__(self, checks: list[_Checks], imports: list[_Imports], quarantine: list[_Quarantine]) -> None:
+        self._checks = {(one.table, one.day): one for one in checks}
+        self._imports = {(one.table, one.day): one for one in imports}
+        self._waiting = {(one.table, one.day): one.waiting for one in quarantine}
+
+    def tables(self) -> list[str]:
+        """Return the tables with a history: those that are imported in their order, then others, which may be gone."""
+        found = {table for part in (self._checks, self._imports) for table, _ in part}
+        return [*(name for name in TABLES if name in found), *sorted(found - set(TABLES))]
+
+    def days(self, first: date, last: date) -> tuple[date, ...]:
+        """Return the days from the first one that anything is known of."""
+        known = [day for part in (self._checks, self._imports) for _, day in part if day >= first]
+        begin = min(known, default=last)
+        return tuple(begin + timedelta(days=number) for number in range((last - begin).days + 1))
+
+    def of(self, table: str, days: Iterable[date]) -> ByDay:
+        """Return the numbers of one table: none on a day on which nobody looked at its file."""
+        waiting = _carried(self._waiting, table)
+        lines = []
+        for day in days:
+            check, tried = self._checks.get((table, day)), self._imports.get((table, day))
+            checked = check if check and check.on_that_day else None
+            looked = tried if tried and tried.looked else None
+            lines.append(
+                (
+                    checked and checked.errors,
+                    checked and checked.warnings,
+                    waiting(day) or 0 if looked or checked else None,
+                    looked and looked.read,
+                    looked and looked.seconds,
+                    tried and tried.failures,
+                )
+            )
+        return ByDay(table, *zip(*lines, strict=True))
+
+    def total(self, days: Iterable[date]) -> ByDay:
+        """Return the numbers of all tables together; a table that nobody looked at that day counts as it was before."""
+        names = self.tables()
+        waiting = [_carried(self._waiting, name) for name in names]
+        read = [_carried({key: one.read for key, one in self._imports.items()}, name) for name in names]
+        lines = []
+        for day in days:
+            checks = [one for name in names if (one := self._checks.get((name, day)))]
+            tries = [one for name in names if (one := self._imports.get((name, day)))]
+            looked = any(one.looked for one in tries)
+            seconds = [one.seconds for one in tries if one.seconds is not None]
+            lines.append(
+                (
+                    sum(one.errors for one in checks) if checks else None,
+                    sum(one.warnings for one in checks) if checks else None,
+                    _sum(of(day) for of in waiting) if looked or checks else None,
+                    _sum(of(day) for of in read) if looked else None,
+                    sum(seconds) if seconds else None,
+                    sum(one.failures for one in tries) if tries else None,
+                )
+            )
+        return ByDay("", *zip(*lines, strict=True))
+
+
+def _sum(values: Iterable[float | None]) -> float:
+    return sum(value or 0 for value in values)
+
+
+def _carried(numbers: dict[tuple[str, date], float | None], table: str) -> Callable[[date], float | None]:
+    """Return the number of a table as of a day: the newest that is known by then."""
+    known = sorted(
+        (day, value) for (name, day), value in numbers.items() if name == table and value is not None
+    )
+
+    def as_of(day: date) -> float | None:
+        return next((value for known_day, value in reversed(known) if known_day <= day), None)
+
+    return as_of
