@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
+from typing import Literal
 
 MARKET_ID = "00000000-0000-0000-0000-000000000001"
 
@@ -26,13 +27,15 @@ class Reference:
     """A column that points at rows of other tables (the plan, "Complete Foreign Key Reference List").
 
     ``enforced`` references are foreign keys of the database. The others may point at any one of
-    ``tables`` and are validated by the orphan check.
+    ``tables`` and are validated by the orphan check; where they are enforced for applications, ``deletion`` of a row that
+    is referred to is refused, or done and said in a warning.
     """
 
     column: str
     tables: tuple[str, ...]
     enforced: bool
     target_column: str = "id"
+    deletion: Literal["refused", "said"] = "refused"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class Table:
     thresholds: tuple[tuple[str, Threshold], ...] = ()
 
     @property
+    def application_references(self) -> tuple[Reference, ...]:
+        """References without a foreign key."""
+        return tuple(r for r in self.references if not r.enforced)
+
+    @property
     def parents(self) -> tuple[str, ...]:
         """Tables that must be imported before this one, itself excluded, sorted by name."""
         return tuple(sorted({t for r in self.references for t in r.tables} - {self.name}))
@@ -105,8 +113,10 @@ def _fk(column: str, table: str) -> Reference:
     return Reference(column, (table,), enforced=True)
 
 
-def _app(column: str, *tables: str, target_column: str = "id") -> Reference:
-    return Reference(column, tables, enforced=False, target_column=target_column)
+def _app(
+    column: str, *tables: str, target_column: str = "id", deletion: Literal["refused", "said"] = "refused"
+) -> Reference:
+    return Reference(column, tables, enforced=False, target_column=target_column, deletion=deletion)
 
 
 PERSONAL_WORDS = frozenset({
@@ -244,7 +254,8 @@ _DECLARED = (
         file_stems=("insurance_coverages",),
         references=(
             _app("user_id", PATIENTS),
-            _app("created_by", PATIENTS, CLINICIANS),
+            # Who typed it in: the coverage is as good without.
+            _app("created_by", PATIENTS, CLINICIANS, deletion="said"),
         ),
         sealed_columns=(
             "plan_holder_first_name",

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from daybreak_pipeline.checks.evidence import Evidence
 from daybreak_pipeline.checks.findings import SHOWN_ROWS, Finding, Tally, Wording, conclude
+from daybreak_pipeline.schema import reference_triggers
 from daybreak_pipeline.tables import DELETED_FLAG, Reference
 
 _FIRST_AND_NUMBER = """
@@ -63,16 +64,8 @@ def duplicates(evidence: Evidence, _: list[Tally]) -> Finding:
 def _unresolved(evidence: Evidence, reference: Reference) -> Tally:
     """Count rows whose reference is in none of the tables that it may point at."""
     column = sql.Identifier("t", reference.column)
-    # clinicians.healthie_id is text, the availability's user_id a number: compare as text.
-    value = column if reference.target_column == "id" else sql.SQL("{}::text").format(column)
-    absent = sql.SQL(" AND ").join(
-        sql.SQL("NOT EXISTS (SELECT FROM {} p WHERE p.{} = {})").format(
-            sql.Identifier("public", name), sql.Identifier(reference.target_column), value
-        )
-        for name in reference.tables
-    )
-    rest = sql.SQL("FROM {} t WHERE {} IS NOT NULL AND {}").format(
-        sql.Identifier("public", evidence.table), column, absent
+    rest = sql.SQL("FROM {} t WHERE {}").format(
+        sql.Identifier("public", evidence.table), reference_triggers.nowhere(reference)
     )
     query = sql.SQL("SELECT t.id, {}, t._import_id, t._record_number {}").format(column, rest)
     return replace(

@@ -82,6 +82,10 @@ COMMANDS = {
         f"{_CLI}.quarantine:quarantine",
         "Look at the records that did not load, and try them again.",
     ),
+    "references": (
+        f"{_CLI}.references:references",
+        "Have references without a foreign key enforced for applications, or not; see what leads nowhere.",
+    ),
     "report": (
         f"{_CLI}.report:report",
         "Write the data-quality report: can the data be trusted, what broke, since when, what to do.",

@@ -7,8 +7,8 @@ for whom and since when, and gives up in the end. So it is with a table, which a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -32,18 +32,19 @@ _HOLDER = """
 """
 
 
-# What keeps others from writing to a table: such a lock that is held, or one that is asked for and stands before ours.
+# What keeps others from writing to tables: such a lock that is held, or one that is asked for and stands before ours.
 _TABLE_HOLDER = """
     SELECT format('%%s (server process %%s%%s), which has locked %%s%%s',
                   coalesce(nullif(a.application_name, ''), a.usename, 'a session'), a.pid,
                   ' from ' || host(a.client_addr), l.relation::regclass,
                   ', at work since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'HH24:MI:SS') || ' UTC')
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-    WHERE l.locktype = 'relation' AND l.relation = %s::regclass AND l.pid <> pg_backend_pid()
+    WHERE l.locktype = 'relation' AND l.relation = ANY (%(tables)s::regclass[]) AND l.pid <> pg_backend_pid()
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      AND l.mode = ANY (%(modes)s)
     ORDER BY l.granted DESC, l.waitstart LIMIT 1
 """
+_NO_WRITERS = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 
 
 class LockedError(OutsideError):
@@ -85,12 +86,36 @@ def take_table(
 
     Args and errors as ``take``.
     """
-    name = sql.Identifier("public", table)
+    _take_tables(connection, [table], "ROW EXCLUSIVE", _NO_WRITERS, tell=tell, seconds=seconds)
+
+
+def take_tables_alone(
+    connection: Connection, tables: Sequence[str], *, tell: Callable[[str], None], seconds: int | None = None
+) -> None:
+    """Lock tables of ``public`` until the transaction ends, so that nobody writes to any; readers are not kept out.
+
+    All at once, or none: nobody has to wait for one while this waits for another. Args and errors as ``take``.
+    """
+    modes = [*_NO_WRITERS, "RowExclusiveLock", "ShareUpdateExclusiveLock"]
+    _take_tables(connection, tables, "SHARE ROW EXCLUSIVE", modes, tell=tell, seconds=seconds)
+
+
+def _take_tables(  # noqa: PLR0913 - who asks, what for, how, and how long
+    connection: Connection,
+    tables: Sequence[str],
+    mode: LiteralString,
+    others: Sequence[str],
+    *,
+    tell: Callable[[str], None],
+    seconds: int | None,
+) -> None:
+    names = [sql.Identifier("public", table) for table in tables]
+    parameters = {"tables": [name.as_string(connection) for name in names], "modes": list(others)}
     _wait(
-        lambda: _table_taken(connection, name),
+        lambda: _tables_taken(connection, names, mode),
         lambda: (
-            database.value(connection, _TABLE_HOLDER, [name.as_string(connection)])
-            or f"another session, which has locked {table}"
+            database.value(connection, _TABLE_HOLDER, parameters)
+            or f"another session, which has locked {' or '.join(tables)}"
         ),
         tell=tell,
         seconds=seconds,
@@ -117,10 +142,11 @@ def _wait(
         time.sleep(_PAUSE_SECONDS)
 
 
-def _table_taken(connection: Connection, name: sql.Identifier) -> bool:
+def _tables_taken(connection: Connection, names: Sequence[sql.Identifier], mode: LiteralString) -> bool:
+    statement = sql.SQL("LOCK TABLE {} IN {} MODE NOWAIT").format(sql.SQL(", ").join(names), sql.SQL(mode))
     try:
         with connection.transaction():
-            connection.execute(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE NOWAIT").format(name))
+            connection.execute(statement)
     except psycopg.errors.LockNotAvailable:
         return False
     return True
