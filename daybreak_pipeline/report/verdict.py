@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -211,8 +210,8 @@ def _problems(facts: Facts) -> Iterator[Problem]:
                     check.streak,
                     found.count,
                     tuple(steps.actions(table, check)),
-                    steps.where(found),
-                    steps.step(table.name, check.name, found),
+                    where=steps.where(found),
+                    step=steps.step(table.name, check.name, found),
                 )
         if _unchecked(table):
             before = "not checked since its last import: what checks say here is of the time before"
@@ -277,4 +276,3 @@ def _span(time: timedelta) -> str:
     if hours >= _A_DAY_OR_SO:
         return age(round(hours / 24) * 86_400)
     return age(round(hours) * 3600 if hours >= 1 else int(time.total_seconds()))
-
