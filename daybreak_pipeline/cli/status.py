@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from daybreak_pipeline.cli.screen import line, styled
 from daybreak_pipeline.operations import status as statuses
 from daybreak_pipeline.operations.status import TableStatus
 from daybreak_pipeline.orchestration import readiness
+from daybreak_pipeline.report.facts import Facts, TableFacts
 from daybreak_pipeline.report.gather import gather
 from daybreak_pipeline.report.verdict import IMPORT, Verdict, judge
 from daybreak_pipeline.settings import DatabaseSettings
@@ -26,6 +28,7 @@ _EXITS = {
     1: "with `--fail-on`: something is wrong with the data",
     2: "with `--fail-on`: something is wrong with the environment",
 }
+_SAID = ("import failed: ", "its file is absent; ")
 _COLORS = {"yes": "green", "yes, but": "yellow", "no": "red", "ERROR": "red", "WARN": "yellow"}
 
 
@@ -40,7 +43,7 @@ def status(as_json: bool, fail_on: str | None) -> None:  # noqa: FBT001 - click 
     """Show if the data can be trusted, and every table: last import, age, what waits, failed checks; and the next import."""
     with readiness.looked_at() as db:
         facts = gather(db)
-        found = _tables(db) if facts.tables else []
+        found = _tables(db, facts) if facts.tables else []
     verdict = judge(facts)
     upcoming = timetable.next_daily(timetable.DAILY_IMPORT_AT, datetime.now(UTC))
     if as_json:
@@ -66,9 +69,18 @@ def exit_code(verdict: Verdict, fail_on: str | None) -> int:
     return 2 if "environment" in kinds else 1 if kinds else 0
 
 
-def _tables(db: DatabaseSettings) -> list[TableStatus]:
+def _tables(db: DatabaseSettings, facts: Facts) -> list[TableStatus]:
     with database.connect(db) as connection:
-        return statuses.read(connection)
+        found = statuses.read(connection)
+    gathered = {table.name: table for table in facts.tables}
+    return [_as_gathered(one, gathered[one.table]) for one in found]
+
+
+def _as_gathered(one: TableStatus, table: TableFacts) -> TableStatus:
+    """Return the state of a table without an absence that is over: the file is there again."""
+    if one.absent_since is None or table.absent_since is not None:
+        return one
+    return replace(one, status=table.last.status if table.last else None, absent_since=None)
 
 
 def _as_json(verdict: Verdict) -> dict[str, Any]:
@@ -106,10 +118,9 @@ def _show(verdict: Verdict, found: list[TableStatus]) -> None:
             since = f"{one.absent_since:%Y-%m-%d %H:%M}"
             told = f" {one.table}: no file of it since {since}; its rows stay"
             screen.print(line(styled("absent", "yellow"), told), soft_wrap=True)
-    said = {one.table for one in found if one.error or one.absent_since or one.status is None}
     for problem in verdict.problems:  # what a check found is in the table, and in the report
-        waits = problem.check == IMPORT and problem.table not in said
-        if waits or problem.kind == "environment":
+        news = problem.check == IMPORT and not problem.sentence.startswith(_SAID)
+        if (news and problem.sentence != "never imported") or not problem.table:
             told = f" {problem.table or problem.check}: {problem.sentence}"
             screen.print(line(styled(problem.severity, _COLORS[problem.severity]), told), soft_wrap=True)
 

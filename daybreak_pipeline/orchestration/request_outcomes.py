@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,7 +16,9 @@ import dagster as dg
 from daybreak_pipeline.importer.ledger import Newest
 from daybreak_pipeline.operations.export_watch import Look
 from daybreak_pipeline.orchestration import run_requests
+from daybreak_pipeline.orchestration.jobs import import_all
 from daybreak_pipeline.orchestration.resources import OUTSIDE
+from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     from dagster_shared.error import SerializableErrorInfo
@@ -30,7 +33,11 @@ def followed_up(instance: dg.DagsterInstance, look: Look, imported: Mapping[str,
         runs = instance.get_runs(filters=dg.RunsFilter(tags={run_requests.RUN_KEY: request}))
         if runs and not (runs[0].is_finished and _is_the_last(runs[0])):
             continue
-        again = [name for name in tables if not _holds(look, imported, name)]
+        again = [
+            name
+            for name in tables
+            if not is_in(look, imported.get(name), name, look.state.tables[name].asked)
+        ]
         if not runs or runs[0].status is not dg.DagsterRunStatus.FAILURE:
             again = []  # a person cancelled or deleted it, or the file was another one by then
         if again:
@@ -41,15 +48,34 @@ def followed_up(instance: dg.DagsterInstance, look: Look, imported: Mapping[str,
     return look
 
 
+def refused(instance: dg.DagsterInstance, directory: Path) -> list[str]:
+    """Return the tables that the last import of a directory did not get for a reason outside the data.
+
+    An import that others asked for, the schedule for one: what the sensor asked for itself, ``followed_up`` knows.
+    """
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    runs = instance.get_runs(filters=dg.RunsFilter(job_name=import_all.name, statuses=ended), limit=1)
+    if not runs or runs[0].status is not dg.DagsterRunStatus.FAILURE or not _is_the_last(runs[0]):
+        return []
+    tags = runs[0].tags
+    if run_requests.RUN_KEY in tags or tags.get(run_requests.EXPORT) != directory.absolute().as_uri():
+        return []
+    failures = _failures(instance, runs[0].run_id)
+    chosen = runs[0].asset_selection
+    names = list(TABLES) if chosen is None else [key.path[-1] for key in chosen if len(key.path) == 1]
+    return [name for name in names if _is_outside(failures, name)]
+
+
 def _is_the_last(run: dg.DagsterRun) -> bool:
     """Return whether Dagster will not repeat a run that has ended."""
     return run.status is not dg.DagsterRunStatus.FAILURE or run.tags.get(run_requests.WILL_RETRY) != "true"
 
 
-def _holds(look: Look, imported: Mapping[str, Newest], table: str) -> bool:
-    if table not in imported or imported[table].overdue:
+def is_in(look: Look, newest: Newest | None, table: str, sha256: str) -> bool:
+    """Return whether a content is in its table, as the ledger knows, and no look at it is wanted that has not happened."""
+    if newest is None or newest.overdue or look.state.tables[table].noticed == newest.attempt:
         return False
-    return imported[table].sha256 == look.state.tables[table].asked
+    return newest.sha256 == sha256
 
 
 def _failures(instance: dg.DagsterInstance, run_id: str) -> dict[str, bool]:

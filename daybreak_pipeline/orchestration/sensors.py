@@ -28,7 +28,7 @@ from daybreak_pipeline.operations.export_watch import Look
 from daybreak_pipeline.orchestration import alerts, process_locks, run_requests
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.jobs import import_all
-from daybreak_pipeline.orchestration.request_outcomes import followed_up
+from daybreak_pipeline.orchestration.request_outcomes import followed_up, is_in, refused
 from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.schema import processes
 from daybreak_pipeline.tables import TABLES, import_order
@@ -75,6 +75,7 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         imported, obstacle = _looked_up(look)
         look = look.obstructed(obstacle, now) if obstacle else look.unobstructed(now)
         look = followed_up(context.instance, look, imported)
+        missed = set(refused(context.instance, settings.export_dir()))
         busy = _busy(context.instance)
     except (DaybreakError, psycopg.Error) as error:
         # The server went away meanwhile, for example. The next tick finds the same change.
@@ -82,10 +83,12 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         look = look.obstructed(reason, now)
         return dg.SensorResult(skip_reason=f"cannot ask for an import: {reason}", cursor=look.state.dump())
     # Content that is in the table already (by hand, command or schedule) is not requested again.
-    look = look.answered(name for name, sha256 in look.changed.items() if _is_in(imported.get(name), sha256))
+    look = look.answered(
+        name for name, sha256 in look.changed.items() if is_in(look, imported.get(name), name, sha256)
+    )
     # What others asked for and did not get, because something was wrong that is no fault of the data.
-    missed = {name: one.attempt for name, one in imported.items() if one.outside or one.overdue}
-    look = look.noticed(missed, now)
+    missed |= {name for name, one in imported.items() if one.outside or one.overdue}
+    look = look.noticed({name: imported[name].attempt for name in missed & imported.keys()}, now)
     wanted = {name: sha for name, sha in look.changed.items() if not _touched(name, look) & busy.keys()}
     if not wanted:
         return _skip(look, dict.fromkeys(look.changed, busy))
@@ -93,10 +96,6 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     return dg.SensorResult(
         run_requests=[request], cursor=look.asked_for(wanted, request.run_key or "").state.dump()
     )
-
-
-def _is_in(newest: Newest | None, sha256: str) -> bool:
-    return newest is not None and newest.sha256 == sha256 and not newest.overdue
 
 
 def _looked_up(look: Look) -> tuple[dict[str, Newest], str]:

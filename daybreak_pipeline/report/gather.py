@@ -38,7 +38,7 @@ def gather(db: DatabaseSettings, *, for_report: bool = False) -> Facts:
 
     Args:
         db: the database.
-        for_report: whether they go into a report, which does not say that there is none.
+        for_report: whether they go into a report, which shows how many rows there are, and does not say that there is none.
 
     Raises:
         UsageError: there is no schema at all, or the login is refused.
@@ -49,7 +49,7 @@ def gather(db: DatabaseSettings, *, for_report: bool = False) -> Facts:
             runner.require_newest(connection)
         schema = list(troubles.schema(connection))
         try:
-            facts = queries.read(connection)
+            facts = queries.read(connection, counted=for_report)
             delivered = deliveries.look(connection)
         except _OLDER_SCHEMA:
             if not schema:

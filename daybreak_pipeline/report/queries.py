@@ -31,11 +31,12 @@ _COUNTED_BYTES = 64 * 1024 * 1024
 Rows = list[tuple[Any, ...]]
 
 
-def read(connection: Connection) -> Facts:
+def read(connection: Connection, *, counted: bool = True) -> Facts:
     """Return the state of the data, all of it as of one moment.
 
     Args:
         connection: to a migrated database, not in a transaction.
+        counted: whether the rows of small tables are counted, which takes a second, and not estimated too.
 
     Raises:
         UsageError: the schema is not there.
@@ -55,7 +56,7 @@ def read(connection: Connection) -> Facts:
             at=known[0],
             database=known[1],
             environment=settings.environment(),
-            tables=_tables(connection, checks),
+            tables=_tables(connection, checks, counted=counted),
             check_names=_columns({name: checks[name] for name in TABLES if name in checks}),
         )
 
@@ -80,7 +81,9 @@ def _columns(checks: Mapping[str, list[CheckResult]]) -> tuple[str, ...]:
     return (*rules, *sorted(found - set(rules)))
 
 
-def _tables(connection: Connection, checks: Mapping[str, list[CheckResult]]) -> tuple[TableFacts, ...]:
+def _tables(
+    connection: Connection, checks: Mapping[str, list[CheckResult]], *, counted: bool
+) -> tuple[TableFacts, ...]:
     """Return the plan's tables, and anything else that checks were about."""
     ledger = _ledger(connection)
     records: dict[str, int] = {}
@@ -104,13 +107,13 @@ def _tables(connection: Connection, checks: Mapping[str, list[CheckResult]]) -> 
             checks=tuple(checks.get(name, ())),
             **ledger[name],
         )
-        for name, (rows, estimated) in _sizes(connection).items()
+        for name, (rows, estimated) in _sizes(connection, counted=counted).items()
     ]
     others = sorted(set(checks) - set(TABLES))
     return (*found, *(TableFacts(name, checks=tuple(checks[name])) for name in others))
 
 
-def _sizes(connection: Connection) -> dict[str, tuple[int, bool]]:
+def _sizes(connection: Connection, *, counted: bool) -> dict[str, tuple[int, bool]]:
     """Return how many rows each table has, and whether that is an estimate."""
     sizes = _run(connection, "tables")
     missing = [name for name, exists, _, _ in sizes if not exists]
@@ -118,15 +121,23 @@ def _sizes(connection: Connection) -> dict[str, tuple[int, bool]]:
         msg = f"the database has no table {missing[0]}: run daybreak migrate up"
         raise UsageError(msg)
     estimates = {
-        name: estimate for name, _, estimate, size in sizes if size > _COUNTED_BYTES and estimate is not None
+        name: estimate
+        for name, _, estimate, size in sizes
+        if (size > _COUNTED_BYTES or not counted) and estimate is not None
     }
-    counted = [name for name in TABLES if name not in estimates]
-    counts = connection.execute(
-        sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT {}, count(*) FROM {}").format(sql.Literal(name), sql.Identifier("public", name))
-            for name in counted
-        )
-    ).fetchall()
+    left = [name for name in TABLES if name not in estimates]
+    counts = (
+        connection.execute(
+            sql.SQL(" UNION ALL ").join(
+                sql.SQL("SELECT {}, count(*) FROM {}").format(
+                    sql.Literal(name), sql.Identifier("public", name)
+                )
+                for name in left
+            )
+        ).fetchall()
+        if left
+        else []
+    )
     found = {name: (number, False) for name, number in counts}
     found |= {name: (number, True) for name, number in estimates.items()}
     return {name: found[name] for name in TABLES}

@@ -92,13 +92,14 @@ def judge(facts: Facts) -> Verdict:
     )
     tables = [table for table in facts.tables if table.known]
     if not facts.tables:
-        return Verdict("no", (*_troubles(facts, "ERROR"), *_troubles(facts, "WARN")), problems)
+        return Verdict("no", tuple(_troubles(facts)), problems)
     if facts.empty:
         # Said once, not for each table.
         found = tuple(problem for problem in problems if problem.check != IMPORT)
-        return Verdict("no", (Clause("nothing has been imported yet"), *_troubles(facts, "WARN")), found)
+        return Verdict("no", (Clause("nothing has been imported yet"), *_troubles(facts)), found)
     wrong = _errors(facts, problems)
     if wrong:
+        wrong += [clause for clause in _around(facts) if clause not in wrong]
         broken = {problem.table for problem in problems if problem.severity == "ERROR"}
         sound = sum(table.name not in broken and not _unchecked(table) for table in tables)
         if sound:
@@ -130,30 +131,37 @@ def _errors(facts: Facts, problems: Iterable[Problem]) -> list[Clause]:
         *_clause("imports fail for", failed),
         *_clause("never imported:", never),
         *_clause("delivered and not loaded:", waiting),
-        *_troubles(facts, "ERROR"),
+        *(Clause(t.clause) for t in facts.troubles if t.severity == "ERROR" or (waiting and t.refuses)),
         *_clause("checks find errors in", _worst(_of_checks(problems, "ERROR"))),
     ]
 
 
-def _doubts(facts: Facts, problems: Iterable[Problem]) -> list[Clause]:
+def _around(facts: Facts) -> list[Clause]:
+    """Return what has not come into the tables, or may not: it belongs to any answer."""
     waiting = [t.name for t in facts.tables if _waits(t) and not _is_refused(t, facts)]
     unread = [t.name for t in facts.tables if t.unread]
-    absent = [t.name for t in facts.tables if t.missed(facts.at)]
+    absent = [t.name for t in facts.tables if t.missed(facts.at) and not t.waiting]
     late = [t.name for t in facts.tables if t.late(facts.at) and not t.absent_since]
-    unchecked = [t.name for t in facts.tables if _unchecked(t)]
     return [
         *_clause("delivered and not loaded yet:", waiting),
         *_clause("files were left out that may be for", unread),
         *_clause("no file came for", absent),
-        *_clause("imports are overdue for", late),
+        *_clause("imports are overdue for", [name for name in late if name not in waiting]),
+        *_troubles(facts),
+    ]
+
+
+def _doubts(facts: Facts, problems: Iterable[Problem]) -> list[Clause]:
+    unchecked = [t.name for t in facts.tables if _unchecked(t)]
+    return [
+        *_around(facts),
         *_clause("not checked since the last import:", unchecked),
-        *_troubles(facts, "WARN"),
         *_clause("checks warn about", _worst(_of_checks(problems, "WARN"))),
     ]
 
 
-def _troubles(facts: Facts, severity: Severity) -> list[Clause]:
-    return [Clause(trouble.clause) for trouble in facts.troubles if trouble.severity == severity]
+def _troubles(facts: Facts) -> Iterator[Clause]:
+    return (Clause(trouble.clause) for trouble in facts.troubles)
 
 
 def _of_checks(problems: Iterable[Problem], severity: Severity) -> Iterator[Problem]:

@@ -265,7 +265,7 @@ def test_status_tells_how_every_table_stands(given: Environment, export_dir: Pat
     assert f"failed kinships: no file kinships.csv in {export_dir}" in done.stdout
     assert re.search(r"next scheduled import: \d{4}-\d\d-\d\d 05:00 UTC", done.stdout)
     answer = json.loads(daybreak(given, "status", "--json").stdout)
-    assert list(answer) == ["next_import_at", "tables"]
+    assert list(answer) == ["next_import_at", "tables", "verdict"]
     assert list(answer["tables"]) == list(TABLES)
     documents = answer["tables"]["documents"]
     assert (documents["status"], documents["records"], documents["quarantined"]) == ("imported", 2, 1)

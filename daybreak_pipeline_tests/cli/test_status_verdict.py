@@ -63,6 +63,26 @@ def test_a_file_that_a_missing_migration_refuses_is_no_yes_and_is_over_with_it(
     )  # most tables were never imported
 
 
+def test_an_absent_file_that_is_there_again_is_no_longer_absent(
+    given: Environment,  # noqa: F811 - fixture
+    export_dir: Path,  # noqa: F811 - fixture
+) -> None:
+    arguments = ("import", "--only", "documents", "--data-dir", export_dir)
+    (export_dir / "kinships.csv").write_text(
+        "id\n", encoding="utf-8"
+    )  # a directory with no file at all is no export
+    assert daybreak(given, *arguments).returncode == 0
+    away = (export_dir / "documents.csv").rename(export_dir / "docments.csv")
+    assert daybreak(given, *arguments).returncode == 1
+    done = daybreak(given, "status").stdout
+    assert "absent documents: no file of it since" in done
+    assert "WARN documents: docments.csv belongs to no table and was not read; it resembles documents" in done
+    away.rename(export_dir / "documents.csv")
+    done = daybreak(given, "status").stdout
+    assert "absent" not in done
+    assert "docments" not in done
+
+
 def test_checks_need_no_key_and_say_what_they_did_not_look_at(given: Environment) -> None:  # noqa: F811 - fixture
     done = daybreak(given | {"ENCRYPTION_KEY": ""}, "check")
     assert done.returncode == 1  # nothing was imported

@@ -304,13 +304,13 @@ INSERT INTO ingest.imports
     (id, run_id, table_name, source_uri, source_sha256, source_bytes, schema_version, started_at,
      finished_at, status, error, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_stale,
      rows_duplicate, rows_skipped_deleted, rows_blank, rows_quarantined, field_issues,
-     source_head_sha256, source_columns, unknown_values, placeholder_values)
+     source_head_sha256, source_columns, unknown_values, placeholder_values, outside)
 VALUES (%(id)s, %(run_id)s, %(table_name)s, %(source_uri)s, %(source_sha256)s, %(source_bytes)s,
         %(schema_version)s, %(started_at)s, clock_timestamp(), %(status)s, %(error)s, %(rows_read)s,
         %(rows_inserted)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_stale)s, %(rows_duplicate)s,
         %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s,
         %(source_head_sha256)s, %(source_columns)s, %(unknown_values)s,
-        %(placeholder_values)s);
+        %(placeholder_values)s, %(outside)s);
 
 -- absent: forget
 DELETE FROM ingest.absent_files WHERE table_name = %(table)s;
@@ -710,13 +710,13 @@ INSERT INTO ingest.imports
     (id, run_id, table_name, source_uri, source_sha256, source_bytes, schema_version, started_at,
      finished_at, status, error, rows_read, rows_inserted, rows_updated, rows_unchanged, rows_stale,
      rows_duplicate, rows_skipped_deleted, rows_blank, rows_quarantined, field_issues,
-     source_head_sha256, source_columns, unknown_values, placeholder_values)
+     source_head_sha256, source_columns, unknown_values, placeholder_values, outside)
 VALUES (%(id)s, %(run_id)s, %(table_name)s, %(source_uri)s, %(source_sha256)s, %(source_bytes)s,
         %(schema_version)s, %(started_at)s, clock_timestamp(), %(status)s, %(error)s, %(rows_read)s,
         %(rows_inserted)s, %(rows_updated)s, %(rows_unchanged)s, %(rows_stale)s, %(rows_duplicate)s,
         %(rows_skipped_deleted)s, %(rows_blank)s, %(rows_quarantined)s, %(field_issues)s,
         %(source_head_sha256)s, %(source_columns)s, %(unknown_values)s,
-        %(placeholder_values)s);
+        %(placeholder_values)s, %(outside)s);
 
 -- absent: forget
 DELETE FROM ingest.absent_files WHERE table_name = %(table)s;

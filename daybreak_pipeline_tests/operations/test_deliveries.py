@@ -51,8 +51,13 @@ def test_a_large_file_is_read_whole_only_if_it_was_written_to_since(
     monkeypatch.setattr(deliveries, "BLOCK", 8)  # so that the beginning of a file is not all of it
     documents(export)
     export.load("documents")
-    read = []
-    monkeypatch.setattr(Source, "sha256", lambda source: read.append(source) or "another")
+    read: list[Source] = []
+
+    def sha256(source: Source) -> str:
+        read.append(source)
+        return "another"
+
+    monkeypatch.setattr(Source, "sha256", sha256)
     assert list(look(export).waiting) == ["documents"]
     assert len(read) == 1
     export.connection.execute(

@@ -27,7 +27,7 @@ from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.run import ImportFailedError, ImportPreventedError
 from daybreak_pipeline.monitoring import surroundings
 from daybreak_pipeline.operations.export_watch import Look, Seen, State
-from daybreak_pipeline.orchestration import process_locks, runs, sensors
+from daybreak_pipeline.orchestration import process_locks, run_requests, runs, sensors
 from daybreak_pipeline.orchestration.assets import imported_tables
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.schema import runner
@@ -580,6 +580,23 @@ def test_an_import_that_is_overdue_is_asked_for(ticks: Ticks, export: Export, cl
     all_known(ticks, export)
     export.connection.execute("UPDATE ingest.imports SET finished_at = finished_at - interval '27 hours'")
     export.connection.commit()
+    assert asked_after(ticks, clock, 60) == []
+    (request,) = asked_after(ticks, clock, 60)
+    assert tables(request) == {"organizations", "contracts", "org_contracts", "memberships", "documents"}
+    assert run(ticks, request).success
+    assert asked_after(ticks, clock, 100_000) == []
+
+
+def test_a_daily_import_that_was_refused_is_asked_for_once_more(
+    ticks: Ticks, export: Export, clock: list[float]
+) -> None:
+    """It began while the server was away, say, and left nothing in the ledger."""
+    all_known(ticks, export)
+    elsewhere = run_requests.tags("schedule", export.directory / "elsewhere")
+    started(ticks, "import_all", None, dg.DagsterRunStatus.FAILURE, **elsewhere)
+    assert [asked_after(ticks, clock, 60) for _ in range(2)] == [[], []]
+    here = run_requests.tags("schedule", export.directory)
+    started(ticks, "import_all", None, dg.DagsterRunStatus.FAILURE, **here)
     assert asked_after(ticks, clock, 60) == []
     (request,) = asked_after(ticks, clock, 60)
     assert tables(request) == {"organizations", "contracts", "org_contracts", "memberships", "documents"}

@@ -197,7 +197,7 @@ def test_an_absent_file_is_a_warning_with_the_day_of_the_rows(session: Connectio
     assert "no file came for documents" in read.verdict()
     ((severity, table, check, what, _, action),) = read.problems()
     assert (severity, table, check) == ("▲ WARN", "documents care-operations", "import")
-    assert re.fullmatch(r"its file is absent; its rows of \d{4}-\d\d-\d\d stay", what)
+    assert re.fullmatch(r"its file is absent; its rows of \d{4}-\d\d-\d\d stay, 1 h old", what)
     assert action == "daybreak import --only documents"
     assert "✕" not in read.heat()["documents"]["import"].text
     assert "Its file has been absent since" in read.one("section", id="documents").text

@@ -156,7 +156,7 @@ def test_a_file_that_is_refused_or_waits_for_more_than_a_day_is_no_yes() -> None
         [("ERROR", "environment", "a.csv was delivered and is not loaded")],
     )
     answer, why, problems = judged(replace(FINE, waiting=WAITING), PENDING)
-    assert (answer, why) == ("no", "delivered and not loaded: a")
+    assert (answer, why) == ("no", "delivered and not loaded: a; a migration is not applied")
     assert [sentence for _, _, sentence in problems] == [
         "a.csv was delivered and is not loaded: apply it",
         "apply it",
@@ -176,6 +176,11 @@ def test_what_is_around_the_tables_is_a_doubt_although_all_is_loaded() -> None:
         "a migration is not applied",
         [("WARN", "environment", "apply it")],
     )
+
+
+def test_what_has_not_come_is_said_beside_errors() -> None:
+    bad = replace(failing("ERROR"), waiting=WAITING)
+    assert judged(bad)[1] == "checks find errors in a; delivered and not loaded yet: a"
 
 
 def test_a_file_that_was_left_out_is_a_doubt() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from daybreak_pipeline.database import Connection
 from daybreak_pipeline.orchestration.web import health_page
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.conftest import Connection, forget_settings
+from daybreak_pipeline_tests.conftest import forget_settings
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
 from daybreak_pipeline_tests.orchestration.web.serving import Served, served
 
