@@ -126,7 +126,7 @@ def judge(finding: Finding, accepted: Sequence[Acceptance], limit: Threshold, to
     severity = _of_the_rest(finding.severity, open_, finding.total, limit)
     rest = Finding.of(
         open_,
-        f"{finding.summary}; {finding.count - number:,} of them accepted{_why_open(finding, accepted, today)}",
+        f"{finding.summary}; {sum(tally.count for tally in covered):,} of them accepted{_why_open(finding, accepted, today)}",
         number,
         finding.total,
         severity or finding.severity,

@@ -55,8 +55,8 @@ def list_(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
         say_json([_as_json(check, accepted) for check in found])
         return
     _show(found)
-    silent = sum(check.finding.is_accepted for check in found)
-    say(f"{sum(not check.finding.passed for check in found)} findings are open, {silent} are accepted")
+    open_ = sum(not check.finding.passed for check in found)
+    say(f"open: {open_:,}, accepted: {sum(check.finding.is_accepted for check in found):,}")
 
 
 def _as_json(check: CheckResult, accepted: acceptance.Accepted) -> dict[str, object]:

@@ -27,8 +27,9 @@ def runs(migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def newest(runs: Runs) -> dg.AssetCheckEvaluation:
     found = runs.dagster.get_latest_asset_check_evaluation_record(KEY)
     assert found
-    assert found.asset_check_evaluation
-    return found.asset_check_evaluation
+    assert found.event
+    assert found.event.asset_check_evaluation
+    return found.event.asset_check_evaluation
 
 
 def test_what_is_accepted_passes_in_dagster_at_once_and_later_until_it_is_reopened(
