@@ -85,12 +85,10 @@ def _svg(kind: str, width: float, height: float, text: str) -> ET.Element:
 
 @lru_cache(maxsize=64)
 def _sparkline_paths(values: tuple[float | None, ...]) -> tuple[tuple[str, str], ...]:
-    from matplotlib.figure import Figure  # takes a third of a second, which only a report needs
-
     places = range(len(values))
     low, high = _range([value for value in values if value is not None])
     span = (high - low) or 1.0
-    figure = Figure(figsize=(_WIDTH, _HEIGHT))
+    figure = _figure(_WIDTH * _POINTS, _HEIGHT * _POINTS)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     axes.set_xlim(-0.9, max(len(values) - 1, 1) + 0.9)
@@ -101,6 +99,13 @@ def _sparkline_paths(values: tuple[float | None, ...]) -> tuple[tuple[str, str],
     if values[-1] is not None:
         axes.plot([places[-1]] * 2, [values[-1]] * 2, gid="spark-last", clip_on=False)
     return tuple(_paths(figure, "spark-"))
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty plot, whose pixels are the units of its SVG."""
+    from matplotlib.figure import Figure  # takes a third of a second, which only a report needs
+
+    return Figure(figsize=(width / _POINTS, height / _POINTS), dpi=_POINTS)
 
 
 def _with_gaps(values: tuple[float | None, ...]) -> list[float]:
@@ -177,16 +182,17 @@ class Chart:
 
 @dataclass(frozen=True)
 class Size:
-    """How large a chart is, in units of its SVG. ``top`` is for the numbers of a day, ``bottom`` for dates."""
+    """How large a chart is, in units of its SVG. ``top`` is for the numbers of a day, ``left`` and ``bottom`` for the scales."""
 
     width: int
     height: int
     top: int
+    left: int
     bottom: int
 
 
-LARGE = Size(600, 190, 24, 20)
-SMALL = Size(220, 60, 16, 4)
+LARGE = Size(600, 200, 32, 48, 22)
+SMALL = Size(220, 60, 20, 0, 4)
 
 
 def chart(shown: Chart, size: Size = LARGE) -> Markup:
@@ -194,14 +200,14 @@ def chart(shown: Chart, size: Size = LARGE) -> Markup:
     figure, axes = _axes(shown, size)
     for number, line in enumerate(shown.lines):
         axes.plot(range(len(shown.days)), _with_gaps(line.values), gid=f"line-{line.kind}.{number}")
-        for place in _alone(line.values):
-            axes.plot([place] * 2, [line.values[place]] * 2, gid=f"dot-{line.kind}.{place}", clip_on=False)
+        for place, value in _alone(line.values):
+            axes.plot([place] * 2, [value] * 2, gid=f"dot-{line.kind}.{place}", clip_on=False)
     for place in (place for place, what in enumerate(shown.marked) if what):
         axes.plot([place] * 2, axes.get_ylim(), gid=f"line-failed.{place}")
 
     svg = _svg("chart", size.width, size.height, shown.text)
-    if size.bottom >= _TEXT:
-        _add_scale(svg, shown, size, axes)
+    if size.left:
+        _add_scales(svg, shown, size, axes)
     for kind, path in _paths(figure, ("line-", "dot-")):
         ET.SubElement(svg, "path", {"class": kind, "d": path})
     for place in range(len(shown.days)):
@@ -209,22 +215,17 @@ def chart(shown: Chart, size: Size = LARGE) -> Markup:
         day = ET.SubElement(svg, "g", {"class": "day"})
         box = {"x": f"{left:.1f}", "y": "0", "width": f"{right - left:.1f}", "height": f"{size.height}"}
         ET.SubElement(day, "rect", box)
-        ET.SubElement(day, "text", {"x": "0", "y": f"{size.top - 8}"}).text = shown.says(place)
+        ET.SubElement(day, "text", {"x": "0", "y": "15"}).text = shown.says(place)
     return Markup(ET.tostring(svg, encoding="unicode"))  # noqa: S704 - ElementTree has escaped what is text
 
 
-_TEXT = 12
-"""Units that a line of text needs."""
-
-
 def _axes(shown: Chart, size: Size) -> tuple[Figure, Axes]:
-    """Return matplotlib's axes, whose pixels are the SVG's units (but from the bottom), with room for all values."""
-    from matplotlib.figure import Figure  # as above
-
+    """Return matplotlib's axes, which count from the bottom, with room for all values."""
     low, high = _range([value for line in shown.lines for value in line.values if value is not None])
-    figure = Figure(figsize=(size.width / _POINTS, size.height / _POINTS), dpi=_POINTS)
+    figure = _figure(size.width, size.height)
     inner = size.height - size.top - size.bottom
-    axes = figure.add_axes((0.0, size.bottom / size.height, 1.0, inner / size.height))
+    left, bottom = size.left / size.width, size.bottom / size.height
+    axes = figure.add_axes((left, bottom, 1.0 - left, inner / size.height))
     axes.set_axis_off()
     axes.set_xlim(-0.5, len(shown.days) - 0.5)
     span = (high - low) or high or 1.0
@@ -232,25 +233,31 @@ def _axes(shown: Chart, size: Size) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _alone(values: tuple[float | None, ...]) -> Iterator[int]:
-    """Yield the places that a line would not show, as there is none beside them, and the last one."""
-    known = [place for place, value in enumerate(values) if value is not None]
-    for place in known:
-        if place == known[-1] or not {place - 1, place + 1} & set(known):
-            yield place
+def _alone(values: tuple[float | None, ...]) -> Iterator[tuple[int, float]]:
+    """Yield places and values that a line would not show, as there is none beside them, and the last one."""
+    known = {place: value for place, value in enumerate(values) if value is not None}
+    for place, value in known.items():
+        if place == max(known) or not {place - 1, place + 1} & known.keys():
+            yield place, value
 
 
-def _add_scale(svg: ET.Element, shown: Chart, size: Size, axes: Axes) -> None:
+def _short(value: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def _add_scales(svg: ET.Element, shown: Chart, size: Size, axes: Axes) -> None:
     """Add lines with their numbers, and the first, the middle and the last day."""
-    from matplotlib.ticker import MaxNLocator  # as above
-
     low, high = axes.get_ylim()
-    for tick in MaxNLocator(nbins=3, integer=high - low > 3).tick_values(low, high):  # noqa: PLR2004 - whole numbers
+    axes.locator_params(axis="y", nbins=3)
+    for tick in axes.get_yticks():
         if low <= tick <= high:
             y = size.height - axes.transData.transform((0, tick))[1]
-            ET.SubElement(svg, "path", {"class": "grid", "d": f"M 0 {y:.1f} H {size.width}"})
-            label = ET.SubElement(svg, "text", {"class": "scale", "x": "0", "y": f"{y - 3:.1f}"})
-            label.text = _number(float(tick))
+            ET.SubElement(svg, "path", {"class": "grid", "d": f"M {size.left} {y:.1f} H {size.width}"})
+            where = {"class": "scale", "x": f"{size.left - 6}", "y": f"{y + 4:.1f}", "text-anchor": "end"}
+            ET.SubElement(svg, "text", where).text = _short(float(tick))
     last = len(shown.days) - 1
     for place in sorted({0, last // 2, last}):
         anchor = "middle" if not last else {0: "start", last: "end"}.get(place, "middle")

@@ -6,7 +6,7 @@ from it is one row for each table and day.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
@@ -181,9 +181,9 @@ class _History:
         lines = []
         for day in days:
             checks = [one for name in names if (one := self._checks.get((name, day)))]
-            tries = [one for name in names if (one := self._imports.get((name, day)))]
-            looked = any(one.looked for one in tries)
-            seconds = [one.seconds for one in tries if one.seconds is not None]
+            tries = [tried for name in names if (tried := self._imports.get((name, day)))]
+            looked = any(tried.looked for tried in tries)
+            seconds = [tried.seconds for tried in tries if tried.seconds is not None]
             lines.append(
                 (
                     sum(one.errors for one in checks) if checks else None,
@@ -191,7 +191,7 @@ class _History:
                     _sum(of(day) for of in waiting) if looked or checks else None,
                     _sum(of(day) for of in read) if looked else None,
                     sum(seconds) if seconds else None,
-                    sum(one.failures for one in tries) if tries else None,
+                    sum(tried.failures for tried in tries) if tries else None,
                 )
             )
         return ByDay("", *zip(*lines, strict=True))
@@ -201,7 +201,7 @@ def _sum(values: Iterable[float | None]) -> float:
     return sum(value or 0 for value in values)
 
 
-def _carried(numbers: dict[tuple[str, date], float | None], table: str) -> Callable[[date], float | None]:
+def _carried(numbers: Mapping[tuple[str, date], float | None], table: str) -> Callable[[date], float | None]:
     """Return the number of a table as of a day: the newest that is known by then."""
     known = sorted(
         (day, value) for (name, day), value in numbers.items() if name == table and value is not None

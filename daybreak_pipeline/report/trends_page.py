@@ -111,7 +111,11 @@ def _charts(days: tuple[date, ...], of: ByDay, size: Size) -> list[tuple[str, Ma
         Chart("Records in quarantine", days, (Line(of.quarantined, _counted("record")),), nothing),
         Chart("Records in the files", days, (Line(of.read, _counted("record")),), failed),
         Chart(
-            "Duration of imports", days, (Line(of.seconds, render.seconds),), failed, gap="no file was read"
+            "Duration of imports, in seconds",
+            days,
+            (Line(of.seconds, render.seconds),),
+            failed,
+            gap="no file was read",
         ),
     ]
     return [(one.label, chart(one, size)) for one in shown]

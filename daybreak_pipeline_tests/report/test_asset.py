@@ -46,6 +46,13 @@ def test_a_report_follows_a_failed_import(runs: Runs, export: Export) -> None:
     assert page.heat()["documents"]["import"].text == "✓"
     assert page.heat()["memberships"]["import"].text == "✕ never"
     assert "In quarantine: 1 record" in page.one("section", id="documents").text
+    assert "trends.html" in {link.attributes["href"] for link in page.one("nav").all("a")}
+    trends = Page.read(latest.with_name("trends.html").read_text(encoding="utf-8"))
+    assert "1 record in quarantine" in trends.verdict()
+    told = metadata(runs)
+    assert told["records_in_quarantine"] == dg.FloatMetadataValue(1.0)
+    assert told["records_in_files"] == dg.FloatMetadataValue(2.0)
+    assert {"check_errors", "check_warnings", "seconds_of_imports"} <= set(told)
 
 
 def test_the_materialisation_says_the_same_in_markdown_and_where_the_file_is(runs: Runs) -> None:
