@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - what is put into statements here are the plan's own names
 """The plan's integration tests: what the onboarding application does all day, as ``daybreak_app``, and what is refused.
 
 Once on the server itself and once through the real PgBouncer in transaction mode.
@@ -207,7 +208,10 @@ def test_a_referral_is_rejected_with_its_cause(application: Application) -> None
         system_labels=["referred", "request_rejected"],
         notes={"request_rejected_cause": "Not Engaged"},
     )
-    cause = "SELECT notes ->> 'request_rejected_cause' FROM referrals WHERE system_labels @> ARRAY['request_rejected'] AND id = %s"
+    cause = (
+        "SELECT notes ->> 'request_rejected_cause' FROM referrals "
+        "WHERE system_labels @> ARRAY['request_rejected'] AND id = %s"
+    )
     assert application.one(cause, made) == "Not Engaged"
 
 
@@ -335,7 +339,8 @@ def test_a_questionnaire_is_begun_answered_and_completed(application: Applicatio
     with application.work() as work:
         for number in (1, 2):
             work.execute(
-                "UPDATE questionnaires SET question_answers = question_answers || jsonb_build_object(%s::text, %s::int) WHERE id = %s",
+                "UPDATE questionnaires SET question_answers = question_answers || jsonb_build_object(%s::text, %s::int) "
+                "WHERE id = %s",
                 [f"question_{number}_answer", number, made],
             )
     application.change("questionnaires", made, completed_at=NOW + timedelta(minutes=8), score=3)
@@ -533,8 +538,8 @@ def test_analysts_count_referrals_and_change_nothing(application: Application, a
         *(f"UPDATE reporting.{table} SET id = id" for table in TABLES),
         *(f"DELETE FROM {schema}.{table}" for schema in ("public", "reporting") for table in TABLES),
         "SELECT FROM app.patients_and_guardians",
-        "SELECT FROM users",
-        "SELECT search_people('quillon')",
+        "SELECT FROM public.users",
+        "SELECT public.search_people('quillon')",
         "SELECT privacy.key('seal')",
         "SELECT app.person_exists(NULL)",
         "SELECT FROM audit.changes",

@@ -45,6 +45,7 @@ _TABLE_HOLDER = """
     ORDER BY l.granted DESC, l.waitstart LIMIT 1
 """
 _NO_WRITERS = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+_WRITERS = ("RowExclusiveLock", "ShareUpdateExclusiveLock")
 
 
 class LockedError(OutsideError):
@@ -90,14 +91,23 @@ def take_table(
 
 
 def take_tables_alone(
-    connection: Connection, tables: Sequence[str], *, tell: Callable[[str], None], seconds: int | None = None
+    connection: Connection,
+    tables: Sequence[str],
+    *,
+    readers_too: bool,
+    tell: Callable[[str], None],
+    seconds: int | None = None,
 ) -> None:
-    """Lock tables of ``public`` until the transaction ends, so that nobody writes to any; readers are not kept out.
+    """Lock tables of ``public`` until the transaction ends, so that nobody writes to any, or with ``readers_too`` reads one.
 
     All at once, or none: nobody has to wait for one while this waits for another. Args and errors as ``take``.
     """
-    modes = [*_NO_WRITERS, "RowExclusiveLock", "ShareUpdateExclusiveLock"]
-    _take_tables(connection, tables, "SHARE ROW EXCLUSIVE", modes, tell=tell, seconds=seconds)
+    if readers_too:
+        modes = [*_NO_WRITERS, *_WRITERS, "AccessShareLock", "RowShareLock"]
+        _take_tables(connection, tables, "ACCESS EXCLUSIVE", modes, tell=tell, seconds=seconds)
+    else:
+        modes = [*_NO_WRITERS, *_WRITERS]
+        _take_tables(connection, tables, "SHARE ROW EXCLUSIVE", modes, tell=tell, seconds=seconds)
 
 
 def _take_tables(  # noqa: PLR0913 - who asks, what for, how, and how long

@@ -83,8 +83,9 @@ def enforce(
     chosen = _known(names)
     for name in chosen:
         with connection.transaction():
-            for reference in _locked(connection, name, tell):
-                made = reference_triggers.enforcement(connection, name, reference)
+            enforcements = _enforcements(connection, name)
+            _lock(connection, name, enforcements, tell)
+            for made in enforcements:
                 _drop_triggers(connection, made)
                 _make(connection, made)
     # What was there before is counted when nobody waits for it. What came since has been looked at.
@@ -98,8 +99,9 @@ def release(
     chosen = _known(names)
     for name in chosen:
         with connection.transaction():
-            for reference in _locked(connection, name, tell):
-                made = reference_triggers.enforcement(connection, name, reference)
+            enforcements = _enforcements(connection, name)
+            _lock(connection, name, enforcements, tell)
+            for made in enforcements:
                 _drop_triggers(connection, made)
                 for function in made.functions:
                     connection.execute(
@@ -115,15 +117,20 @@ def states(connection: Connection, names: Iterable[str] = ()) -> list[State]:
         UsageError: a table has no such reference.
     """
     with connection.transaction():
-        present = {
-            (table, trigger): (function, body, works)
-            for table, trigger, function, body, works in connection.execute(_TRIGGERS, [SCHEMA])
-        }
+        present = _present(connection)
         return [
             _state(connection, name, reference, present)
             for name in _known(names) or tables()
             for reference in TABLES[name].application_references
         ]
+
+
+def _present(connection: Connection) -> dict[tuple[str, str], tuple[str, str, bool]]:
+    """Return the triggers that there are, by table and name: function, its text, and whether it is as it should be."""
+    return {
+        (table, trigger): (function, body, works)
+        for table, trigger, function, body, works in connection.execute(_TRIGGERS, [SCHEMA])
+    }
 
 
 def _known(names: Iterable[str]) -> tuple[str, ...]:
@@ -138,12 +145,21 @@ def _known(names: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
-def _locked(connection: Connection, name: str, tell: Callable[[str], None]) -> Sequence[Reference]:
-    """Keep writers out of a table, and of those that it refers to, and return its references."""
-    references = TABLES[name].application_references
-    others = {parent for reference in references for parent in reference.tables}
-    locks.take_tables_alone(connection, sorted({name, *others}), tell=tell)
-    return references
+def _enforcements(connection: Connection, name: str) -> list[Enforcement]:
+    return [
+        reference_triggers.enforcement(connection, name, reference)
+        for reference in TABLES[name].application_references
+    ]
+
+
+def _lock(
+    connection: Connection, name: str, enforcements: Sequence[Enforcement], tell: Callable[[str], None]
+) -> None:
+    """Keep writers out of a table and of those that it refers to; readers too where there are triggers to drop."""
+    triggers = {(one.table, one.name) for made in enforcements for one in made.triggers}
+    involved = sorted({name, *(table for table, _trigger in triggers)})
+    readers_too = not triggers.isdisjoint(_present(connection))
+    locks.take_tables_alone(connection, involved, readers_too=readers_too, tell=tell)
 
 
 def _drop_triggers(connection: Connection, made: Enforcement) -> None:

@@ -347,7 +347,7 @@ def test_every_function_with_more_rights_than_its_caller_has_its_own_search_path
     with database.connect(db) as connection:
         loose = connection.execute(
             "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-            " WHERE n.nspname IN ('public', 'app', 'privacy', 'audit', 'reporting', 'ingest', 'migrations')"
+            " WHERE n.nspname IN ('public', 'app', 'privacy', 'audit', 'reporting', 'ingest', 'integrity', 'migrations')"
             " AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = p.oid AND d.deptype = 'e')"
             " AND (p.prosecdef OR p.prorettype = 'trigger'::regtype)"
             " AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c LIKE 'search_path=%')"

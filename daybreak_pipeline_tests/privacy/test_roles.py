@@ -31,7 +31,7 @@ PASSWORDS = {
     ADMIN: "an administrator's password",
     STRANGER: "a stranger's password",
 }
-SCHEMAS = ("public", "app", "reporting", "ingest", "privacy", "migrations")
+SCHEMAS = ("public", "app", "reporting", "ingest", "integrity", "privacy", "migrations")
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +207,9 @@ MATRIX = (
     cell("call privacy.sealed_fault", "SELECT privacy.sealed_fault(NULL, NULL, NULL, NULL, NULL)", ADMIN),
     cell("call privacy.name_tokens", "SELECT privacy.name_tokens('a', '\\x00')", APP, ADMIN),
     cell("call public.hmac", "SELECT public.hmac('a', 'b', 'sha256')", APP, ADMIN),
+    cell("call app.patient_exists", "SELECT app.patient_exists(NULL)", APP, ADMIN),
+    cell("call app.person_exists", "SELECT app.person_exists(NULL)", APP, ADMIN),
+    cell("call app.clinician_number_exists", "SELECT app.clinician_number_exists(NULL)", APP, ADMIN),
     cell("call reporting.refresh", "SELECT reporting.refresh()", ADMIN),
     cell("call reporting.clear", "SELECT reporting.clear()", ADMIN),
     cell("call reporting.columns", "SELECT reporting.columns()", ADMIN),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +15,13 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.checks.rules import examine
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer import bulk_load
 from daybreak_pipeline.privacy import erasure
-from daybreak_pipeline.schema import catalog, locks, reference_triggers, references, runner
-from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline.schema import catalog, reference_triggers, references
+from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import CLINICIANS, PATIENTS, TABLES, Reference
 from daybreak_pipeline_tests.application import NO_SUCH_ROW, NOBODY, Application, add, refused
-from daybreak_pipeline_tests.conftest import KEY, Databases
+from daybreak_pipeline_tests.conftest import Databases
 from daybreak_pipeline_tests.exports import Export, record, soon, uuid
 from daybreak_pipeline_tests.pgbouncer import needs_pgbouncer, pooled
 from daybreak_pipeline_tests.privacy.test_roles import APP, apply_with_passwords
@@ -238,13 +238,12 @@ def test_an_application_that_wants_to_know_at_once_says_so(
     with application.connection.transaction(force_rollback=True):
         application.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         with refused(NO_SUCH_ROW, column="user_id"):
-            add(application.connection, "memberships", **world_of(application, "memberships", world))
+            add(application.connection, "memberships", **nobodys(world))
 
 
-def world_of(application: Application, table: str, world: dict[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {"user_id": NOBODY, "organization_id": world["organization_id"]}
-    assert table == "memberships"
-    return values
+def nobodys(world: dict[str, Any]) -> dict[str, Any]:
+    """Return a membership of somebody who is not there."""
+    return {"user_id": NOBODY, "organization_id": world["organization_id"]}
 
 
 def test_a_person_who_becomes_a_clinician_keeps_what_refers_to_both(
@@ -262,7 +261,7 @@ def test_a_person_who_becomes_a_clinician_keeps_what_refers_to_both(
 def test_an_id_that_is_referred_to_stays(application: Application, world: dict[str, Any]) -> None:
     person = application.add(PATIENTS, role=1)
     application.add("memberships", **child(application, "memberships", world, user_id=person))
-    with pytest.raises(psycopg.errors.ForeignKeyViolation, match="must keep its id: memberships.user_id"):
+    with pytest.raises(psycopg.errors.ForeignKeyViolation, match=r"must keep its id: memberships\.user_id"):
         application.change(PATIENTS, person, id=uuid("somebody new"))
 
 
@@ -306,25 +305,31 @@ def test_each_row_of_a_statement_is_looked_at_and_so_is_a_view(
 
 
 def test_no_look_reads_a_whole_table(application: Application, world: dict[str, Any]) -> None:
-    """In one transaction, of which the server counts what it reads; many rows have the same value here."""
+    """The session itself counts what it reads. Many rows have the same value here, where reading all looks cheap."""
     clerk = application.add(PATIENTS, role=1)
-    row_id, number = parent(application, CLINICIANS, dict(REFERENCES)["clinician_availabilities"])
+    _id, number = parent(application, CLINICIANS, dict(REFERENCES)["clinician_availabilities"])
+    member = application.add(PATIENTS, role=1)
+    application.add("memberships", **child(application, "memberships", world, user_id=member))
     coverage = child(application, "insurance_coverages", world, created_by=clerk)
     for _ in range(20):
         application.add("insurance_coverages", **coverage)
     hours = child(application, "clinician_availabilities", world, user_id=number)
-    with application.work() as work:
+    scans = (
+        "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = 'public' ORDER BY relname"
+    )
+    with application.connection.transaction(force_rollback=True):
+        work = application.connection
+        before = work.execute(scans.encode()).fetchall()
         add(work, "clinician_availabilities", **hours)
-        work.execute("UPDATE insurance_coverages SET created_by = NULL WHERE id = gen_random_uuid()")
         add(work, "insurance_coverages", **coverage)
-        work.execute("DELETE FROM patients_and_guardians WHERE id = %s", [add(work, PATIENTS, role=1)])
-        work.execute("DELETE FROM clinicians WHERE id = %s", [add(work, CLINICIANS, healthie_id="5000")])
+        for table, unreferred in ((PATIENTS, {"role": 1}), (CLINICIANS, {"healthie_id": "no number"})):
+            work.execute(
+                sql.SQL("DELETE FROM {} WHERE id = %s").format(sql.Identifier(table)),
+                [add(work, table, **unreferred)],
+            )
+        work.execute("UPDATE patients_and_guardians SET _fivetran_deleted = true WHERE id = %s", [member])
         work.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        read = work.execute(
-            "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE schemaname = 'public' AND seq_scan > 0"
-        ).fetchall()
-    assert read == [("insurance_coverages", 1)] or read == []  # the UPDATE's own
-    assert row_id
+        assert work.execute(scans.encode()).fetchall() == before
 
 
 # --- Who is not held to them ------------------------------------------------------------------------------------------
@@ -377,7 +382,7 @@ def test_a_setting_makes_nobody_an_importer(application: Application, world: dic
             "SELECT set_config('daybreak.import_xid', pg_current_xact_id()::text, true), "
             "set_config('daybreak.rotation_xid', pg_current_xact_id()::text, true)"
         )
-        add(work, "memberships", **world_of(application, "memberships", world))
+        add(work, "memberships", **nobodys(world))
 
 
 def test_a_role_that_may_write_one_table_only_is_held_to_its_references(db: DatabaseSettings) -> None:
@@ -393,7 +398,7 @@ def test_a_role_that_may_write_one_table_only_is_held_to_its_references(db: Data
         owner.execute(write, [uuid("known")])
         owner.execute("SET CONSTRAINTS ALL IMMEDIATE")
         with pytest.raises(
-            psycopg.errors.ForeignKeyViolation, match="patient_availabilities.user_id refers to"
+            psycopg.errors.ForeignKeyViolation, match=r"patient_availabilities\.user_id refers to"
         ):
             owner.execute(write, [NOBODY])
         owner.rollback()
@@ -489,158 +494,27 @@ def test_an_update_of_who_was_found_waits_for_nobody(
 
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_a_deletion_that_cannot_see_new_rows_is_refused(
-    application: Application, world: dict[str, Any], isolation: str
+    application: Application, db: DatabaseSettings, world: dict[str, Any], isolation: str
 ) -> None:
     person = application.add(PATIENTS, role=1)
     values = child(application, "memberships", world, user_id=person)
-    with pytest.raises(psycopg.Error) as caught, application.connection.transaction():
-        application.connection.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}".encode())
-        application.connection.execute("SELECT count(*) FROM memberships")
-        other = Application(login_of(application), APP)
-        other.add("memberships", **values)
-        other.connection.close()
-        application.connection.execute(DELETE.encode(), [person])
+
+    def delete() -> None:
+        with application.connection.transaction():
+            application.connection.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}".encode())
+            application.connection.execute("SELECT count(*) FROM memberships")
+            other = Application(db, APP)
+            other.add("memberships", **values)
+            other.connection.close()
+            application.connection.execute(DELETE.encode(), [person])
+
+    with pytest.raises(psycopg.Error) as caught:
+        delete()
     assert caught.value.diag.sqlstate in {"0A000", "40001"}
     assert application.one("SELECT count(*) FROM patients_and_guardians WHERE id = %s", person) == 1
 
 
-def login_of(application: Application) -> DatabaseSettings:
-    found = application.connection.info
-    return DatabaseSettings(found.host, found.port, found.dbname, found.user, found.password)
-
-
-# --- Enforcing and releasing --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def owner(migrated: DatabaseSettings) -> Iterator[Connection]:
-    apply_with_passwords(migrated)
-    with database.connect(migrated, key=KEY, autocommit=True) as connection:
-        yield connection
-
-
-def test_references_are_not_enforced_until_somebody_says_so(
-    owner: Connection, migrated: DatabaseSettings
-) -> None:
-    assert {one.enforced for one in references.states(owner)} == {"no"}
-    application = Application(migrated, APP)
-    orphan = application.add("patient_availabilities", user_id=NOBODY, availability=[{}])
-    [state] = references.enforce(owner, ["patient_availabilities"])
-    assert (state.enforced, state.orphans) == ("yes", 1)
-    # It stays, and may be changed, but not into another that leads nowhere.
-    application.change("patient_availabilities", orphan, availability=[{}, {}])
-    application.change("patient_availabilities", orphan, user_id=NOBODY)
-    with refused(NO_SUCH_ROW):
-        application.change("patient_availabilities", orphan, user_id=uuid("somebody"))
-    with refused(NO_SUCH_ROW):
-        application.add("patient_availabilities", user_id=NOBODY, availability=[{}])
-    # Other tables are not concerned.
-    application.add("kinships", user_0_id=NOBODY, user_1_id=NOBODY, kind=1, user_0_label=1, user_1_label=2)
-    [state] = references.release(owner, ["patient_availabilities"])
-    assert (state.enforced, state.orphans) == ("no", 1)
-    application.add("patient_availabilities", user_id=NOBODY, availability=[{}])
-    application.connection.close()
-
-
-def test_enforcing_twice_is_the_same_and_releasing_leaves_nothing(owner: Connection) -> None:
-    made = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'integrity'::regnamespace"
-    everything = (
-        "SELECT array_agg(format('%%s %%s', t.tgrelid::regclass, pg_get_triggerdef(t.oid)) ORDER BY t.tgrelid, t.tgname) "
-        "FROM pg_trigger t"
-    )
-    before = database.value(owner, everything)
-    references.enforce(owner, references.tables())
-    enforced = database.value(owner, everything)
-    assert database.value(owner, made) == 2 * len(REFERENCES)
-    references.enforce(owner, references.tables())
-    assert database.value(owner, everything) == enforced != before
-    references.release(owner, references.tables())
-    references.release(owner, ["kinships"])
-    assert (database.value(owner, everything), database.value(owner, made)) == (before, 0)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "DROP TRIGGER same_for_kinships_user_0_id ON clinicians",
-        "ALTER TABLE kinships DISABLE TRIGGER reference_user_0_id",
-        "CREATE OR REPLACE FUNCTION integrity.check_kinships_user_0_id() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
-    ],
-)
-def test_what_enforces_only_in_part_is_seen_and_mended(owner: Connection, change: str) -> None:
-    references.enforce(owner, ["kinships"])
-    owner.execute(change.encode())
-    assert [one.enforced for one in references.states(owner, ["kinships"])] == ["partly", "yes"]
-    assert [one.enforced for one in references.enforce(owner, ["kinships"])] == ["yes", "yes"]
-
-
-def test_a_missing_index_is_said(owner: Connection) -> None:
-    assert [one.unindexed for one in references.states(owner) if one.unindexed] == []
-    owner.execute("DROP INDEX idx_kinships_user_1; DROP INDEX idx_clinicians_healthie_id")
-    owner.execute("CREATE INDEX idx_kinships_user_1 ON kinships (user_1_id) WHERE kind = 1")
-    found = {one.table: one.unindexed for one in references.states(owner) if one.unindexed}
-    assert found == {
-        "kinships": ("kinships.user_1_id",),
-        "clinician_availabilities": ("clinicians.healthie_id",),
-    }
-
-
-def test_a_table_whose_references_are_all_foreign_keys_has_none_to_enforce(owner: Connection) -> None:
-    for name in ("organizations", "no such table"):
-        with pytest.raises(UsageError, match=f"{name} has no reference that applications answer for"):
-            references.enforce(owner, [name])
-
-
-def test_enforcing_waits_for_who_writes_and_gives_up(
-    owner: Connection, migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DAYBREAK_LOCK_SECONDS", "1")
-    application = Application(migrated, APP)
-    with application.connection.transaction():
-        add(application.connection, CLINICIANS, last_name=None)
-        with pytest.raises(locks.LockedError, match="gave up after 1 s of waiting for .*clinicians"):
-            references.enforce(owner, ["kinships"])
-        # Nobody else had to wait for it, and nothing is left of it.
-        add(application.connection, CLINICIANS, last_name=None)
-    application.connection.close()
-    assert {one.enforced for one in references.states(owner, ["kinships"])} == {"no"}
-
-
-def test_what_is_enforced_is_no_change_by_hand(owner: Connection) -> None:
-    references.enforce(owner, references.tables())
-    for table in ("kinships", PATIENTS, CLINICIANS):
-        assert examine(owner, catalog.read(owner, table))["database_matches_migrations"].passed, table
-    owner.execute(
-        "CREATE TRIGGER mine BEFORE UPDATE ON kinships FOR EACH ROW EXECUTE FUNCTION update_updated_at_column()"
-    )
-    assert not examine(owner, catalog.read(owner, "kinships"))["database_matches_migrations"].passed
-
-
-def test_migrations_go_down_and_up_where_references_are_enforced(
-    owner: Connection, migrated: DatabaseSettings
-) -> None:
-    references.enforce(owner, references.tables())
-    before = next(m for m in runner.migrations() if m.name == "references")
-    runner.downgrade(migrated, str(int(before.revision) - 1))
-    left = "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal AND tgdeferrable"
-    assert database.value(owner, left) == 0
-    runner.upgrade(migrated)
-    assert {one.enforced for one in references.states(owner)} == {"no"}
-    assert {one.enforced for one in references.enforce(owner, ["referrals"])} == {"yes"}
-
-
-def test_who_migrates_as_another_role_leaves_the_functions_to_the_owner_of_the_tables(
-    owner: Connection,
-) -> None:
-    tables_owner = database.value(
-        owner, "SELECT relowner::regrole::text FROM pg_class WHERE oid = 'kinships'::regclass"
-    )
-    references.enforce(owner, ["kinships"])
-    found = owner.execute(
-        "SELECT DISTINCT proowner::regrole::text, has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc "
-        "WHERE pronamespace = 'integrity'::regnamespace"
-    ).fetchall()
-    assert found == [(tables_owner, False)]
+# --- What there is, and where it is written --------------------------------------------------------------------------
 
 
 def test_no_name_of_a_trigger_or_function_is_cut_off(session: Connection) -> None:
@@ -671,3 +545,19 @@ def test_references_are_enforced_through_a_pooler(db: DatabaseSettings, world: d
         with refused(NO_SUCH_ROW, table="memberships"):
             application.delete(PATIENTS, person)
         application.connection.close()
+
+
+def test_the_page_for_developers_says_what_is(application: Application) -> None:
+    """Its table is the declarations', and its SQL runs as the application."""
+    page = (PROJECT_ROOT / "docs" / "references-for-applications.md").read_text(encoding="utf-8")
+    lines = [
+        f"| `{table}.{r.column}` | {' or '.join(f'`{name}`' for name in r.tables)}"
+        f"{'' if r.target_column == 'id' else f' (`{r.target_column}`)'} "
+        f"| `{reference_triggers.ASK[r.tables, r.target_column]}` | {r.deletion} |"
+        for table, r in REFERENCES
+    ]
+    assert [line for line in page.splitlines() if re.match(r"\| `[a-z_]+\.", line)] == lines
+    blocks = re.findall(r"^```sql\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    for block in blocks:
+        application.connection.execute(block.encode())
