@@ -10,7 +10,7 @@ import click
 
 from daybreak_pipeline.cli.common import Command, data_dir_option, json_option, only_option, say, say_lines
 from daybreak_pipeline.cli.output import progress_line, report
-from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
+from daybreak_pipeline.cli.runs import export_directory, keep_report, refresh_summaries, run_import
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer import statements
 from daybreak_pipeline.orchestration import readiness, runs
@@ -62,5 +62,6 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
         if dry_run:
             say("a dry run: nothing was changed", err=as_json)
         else:
+            refresh_summaries(installation, outcome)
             keep_report(installation)
     sys.exit(outcome.exit_code)

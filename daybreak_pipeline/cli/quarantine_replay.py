@@ -8,7 +8,7 @@ import click
 
 from daybreak_pipeline.cli.common import Command, json_option, only_option
 from daybreak_pipeline.cli.output import report
-from daybreak_pipeline.cli.runs import keep_report, run_import
+from daybreak_pipeline.cli.runs import keep_report, refresh_summaries, run_import
 from daybreak_pipeline.orchestration import readiness
 
 _EXITS = {1: "a table's records could not be tried, or a blocking check failed"}
@@ -22,5 +22,6 @@ def replay(only: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - clic
     with readiness.ready(migrate=False) as installation:
         outcome = run_import(installation, only=only, replay=True)
         report(outcome, as_json=as_json)
+        refresh_summaries(installation, outcome)
         keep_report(installation)
     sys.exit(outcome.exit_code)

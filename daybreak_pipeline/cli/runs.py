@@ -42,3 +42,14 @@ def keep_report(installation: Installation) -> None:
         say(f"data-quality report: {runs.render_report(installation)}", err=True)
     except DaybreakError as error:
         say(f"no data-quality report: {error}", err=True)
+
+
+def refresh_summaries(installation: Installation, outcome: Outcome) -> None:
+    """Refresh the summaries if the import changed a row, and say on stderr where that failed."""
+    done = [table.accounting for table in outcome.tables.values()]
+    if not any(one.inserted + one.updated for one in done):
+        return
+    try:
+        runs.refresh_summaries(installation)
+    except DaybreakError as error:
+        say(f"the summaries are as they were: {error}", err=True)

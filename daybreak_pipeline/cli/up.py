@@ -14,7 +14,7 @@ from daybreak_pipeline.cli import browser
 from daybreak_pipeline.cli.common import Command, data_dir_option, say, say_lines
 from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.pgbouncer import tell_how_to_connect
-from daybreak_pipeline.cli.runs import export_directory, keep_report, run_import
+from daybreak_pipeline.cli.runs import export_directory, keep_report, refresh_summaries, run_import
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.operations import alert_log
 from daybreak_pipeline.orchestration import instance, process_locks, readiness, runs, webserver
@@ -109,6 +109,7 @@ def _import(installation: Installation, supervisor: Supervisor) -> None:
             break
         say("daybreak: imports again what failed meanwhile", err=True)
     report(outcome, export=installation.export_dir)
+    refresh_summaries(installation, outcome)
     keep_report(installation)
 
 

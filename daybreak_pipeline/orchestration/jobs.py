@@ -1,4 +1,5 @@
-"""The jobs: import everything, check everything, look at the export's files, report, maintain, look at the server, back up.
+"""The jobs: import everything, check everything, look at the export's files, report, refresh the summaries, maintain, look at the
+server, back up.
 
 The command line runs these too.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.backups import BACKUP, DRILL
@@ -48,6 +50,12 @@ report_data_quality = dg.define_asset_job(
     description="Make a new data-quality report, of the tables as they are now.",
 )
 
+refresh_summaries = dg.define_asset_job(
+    "refresh_summaries",
+    selection=dg.AssetSelection.assets(*SUMMARIES),
+    description="Compute the summaries (materialized views) again, from the tables as they are now.",
+)
+
 # Gives way to imports by itself (``maintenance.giving_way``).
 maintain = dg.define_asset_job(
     "maintain",
@@ -79,6 +87,7 @@ JOBS = [
     check_all,
     observe_export,
     report_data_quality,
+    refresh_summaries,
     maintain,
     monitor_server,
     back_up,

@@ -98,6 +98,18 @@ def render_report(installation: Installation) -> Path:
         return Path(str(made.metadata[LATEST].value))
 
 
+def refresh_summaries(installation: Installation) -> None:
+    """Compute the summaries again in a Dagster run, after an import that changed rows.
+
+    Raises:
+        UsageError: not all of them could be computed.
+    """
+    tags = {run_requests.STARTED_BY: run_requests.COMMAND_LINE}
+    with _executed(installation, "refresh_summaries", {}, tags=tags) as result:
+        if not result.success:
+            raise UsageError([*_reasons(result).values(), f"see run {result.run_id} in the web UI"][0])
+
+
 def dry_run_import(
     installation: Installation,
     *,

@@ -18,6 +18,7 @@ import yaml  # type: ignore[import-untyped]  # comes with dagster, without types
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.definitions import build_defs, defs
+from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.settings import PROJECT_ROOT
@@ -54,7 +55,7 @@ def test_there_are_16_tables_and_16_files() -> None:
     tables = {(name,) for name in TABLES}
     files = {("export", name) for name in TABLES}
     others = {("data_quality_report",), ("maintenance",), ("database_backup",), ("backup_drill",)}
-    assert set(specs()) == tables | files | others | {(name,) for name in ASSETS}
+    assert set(specs()) == tables | files | others | {(name,) for name in (*ASSETS, *SUMMARIES)}
     assert (len(tables), len(files)) == (16, 16)
 
 
@@ -77,7 +78,8 @@ def test_files_depend_on_nothing() -> None:
 
 def test_files_are_observed_and_tables_are_materialised() -> None:
     graph = defs.resolve_asset_graph()
-    made = (*TABLES, *ASSETS, "data_quality_report", "maintenance", "database_backup", "backup_drill")
+    others = ("data_quality_report", "maintenance", "database_backup", "backup_drill")
+    made = (*TABLES, *ASSETS, *SUMMARIES, *others)
     assert graph.observable_asset_keys == {dg.AssetKey(["export", name]) for name in TABLES}
     assert graph.materializable_asset_keys == {dg.AssetKey(name) for name in made}
 

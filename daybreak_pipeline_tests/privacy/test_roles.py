@@ -15,6 +15,7 @@ from daybreak_pipeline import database, settings
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.run import import_table
+from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.privacy import keys, roles
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline.tables import TABLES, import_order
@@ -140,6 +141,32 @@ MATRIX = (
         for c in (
             cell(f"SELECT app.{name}", f"SELECT * FROM app.{name}", APP, ADMIN),
             cell(f"UPDATE app.{name}", f"UPDATE app.{name} SET created_at = created_at WHERE false", APP, ADMIN),
+        )
+    ),
+    *(
+        cell(f"{verb} {name}", statement.format(f"reporting.{name}"), *allowed)
+        for name in SUMMARIES
+        for verb, statement, allowed in (
+            ("SELECT", "SELECT * FROM {}", (READONLY, ADMIN)),
+            ("REFRESH", "REFRESH MATERIALIZED VIEW {}", (ADMIN,)),
+        )
+    ),
+    *(
+        cell(f"SELECT app.{name}", f"SELECT * FROM app.{name}", APP, ADMIN)
+        for name in (
+            *("active_referrals", "relatives", "coverage_status"),
+            *("organization_contracts", "insurance_companies", "clinician_directory", "onboarding_funnel"),
+        )
+    ),
+    *(
+        cell(f"call app.{call}", f"SELECT * FROM app.{call}", APP, ADMIN)
+        for call in (
+            "free_slots(NULL, now(), now())",
+            "find_clinicians(NULL, now(), now())",
+            "find_insurances('aetna')",
+            "family(gen_random_uuid())",
+            "effective_contract(gen_random_uuid())",
+            "expires_on('{}')",
         )
     ),
     *(

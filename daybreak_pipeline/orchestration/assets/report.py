@@ -13,6 +13,7 @@ import dagster as dg
 
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.failures import explanations
+from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.report import render, store, trends, trends_page
 from daybreak_pipeline.report.gather import gather
@@ -105,7 +106,8 @@ def build_report_sensor() -> dg.AutomationConditionSensorDefinition:
     """Return the sensor that makes the daemon evaluate the condition, turned on by default."""
     return dg.AutomationConditionSensorDefinition(
         name="report_after_runs",
-        target=dg.AssetSelection.assets(REPORT),
+        target=dg.AssetSelection.assets(REPORT, *SUMMARIES),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Makes the data-quality report again when an import or a check has ended, whatever came of it.",
+        description="Makes the data-quality report again when an import or a check has ended, whatever came of it, and "
+        "refreshes the summaries of what was imported.",
     )
