@@ -32,11 +32,11 @@ BEGIN
             (15, 'daybreak_app', 'privacy', 'routine', 'untag', 'EXECUTE'),
             -- Analysts read the reporting views. Those belong to daybreak_reporting: see below.
             (20, 'daybreak_readonly', 'reporting', 'schema', '%', 'USAGE'),
-            -- And which findings of checks were accepted, by whom and why. Who imports may accept, and administrators.
-            (23, 'daybreak_readonly', 'ingest', 'table', 'accepted\_findings', 'SELECT'),
             -- Summaries are the tables' owner's, who alone can refresh them; they hold numbers only.
             (21, 'daybreak_readonly', 'reporting', 'view', 'onboarding\_funnel', 'SELECT'),
             (22, 'daybreak_readonly', 'reporting', 'view', 'coverage\_by\_insurer', 'SELECT'),
+            -- And which findings of checks were accepted, by whom and why. Who imports may accept, and administrators.
+            (23, 'daybreak_readonly', 'ingest', 'table', 'accepted\_findings', 'SELECT'),
             -- The owner of those views: columns of the tables, see below, and what refreshing the views takes.
             (30, 'daybreak_reporting', 'public', 'schema', '%', 'USAGE'),
             (31, 'daybreak_reporting', 'reporting', 'schema', '%', 'USAGE, CREATE'),
