@@ -7,6 +7,7 @@ class Runbook(Enum):
     """A page in docs/runbooks, by the situation it is for."""
 
     FIRST_INSTALLATION = "first-installation"
+    IMPORT_FAILS = "import-fails"
     UNDO_AN_IMPORT = "undo-an-import"
     RESTORE_TO_A_TIME = "restore-to-a-time"
     ONE_TABLE_BACK = "one-table-back"
@@ -34,3 +35,8 @@ class Runbook(Enum):
     def see(self) -> str:
         """What a message ends with, e.g. "see docs/runbooks/disk-full.md"."""
         return f"see {self.page}"
+
+    @classmethod
+    def is_named_in(cls, text: str) -> bool:
+        """Return whether a text names any page."""
+        return any(one.page in text for one in cls)

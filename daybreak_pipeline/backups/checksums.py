@@ -12,14 +12,21 @@ from daybreak_pipeline import database
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-# Unlogged tables are an import's working tables: a restore leaves them empty.
+# Unlogged tables are an import's working tables: a restore leaves them empty. An extension's own tables come with it.
 _TABLES = """
     SELECT n.nspname::text AS schema, c.relname::text AS name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence = 'p'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'recovered')
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     ORDER BY 1, 2
 """
+_AS_TEXT: dict[str, str | int] = {
+    "bytea_output": "hex",
+    "extra_float_digits": 1,
+    "intervalstyle": "postgres",
+    "search_path": "pg_catalog",
+}
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,13 @@ def tables(connection: Connection) -> list[tuple[str, str]]:
 
 
 def of_every_table(connection: Connection) -> dict[str, Checksum]:
-    """Return the checksum of every table by its full name, as of the transaction's snapshot."""
-    return {
-        f"{schema}.{name}": _of(connection, sql.Identifier(schema, name))
-        for schema, name in tables(connection)
-    }
+    """Return the checksum of every table by its full name, as of the transaction's snapshot, which must be open."""
+    # A row is hashed as text, which must not depend on a server's own settings.
+    with database.local_settings(connection, **_AS_TEXT):
+        return {
+            f"{schema}.{name}": _of(connection, sql.Identifier(schema, name))
+            for schema, name in tables(connection)
+        }
 
 
 def _of(connection: Connection, table: sql.Identifier) -> Checksum:

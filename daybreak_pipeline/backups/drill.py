@@ -26,6 +26,9 @@ from daybreak_pipeline.schema import runner
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from daybreak_pipeline.backups.checksums import Checksum
     from daybreak_pipeline.backups.listing import Backup
     from daybreak_pipeline.backups.points import Point
@@ -44,7 +47,10 @@ _OPENED = 100
 
 @dataclass
 class Drill:
-    """What a drill found. Without ``problems`` the backup can be restored."""
+    """What a drill found. Without ``problems`` the backup can be restored.
+
+    ``of_dump``: it was a dump that the drill made. ``left_out`` are extensions that this machine lacks.
+    """
 
     begun: datetime
     problems: list[str] = field(default_factory=list)
@@ -55,6 +61,8 @@ class Drill:
     rows: int = 0
     opened: int = 0
     failed_checks: int = 0
+    of_dump: bool = False
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -63,35 +71,53 @@ class Drill:
 
     def __str__(self) -> str:
         """Say it in words."""
+        what = "a dump of the server" if self.of_dump else "the newest backup"
         if self.problems:
-            return f"the newest backup cannot be restored: {'; '.join(self.problems)}; {Runbook.BACKUPS_FAIL.see}"
+            why = "; ".join(self.problems)
+            page = "" if Runbook.is_named_in(why) else f"; {Runbook.BACKUPS_FAIL.see}"
+            return f"{what} cannot be restored: {why}{page}"
+        same = f"{self.tables} tables with {self.rows:,} rows are the same, {self.opened} sealed values open"
+        if self.of_dump:
+            without = f", without the extension {', '.join(self.left_out)}" if self.left_out else ""
+            return (
+                f"a dump of the server could be restored{without}: {same}; it took {self.restore_seconds:.0f} s. This proves "
+                "nothing of the provider's own backups: restore one there"
+            )
         assert self.backup is not None  # noqa: S101 - without one there is a problem
-        return (
-            f"backup {self.backup.label} can be restored: {self.tables} tables with {self.rows:,} rows are the same, "
-            f"{self.opened} sealed values open; restored in {self.restore_seconds:.0f} s"
-        )
+        return f"backup {self.backup.label} can be restored: {same}; restored in {self.restore_seconds:.0f} s"
 
 
 def run(agent: Agent, db: DatabaseSettings, key: str) -> Drill:
     """Restore the newest backup beside the running server, and say whether it is the same. Leaves nothing behind."""
-    drill = Drill(datetime.now(UTC))
+    return carried_out(
+        Drill(datetime.now(UTC)), lambda drill: _run(drill, agent, db, key), agent.state / _PROVEN
+    )
+
+
+def carried_out(drill: Drill, work: Callable[[Drill], None], proof: Path) -> Drill:
+    """Do the work of a drill, and return what it found. Where nothing is wrong, a file says that it passed, and when."""
     begun = time.monotonic()
     try:
-        _run(drill, agent, db, key)
+        work(drill)
     except DaybreakError as error:
         drill.problems.append(str(error))
     except psycopg.Error as error:
         drill.problems.append(explanations.explain(error))
     drill.seconds = time.monotonic() - begun
     if drill.passed:
-        data_directory.write_file(agent.state / _PROVEN, f"{drill.begun.isoformat()}\n", like=agent.state)
+        data_directory.write_file(proof, f"{drill.begun.isoformat()}\n", like=proof.parent)
     return drill
 
 
 def proven_at(agent: Agent) -> datetime | None:
     """Return when a drill last proved that the backup of then can be restored; None where none did."""
+    return noted(agent.state / _PROVEN)
+
+
+def noted(proof: Path) -> datetime | None:
+    """Return when a drill last passed, as its file says; None where none did."""
     try:
-        return datetime.fromisoformat((agent.state / _PROVEN).read_text(encoding="utf-8").strip())
+        return datetime.fromisoformat(proof.read_text(encoding="utf-8").strip())
     except (FileNotFoundError, ValueError):
         return None
 
@@ -115,7 +141,7 @@ def _run(drill: Drill, agent: Agent, db: DatabaseSettings, key: str) -> None:
                 restored = checksums.of_every_table(connection)
             drill.tables, drill.rows = len(restored), sum(one.rows for one in restored.values())
             drill.problems += checksums.differences(source, restored)
-            _use(drill, connection)
+            use(drill, connection)
 
 
 def _compare_with(db: DatabaseSettings) -> tuple[Point, dict[str, Checksum]]:
@@ -147,7 +173,10 @@ def _lock(connection: Connection) -> None:
         except psycopg.errors.LockNotAvailable:
             connection.rollback()
             if time.monotonic() > deadline:
-                msg = f"somebody has been writing for {_LOCK_SECONDS // 60} minutes: repeat the drill when the import has ended"
+                msg = (
+                    f"somebody has been writing for {_LOCK_SECONDS // 60} minutes: repeat the drill when the import has ended; "
+                    f"{Runbook.SLOW_OR_STUCK.see}"
+                )
                 raise UsageError(msg) from None
             time.sleep(1)
         else:
@@ -170,7 +199,7 @@ def _await_archived(db: DatabaseSettings, point: Point) -> None:
             if str(last)[:24] >= wanted:
                 return
             if time.monotonic() > deadline:
-                msg = "the write-ahead log does not reach the repository: the server's log says why"
+                msg = f"the write-ahead log does not reach the repository: the server's log says why; {Runbook.BACKUPS_FAIL.see}"
                 raise UsageError(msg)
             time.sleep(0.1)
 
@@ -182,7 +211,7 @@ def _verify(drill: Drill, agent: Agent) -> None:
         drill.problems.append("files in the repository are damaged or cannot be read with this key")
 
 
-def _use(drill: Drill, connection: Connection) -> None:
+def use(drill: Drill, connection: Connection) -> None:
     """Do with the restored database what people would do: open what is sealed, and check every table."""
     if runner.current_revision(connection) is None:
         return

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.backups import listing, make
+from daybreak_pipeline.backups import drill_from_dump, listing, make
 from daybreak_pipeline.embedded_postgres import pgbackrest
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.runbooks import Runbook
@@ -21,6 +21,7 @@ _GIVEN = (
     "not ours to make. On the machine of DB_HOST: daybreak backup config says what its administrator needs. Of a "
     "managed server, the provider's backups count: find out for how long they are kept, and restore one"
 )
+_TO_DRILL = "set DAYBREAK_DRILL_FROM=dump, and the drill proves at least that a dump can be restored"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def judge(connection: Connection) -> Health:
     """Return whether the server could be restored. Changes nothing."""
     try:
         if listing.is_given():
-            return Health(good=True, text=f"{_GIVEN}; {Runbook.DISASTER_RECOVERY.see}")
+            return Health(good=True, text=f"{_GIVEN}; {_drills()}; {Runbook.DISASTER_RECOVERY.see}")
         if not settings.backups().wanted:
             return _wanting("turned off: DAYBREAK_BACKUP_REPO is none")
         if pgbackrest.program() is None:
@@ -44,6 +45,19 @@ def judge(connection: Connection) -> Health:
         return _judge_embedded(connection)
     except UsageError as error:
         return Health(good=False, text=str(error))
+
+
+def _drills() -> str:
+    """Say what the drill of a given server proves, and when it last did."""
+    if not settings.drills_from_dump():
+        return _TO_DRILL
+    proven = drill_from_dump.proven_at()
+    when = (
+        f"last passed {age(int((datetime.now(UTC) - proven).total_seconds()))} ago"
+        if proven
+        else "never passed"
+    )
+    return f"the drill works from a dump, and has {when}"
 
 
 def _judge_embedded(connection: Connection) -> Health:

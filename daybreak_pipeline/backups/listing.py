@@ -54,25 +54,24 @@ def embedded_agent() -> Agent:
     if is_given():
         msg = (
             "DB_HOST names the server, which has its own backups: see daybreak backup config for what its machine "
-            "needs, or ask its provider"
+            f"needs, or ask its provider; {Runbook.BACKUPS_FAIL.see}"
         )
         raise UsageError(msg)
     if not settings.backups().wanted:
-        msg = "backups are turned off: DAYBREAK_BACKUP_REPO is none"
+        msg = f"backups are turned off: DAYBREAK_BACKUP_REPO is none; {Runbook.BACKUPS_FAIL.see}"
         raise UsageError(msg)
     if pgbackrest.program() is None:
         msg = f"{pgbackrest.MISSING}; {Runbook.BACKUPS_FAIL.see}"
         raise UsageError(msg)
     home = settings.home()
     if not home.is_dir():
-        msg = f"{home} has no server yet: daybreak up makes one"
+        msg = f"{home} has no server yet: daybreak up makes one; {Runbook.DISASTER_RECOVERY.see}"
         raise UsageError(msg)
     home = home.resolve()
     account = data_directory.account_for(home)
     data = data_directory.existing_data(home) or data_directory.new_data(home, account)
     found = archiving.agent(home, data, account)
-    if found is None:  # both reasons are excluded above
-        raise UsageError(pgbackrest.MISSING)
+    assert found is not None  # noqa: S101 - both reasons are excluded above
     if (
         not found.configuration.exists()
     ):  # a new home, for which the backups of another one are to be restored

@@ -58,9 +58,9 @@ def require_archiving(agent: Agent, connection: Connection) -> None:
     if database.value(connection, "SHOW archive_mode") != "off":
         return
     reason = archiving.why_off(agent.data) or (
-        f"it was started without: stop all daybreak commands and start it again; {Runbook.BACKUPS_FAIL.see}"
+        "it was started without: stop all daybreak commands and start it again"
     )
-    msg = f"the server archives nothing: {reason}"
+    msg = f"the server archives nothing: {reason}; {Runbook.BACKUPS_FAIL.see}"
     raise UsageError(msg)
 
 

@@ -53,7 +53,7 @@ def _dump(db: DatabaseSettings, directory: Path, name: str) -> Path:
     )
     if done.returncode:
         path.unlink(missing_ok=True)
-        msg = "pg_dump failed; its version must not be older than the server's"
+        msg = f"pg_dump failed; its version must not be older than the server's; {Runbook.SCHEMA_CHANGES.see}"
         raise UsageError(msg)
     for old in sorted(directory.glob("*.sql"), key=lambda one: one.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)

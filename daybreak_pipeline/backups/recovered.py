@@ -12,6 +12,7 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.settings import DatabaseSettings
 
 SCHEMA = "recovered"
-_NONE = "there is no table {}.{} {}"
+_NONE = f"there is no table {{}}.{{}} {{}}; {Runbook.ONE_TABLE_BACK.see}"
 _COLUMNS = """
     SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS type,
            coalesce(a.attnum = ANY (key.indkey::int2[]), false) AS is_key, a.attgenerated <> '' AS is_generated
@@ -89,7 +90,8 @@ def put_back(connection: Connection, found: Recovered, *, different: bool) -> in
     """
     if found.sql is None:
         msg = (
-            f"{found.table} is not there any more, or has no key: do it by hand, with {SCHEMA}.{found.table}"
+            f"{found.table} is not there any more, or has no key: do it by hand, with {SCHEMA}.{found.table}; "
+            f"{Runbook.ONE_TABLE_BACK.see}"
         )
         raise UsageError(msg)
     with connection.transaction():

@@ -41,7 +41,7 @@ def into(agent: Agent, target: Target, directory: Path) -> Restored:
     """
     begun = time.monotonic()
     if directory.exists() and any(directory.iterdir()):
-        msg = f"{directory} is not empty: name a new directory"
+        msg = f"{directory} is not empty: name a new directory; {Runbook.RESTORE_TO_A_TIME.see}"
         raise UsageError(msg)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = directory.resolve()

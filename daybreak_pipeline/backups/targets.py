@@ -43,11 +43,14 @@ def find(wanted: str, backups: list[Backup], home: Path) -> Target:
     try:
         moment = datetime.fromisoformat(wanted)
     except ValueError:
-        msg = f"--to {wanted} is neither latest nor a time such as 2026-03-04T05:06:07Z nor before-import-RUN"
+        msg = (
+            f"--to {wanted} is neither latest nor a time such as 2026-03-04T05:06:07Z nor before-import-RUN; "
+            f"{Runbook.RESTORE_TO_A_TIME.see}"
+        )
         raise UsageError(msg) from None
     moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     if moment > datetime.now(UTC):
-        msg = f"--to {wanted} is in the future: --to latest restores all there is"
+        msg = f"--to {wanted} is in the future: --to latest restores all there is; {Runbook.RESTORE_TO_A_TIME.see}"
         raise UsageError(msg)
     backup = _before(moment, [one for one in backups if one.stop <= moment], backups)
     target = f"--target={moment:%Y-%m-%d %H:%M:%S.%f}+00"
@@ -84,7 +87,7 @@ def _named(wanted: str, known: list[Point]) -> Point:
             return point
     msg = (
         f"there is no restore point {name}: daybreak backups lists those that there are. An import that changed "
-        "nothing has none; on a new machine, give a time instead"
+        f"nothing has none; on a new machine, give a time instead; {Runbook.UNDO_AN_IMPORT.see}"
     )
     raise UsageError(msg)
 
@@ -92,5 +95,8 @@ def _named(wanted: str, known: list[Point]) -> Point:
 def _before(moment: datetime, usable: list[Backup], backups: list[Backup]) -> Backup:
     if usable:
         return usable[-1]
-    msg = f"no backup is older than {moment:%Y-%m-%d %H:%M:%S} UTC: the first is of {backups[0].stop:%Y-%m-%d %H:%M:%S} UTC"
+    msg = (
+        f"no backup is older than {moment:%Y-%m-%d %H:%M:%S} UTC: the first is of {backups[0].stop:%Y-%m-%d %H:%M:%S} UTC; "
+        f"{Runbook.RESTORE_TO_A_TIME.see}"
+    )
     raise UsageError(msg)

@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from daybreak_pipeline import database
-from daybreak_pipeline.backups import drill, given, listing, make, points
+from daybreak_pipeline.backups import drilling, given, listing, make, points
 from daybreak_pipeline.backups.listing import Backup
 from daybreak_pipeline.cli.common import Command, Group, json_option, say, say_json
 from daybreak_pipeline.cli.output import console
@@ -76,10 +76,12 @@ def _show(found: list[Backup]) -> None:
 
 @backup.command("drill", exits={1: "the newest backup cannot be restored, or differs"})
 def drill_() -> None:
-    """Restore the newest backup beside the server, compare every table, open sealed values, run the checks."""
-    agent = listing.embedded_agent()
+    """Restore the newest backup, or a dump, beside the server, compare every table, open sealed values, run the checks.
+
+    DAYBREAK_DRILL_FROM says which: a dump, where the server's provider makes the backups.
+    """
     with database.serving() as db:
-        found = drill.run(agent, db, keys.load())
+        found = drilling.run(db, keys.load())
     say(found)
     say(f"the drill took {found.seconds:.0f} s and left nothing behind", err=True)
     sys.exit(0 if found.passed else 1)

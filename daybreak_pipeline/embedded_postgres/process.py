@@ -47,9 +47,12 @@ _IN_PRODUCTION = 6
 # --- Making the data directory -------------------------------------------------------------------------
 
 
-def initialise(home: Path, data: Path, account: Account) -> None:
-    """Make the data directory: completely, or not at all even if the machine stops meanwhile."""
-    programs = server_programs.find()
+def initialise(home: Path, data: Path, account: Account, *, major: int | None = None) -> None:
+    """Make the data directory: completely, or not at all even if the machine stops meanwhile.
+
+    ``major`` is a version to prefer.
+    """
+    programs = server_programs.find(major)
     server_programs.make_directories(data.parent)
     _remove_leftovers(data, account)
     work = Path(tempfile.mkdtemp(prefix=f"{data.name}.new-", dir=data.parent))

@@ -17,6 +17,7 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.maintenance import giving_way
 from daybreak_pipeline.maintenance.freed import Freed
+from daybreak_pipeline.monitoring import bloat
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -109,8 +110,11 @@ def _vacuumed(connection: Connection, watch: Watch, one: _Lagging) -> bool:
 
 def reindex(connection: Connection, watch: Watch, *, dry_run: bool) -> Freed:
     """Build the indexes again that are mostly empty, while everybody goes on using them."""
-    parameters = {"schemas": list(SCHEMAS), "bytes": BLOATED_BYTES}
-    found = database.every(connection, _Index, _query("bloated"), parameters)
+    found = [
+        _Index(one.schema, one.index, one.size, one.ours, one.empty)
+        for one in bloat.indexes(connection, BLOATED_BYTES)
+        if one.schema in SCHEMAS and one.empty is not None and one.empty > one.size / 2
+    ]
     done, note = _each(connection, watch, found, sql.SQL("REINDEX INDEX CONCURRENTLY {}"), dry_run=dry_run)
     waste = sum(one.waste for one in done)
     if not dry_run:

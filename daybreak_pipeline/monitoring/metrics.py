@@ -45,6 +45,8 @@ class Measurement:
 
 
 _TABLE = ("table",)
+_ROLE = ("role",)
+_SLOT = ("slot", "active")
 _DATABASE = ("database",)
 _POOL = ("database", "role")
 _METRICS = (
@@ -52,6 +54,8 @@ _METRICS = (
     Metric("connections", "sessions", "Connections by role and state.", ("role", "state")),
     Metric("connections_used", "sessions", "Connections of clients.", kept=True),
     Metric("connections_limit", "sessions", "Connections that there may be, without those kept for administrators."),
+    Metric("role_connections_limit", "sessions", "Connections that a role may have, where it has a limit of its own.", _ROLE),
+    Metric("role_connections_used_ratio", "sessions", "Share of a role's own limit that is used.", _ROLE),
     Metric("connections_used_ratio", "sessions", "Share of the connections that is used."),
     Metric("idle_in_transaction_seconds", "sessions", "For how long a session has been idle in a transaction, at most."),
     Metric("longest_transaction_seconds", "sessions", "How old the oldest transaction is, other than imports."),
@@ -85,6 +89,11 @@ _METRICS = (
         "foreign_key_unindexed_bytes", "indexes", "Size of a table of over 10 MB with a foreign key without index.",
         ("table", "constraint"),
     ),
+    # bloat: measured by pgstattuple, or estimated from statistics
+    Metric("table_bloat_bytes", "bloat", "Empty space in a table of over 10 MB.", ("table", "by")),
+    Metric("table_bloat_ratio", "bloat", "Share of a table of over 100 MB that is empty.", ("table", "by")),
+    Metric("index_bloat_bytes", "bloat", "Empty space in a B-tree index of over 10 MB.", ("index", "by")),
+    Metric("index_bloat_ratio", "bloat", "Share of a B-tree index of over 10 MB that is empty.", ("index", "by")),
     # checkpoints, wal
     Metric("checkpoints_timed_total", "checkpoints", "Checkpoints that came by the clock."),
     Metric("checkpoints_requested_total", "checkpoints", "Checkpoints that came early, because of much WAL.", kept=True),
@@ -93,7 +102,10 @@ _METRICS = (
     Metric("archived_total", "wal", "Segments of WAL that were archived."),
     Metric("archive_failures_total", "wal", "Tries to archive a segment that failed."),
     Metric("archive_failing_seconds", "wal", "For how long archiving has failed; 0 where the last try succeeded."),
-    Metric("slot_retained_bytes", "wal", "WAL that a replication slot keeps from being removed.", ("slot", "active")),
+    Metric("slot_retained_bytes", "wal", "WAL that a replication slot keeps from being removed.", _SLOT),
+    Metric("slot_lag_bytes", "wal", "WAL that who uses a replication slot has not got yet.", _SLOT),
+    Metric("slot_lost", "wal", "1 where WAL is gone that a replication slot still needs.", _SLOT),
+    Metric("standby_lag_seconds", "wal", "For how long what was written has not been replayed by a standby.", ("standby",)),
     Metric("wal_directory_bytes", "wal_directory", "Size of pg_wal."),
     Metric("archive_waiting_files", "archive_queue", "Segments that wait to be archived."),
     Metric("archive_waiting_seconds", "archive_queue", "For how long the first of them has waited."),

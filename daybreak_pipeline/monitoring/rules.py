@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from daybreak_pipeline.monitoring.exposition import INFO, NOT_KNOWN, PREFIX, UP
-from daybreak_pipeline.monitoring.metrics import METRICS, NOT_PERMITTED
+from daybreak_pipeline.monitoring.metrics import METRICS, NOT_PERMITTED, NOT_VISIBLE
 from daybreak_pipeline.monitoring.thresholds import HIDDEN, THRESHOLDS, Threshold
 from daybreak_pipeline.runbooks import Runbook
 
@@ -21,6 +21,7 @@ _WIDTH, _HEIGHT, _ACROSS = 8, 7, 24
 _PANELS: tuple[tuple[str, str, str, str], ...] = (
     # title, expression, unit, legend
     ("Connections by state", f"sum by (state) ({PREFIX}connections)", "short", "{{state}}"),
+    ("Connections of roles with a limit", f"{PREFIX}role_connections_used_ratio", "percentunit", "{{role}}"),
     ("Connections used", f"{PREFIX}connections_used_ratio", "percentunit", "used"),
     ("Wait for a connection of PgBouncer", f"{PREFIX}pool_wait_seconds", "s", "{{database}} {{role}}"),
     (
@@ -34,6 +35,8 @@ _PANELS: tuple[tuple[str, str, str, str], ...] = (
     ("Disk: free", f"{PREFIX}disk_free_bytes", "bytes", "free"),
     ("Days until the disk is full", f"{PREFIX}disk_full_days", "d", "days"),
     ("Dead rows", f"topk(10, {PREFIX}table_dead_rows)", "short", "{{table}}"),
+    ("Empty space in tables", f"topk(10, {PREFIX}table_bloat_bytes)", "bytes", "{{table}} by {{by}}"),
+    ("Empty space in indexes", f"topk(10, {PREFIX}index_bloat_bytes)", "bytes", "{{index}}"),
     (
         "Cache hits",
         f"rate({PREFIX}block_hits_total[1h]) / (rate({PREFIX}block_hits_total[1h]) + rate({PREFIX}block_reads_total[1h]))",
@@ -50,6 +53,8 @@ _PANELS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("Segments that wait to be archived", f"{PREFIX}archive_waiting_files", "short", "waiting"),
     ("WAL that replication slots keep", f"{PREFIX}slot_retained_bytes", "bytes", "{{slot}}"),
+    ("WAL that replication slots are behind", f"{PREFIX}slot_lag_bytes", "bytes", "{{slot}}"),
+    ("Standbys are behind", f"{PREFIX}standby_lag_seconds", "s", "{{standby}}"),
     ("Transaction ids in use", f"max by (database) ({PREFIX}transaction_id_age)", "short", "{{database}}"),
     (
         "Slowest statements",
@@ -108,7 +113,7 @@ def _rules(threshold: Threshold) -> list[str]:
         expression = f"{metric} {sign} {threshold.error:g}"
         found.append(_rule(name, expression, "critical", what, threshold.remedy, threshold.runbook))
     if threshold.missing != "none":
-        unknown = f'{NOT_KNOWN}{{metric="{threshold.metric}"}} == 1'
+        unknown = f'{NOT_KNOWN}{{metric="{threshold.metric}",reason!="{NOT_VISIBLE}"}} == 1'
         found.append(_rule(f"{name}NotKnown", unknown, "warning", what, threshold.remedy, threshold.runbook))
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.backups import drill, listing
+from daybreak_pipeline.backups import drilling, listing
 from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.monitoring import measure
@@ -25,29 +25,33 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 NO_BACKUP = "no backup known"
+NEVER_PROVEN = "never restored to prove it"
 
 
 @dataclass(frozen=True)
 class Backups:
-    """What is known of backups. ``proven_at`` is when one was last restored to prove that it can be."""
+    """What is known of backups. ``proven_at`` is when one, or a dump, was last restored to prove that it can be.
+
+    ``elsewhere``: somebody else makes them, where nobody can see them from here.
+    """
 
     newest_at: datetime | None
     proven_at: datetime | None
     wal_gaps: int | None = None
+    elsewhere: bool = False
 
 
 def known_backups() -> Backups | None:
     """Return what is known of backups; None where nothing is. The one place that monitoring learns it from.
 
-    Of a given server nothing is: its backups are its administrator's.
+    Of a given server only a drill from a dump is: its backups are its administrator's.
     """
     try:
-        agent = listing.embedded_agent()
-        found = listing.read(agent)
-        return Backups(
-            newest_at=found[-1].stop if found else None,
-            proven_at=drill.proven_at(agent),
-        )
+        if listing.is_given():
+            proven_at = drilling.proven_at() if settings.drills_from_dump() else None
+            return Backups(None, proven_at, elsewhere=True)
+        found = listing.read(listing.embedded_agent())
+        return Backups(newest_at=found[-1].stop if found else None, proven_at=drilling.proven_at())
     except (
         UsageError
     ) as error:  # no backups are made here, or the repository cannot be read: that is said elsewhere
@@ -62,12 +66,16 @@ def backups(known: Backups | None, at: datetime) -> list[Measurement]:
         return Measurement(metric, (at - then).total_seconds() if then else None, note="" if then else note)
 
     known = known or Backups(None, None)
-    gaps = known.wal_gaps
+    no_backup, no_proof, no_gaps = (
+        (NOT_VISIBLE, NEVER_PROVEN, NOT_VISIBLE)
+        if known.elsewhere
+        else (NO_BACKUP, NEVER_PROVEN if known.newest_at else NO_BACKUP, "the drill looks for them")
+    )
     return [
-        age("backup_age_seconds", known.newest_at, NO_BACKUP),
-        age("backup_drill_age_seconds", known.proven_at, "never restored to prove it" if known.newest_at else NO_BACKUP),
-        Measurement("backup_wal_gaps", gaps, note="" if gaps is not None else "the drill looks for them"),
-    ]  # fmt: skip
+        age("backup_age_seconds", known.newest_at, no_backup),
+        age("backup_drill_age_seconds", known.proven_at, no_proof),
+        Measurement("backup_wal_gaps", known.wal_gaps, note="" if known.wal_gaps is not None else no_gaps),
+    ]
 
 
 def disk(connection: Connection) -> list[Measurement]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.monitoring import (
+    bloat,
     certificates,
     history,
     measure,
@@ -20,6 +21,7 @@ from daybreak_pipeline.monitoring.history import Past
 from daybreak_pipeline.monitoring.metrics import Measurement
 from daybreak_pipeline.monitoring.statements import Statements
 from daybreak_pipeline.monitoring.thresholds import Judgement
+from daybreak_pipeline.pooler import presence
 
 if TYPE_CHECKING:
     from daybreak_pipeline.settings import DatabaseSettings
@@ -88,8 +90,9 @@ def look(db: DatabaseSettings, *, keep: bool = False) -> Health:
         slowest = statements.read(connection)
         found = [
             *measure.from_server(connection, dagster=settings.dagster_database(db).name),
+            *bloat.read(connection),
             *slowest.measurements(),
-            *pools.read(settings.watched_pooler(db)),
+            *pools.read(presence.watched(db)),
             *certificates.read(db, facts.at),
             *surroundings.disk(connection),
             *surroundings.imports(connection),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from daybreak_pipeline.monitoring.metrics import METRICS, NOT_PERMITTED, Measurement
+from daybreak_pipeline.monitoring.metrics import METRICS, NOT_PERMITTED, NOT_VISIBLE, Measurement
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.timetable import LATE_AFTER, TOO_LATE_AFTER
 from daybreak_pipeline.wording import age, percent
@@ -61,7 +61,7 @@ class Threshold:
     """One check: which number, from where on it is a WARN and an ERROR, and what to do then.
 
     ``what`` follows the number in a sentence. ``below``: the number must not be smaller than the limits; else it must be.
-    ``missing`` is the state where there is no number.
+    ``missing`` is the state where there is no number that could be seen.
     """
 
     check: str
@@ -127,6 +127,12 @@ THRESHOLDS = (
         "connections", SESSIONS, "connections_used_ratio", "The connections are not used up.", 0.80, 0.95,
             share, "of the connections used",
         "end idle sessions, put PgBouncer in between, or raise max_connections", Runbook.SLOW_OR_STUCK,
+    ),
+    _T(
+        "role_connections", SESSIONS, "role_connections_used_ratio", "No role's own limit of connections is used up.", 0.80, 0.95,
+            share, "of the role's connections used",
+        "end its idle sessions, put PgBouncer in between, or raise its limit, as with DAYBREAK_APP_CONNECTION_LIMIT and "
+        "daybreak roles apply", Runbook.SLOW_OR_STUCK,
     ),
     _T(
         "idle_in_transaction", SESSIONS, "idle_in_transaction_seconds", "No session is idle in a transaction for long.",
@@ -198,6 +204,15 @@ THRESHOLDS = (
         "ANALYZE the table, and look whether autovacuum is on", Runbook.SLOW_OR_STUCK,
     ),
     _T(
+        "table_bloat", TABLES, "table_bloat_ratio", "No big table is mostly empty.", 0.50, None, share, "empty",
+        "new rows fill it again; if they will not, VACUUM (FULL) gives it back to the disk, and locks everybody out meanwhile",
+        Runbook.DISK_FULL,
+    ),
+    _T(
+        "index_bloat", TABLES, "index_bloat_ratio", "No big index is mostly empty.", 0.50, None, share, "empty",
+        "daybreak maintain builds it again with REINDEX CONCURRENTLY, as it does every day", Runbook.SLOW_OR_STUCK,
+    ),
+    _T(
         "transaction_ids", TABLES, "transaction_id_age", "Transaction ids do not run out.", 500e6, 1200e6,
             count, "transactions not frozen",
         "VACUUM (FREEZE) that database, and end old transactions: at 2 billion the server stops taking writes",
@@ -246,6 +261,19 @@ THRESHOLDS = (
         "replication_slots", WAL, "slot_retained_bytes", "No replication slot keeps much WAL.", GIGABYTE, 5 * GIGABYTE,
             size, "of WAL kept",
         "start its standby, or drop it with SELECT pg_drop_replication_slot(…), before the disk is full", Runbook.DISK_FULL,
+    ),
+    _T(
+        "slot_lag", WAL, "slot_lag_bytes", "Who reads from a replication slot keeps up.", 512 * MEGABYTE, None,
+            size, "behind", "look whether its standby or subscriber runs, and at its log", Runbook.SLOW_OR_STUCK,
+    ),
+    _T(
+        "lost_slots", WAL, "slot_lost", "No replication slot has lost WAL that it needs.", None, 1, count, "lost",
+        "its standby or subscriber cannot go on: drop the slot with SELECT pg_drop_replication_slot(…), and set it up again",
+        Runbook.SLOW_OR_STUCK,
+    ),
+    _T(
+        "standby_lag", WAL, "standby_lag_seconds", "Every standby keeps up.", 5 * _MINUTE, 30 * _MINUTE,
+            duration, "behind", "look for a long query on it, at its disk, and at the network in between", Runbook.SLOW_OR_STUCK,
     ),
     _T(
         "imports_in_time", DATA, "import_age_seconds", "Every table was imported in time.",
@@ -333,7 +361,7 @@ def _missing(threshold: Threshold, unknown: list[Measurement]) -> Judgement:
     of = ", ".join(m.labels[name] for m in unknown[:_SHOWN] for name in m.labels)
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     said = f"{of}{more}: {first.note}" if of else first.note
-    if threshold.missing == "none":
+    if threshold.missing == "none" or first.note == NOT_VISIBLE:
         return Judgement(threshold, "none", None, said)
     return Judgement(
         threshold,
@@ -345,8 +373,9 @@ def _missing(threshold: Threshold, unknown: list[Measurement]) -> Judgement:
 
 
 def _said(threshold: Threshold, measurement: Measurement) -> str:
-    of = " ".join(text for name, text in measurement.labels.items() if name not in {"active", "of"})
-    number = f"{threshold.shown(measurement.value or 0.0)} {threshold.what}"
+    of = " ".join(text for name, text in measurement.labels.items() if name not in {"active", "of", "by"})
+    by = f", by {measurement.labels['by']}" if "by" in measurement.labels else ""
+    number = f"{threshold.shown(measurement.value or 0.0)} {threshold.what}{by}"
     return f"{of}: {number}" if of else number
 
 

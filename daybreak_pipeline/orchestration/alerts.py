@@ -18,7 +18,8 @@ from daybreak_pipeline.operations import alert_log
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.imported_tables import EARLY, WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.monitoring import NEWS
-from daybreak_pipeline.orchestration.jobs import JOBS
+from daybreak_pipeline.orchestration.jobs import JOBS, RUNBOOKS
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import DEFAULT_WEB_URL, NotifierSettings
 from daybreak_pipeline.tables import TABLES
 
@@ -107,6 +108,8 @@ def message(run: dg.DagsterRun, found: Trouble, *, failed: bool) -> str:
         f"{check}: {told if isinstance(told, str) else _number(told, 'record')}"
         for check, told in found.checks.items()
     ]
+    if not Runbook.is_named_in("\n".join(lines)):
+        lines.append(RUNBOOKS.get(run.job_name, Runbook.IMPORT_FAILS).see)
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from daybreak_pipeline.orchestration.assets.backups import BACKUP, DRILL
 from daybreak_pipeline.orchestration.assets.files import source_key
 from daybreak_pipeline.orchestration.assets.monitoring import MONITOR
 from daybreak_pipeline.orchestration.assets.report import REPORT
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.tables import TABLES
 
 MAINTENANCE = "maintenance"
@@ -79,8 +80,16 @@ back_up = dg.define_asset_job(
 restore_drill = dg.define_asset_job(
     "restore_drill",
     selection=dg.AssetSelection.assets(DRILL),
-    description="Restore the newest backup beside the server, and see whether every table is the same.",
+    description="Restore the newest backup, or a dump, beside the server, and see whether every table is the same.",
 )
+
+RUNBOOKS = {
+    back_up.name: Runbook.BACKUPS_FAIL,
+    restore_drill.name: Runbook.BACKUPS_FAIL,
+    maintain.name: Runbook.SLOW_OR_STUCK,
+    monitor_server.name: Runbook.SERVER_GONE,
+}
+"""The page that helps when a run of a job fails. Of all others: ``IMPORT_FAILS``."""
 
 JOBS = [
     import_all,

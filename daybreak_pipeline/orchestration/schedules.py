@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.backups import listing
+from daybreak_pipeline.backups import drilling, listing
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.backups import BACKUP
 from daybreak_pipeline.orchestration.jobs import back_up, import_all, maintain, monitor_server, restore_drill
@@ -82,9 +82,9 @@ drill = dg.ScheduleDefinition(
     if settings.environment() == "production"
     else weekly_cron(DRILL_AT, "0"),
     execution_timezone="UTC",
-    should_execute=_backups_are_expected,
+    should_execute=lambda _context: drilling.is_expected(),
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description=f"Proves that the newest backup can be restored, at {DRILL_AT:%H:%M} UTC, in production every day.",
+    description=f"Proves that the newest backup, or a dump, can be restored, at {DRILL_AT:%H:%M} UTC, in production every day.",
 )
 
 SCHEDULES = [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.runbooks import Runbook
 
 CERTIFICATE, KEY = "server.crt", "server.key"
 _DAYS = 800
@@ -36,7 +37,10 @@ def provide(directory: Path) -> tuple[Path, Path]:
         *("-keyout", new_key, "-out", new_certificate),
     )
     if not made:
-        msg = f"openssl could not make a certificate in {directory}: set DAYBREAK_PGBOUNCER_CERT to one of yours"
+        msg = (
+            f"openssl could not make a certificate in {directory}: set DAYBREAK_PGBOUNCER_CERT to one of yours; "
+            f"{Runbook.FIRST_INSTALLATION.see}"
+        )
         raise UsageError(msg)
     new_key.rename(key)
     new_certificate.rename(certificate)
@@ -51,7 +55,10 @@ def _openssl(*arguments: object) -> bool:
     """
     program = shutil.which("openssl")
     if program is None:
-        msg = "openssl is not installed, so no certificate can be made: install it, or set DAYBREAK_PGBOUNCER_CERT to yours"
+        msg = (
+            "openssl is not installed, so no certificate can be made: install it, or set DAYBREAK_PGBOUNCER_CERT to yours; "
+            f"{Runbook.FIRST_INSTALLATION.see}"
+        )
         raise UsageError(msg)
     try:
         done = subprocess.run(

@@ -17,6 +17,7 @@ from daybreak_pipeline.embedded_postgres.programs import Account
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.pooler import certificate, console, users
 from daybreak_pipeline.pooler.users import User
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import DatabaseSettings, PoolerSettings
 
 CONFIGURATION, USERS, LOG = "pgbouncer.ini", "userlist.txt", "pgbouncer.log"
@@ -71,7 +72,9 @@ def write(db: DatabaseSettings, pooler: PoolerSettings, directory: Path, account
         _write(account, directory / CONFIGURATION, _text(db, pooler, directory, found, (chain, key)))
         _remember(directory)
     except OSError as error:
-        msg = f"cannot write {error.filename or directory}: {error.strerror}"
+        msg = (
+            f"cannot write {error.filename or directory}: {error.strerror}; {Runbook.FIRST_INSTALLATION.see}"
+        )
         raise UsageError(msg) from None
     root = {"sslmode": "verify-full", "sslrootcert": chain if pooler.self_signed else ""}
     through = DatabaseSettings(
@@ -108,7 +111,10 @@ def refresh(db: DatabaseSettings) -> list[Path]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            msg = f"cannot write {path}: {error.strerror}; run daybreak pgbouncer config again"
+            msg = (
+                f"cannot write {path}: {error.strerror}; run daybreak pgbouncer config again; "
+                f"{Runbook.ROTATE_KEYS_AND_PASSWORDS.see}"
+            )
             raise UsageError(msg) from None
     return changed
 
@@ -192,7 +198,10 @@ def _towards_server(db: DatabaseSettings) -> dict[str, object]:
     if root == "system":
         root = next((str(path) for path in _SYSTEM_ROOTS if path.exists()), "")
         if not root:
-            msg = "PgBouncer needs a file of certificates, and this system's was not found: set DB_SSLROOTCERT to it"
+            msg = (
+                "PgBouncer needs a file of certificates, and this system's was not found: set DB_SSLROOTCERT to it; "
+                f"{Runbook.FIRST_INSTALLATION.see}"
+            )
             raise UsageError(msg)
     if not root and db.sslmode.startswith("verify"):
         root = str(Path("~/.postgresql/root.crt").expanduser())
@@ -212,7 +221,10 @@ def _value(text: str) -> str:
 
 def _one_line(text: str) -> str:
     if any(ord(character) < ord(" ") for character in text):
-        msg = "a name or path in the settings has a control character, which PgBouncer's configuration cannot have"
+        msg = (
+            "a name or path in the settings has a control character, which PgBouncer's configuration cannot have; "
+            f"{Runbook.FIRST_INSTALLATION.see}"
+        )
         raise UsageError(msg)
     return text
 

@@ -23,8 +23,9 @@ from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.embedded_postgres import programs as server_programs
 from daybreak_pipeline.embedded_postgres.programs import Account
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
-from daybreak_pipeline.pooler import configuration, programs
+from daybreak_pipeline.pooler import configuration, presence, programs
 from daybreak_pipeline.pooler.configuration import Written
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import DatabaseSettings, PoolerSettings
 from daybreak_pipeline.supervision import child
 
@@ -90,7 +91,7 @@ def require_possible() -> None:
     if settings.given_database():
         msg = (
             "--pgbouncer is for the embedded server, and DB_HOST names another one: run daybreak pgbouncer config, and start "
-            "PgBouncer with what it writes"
+            f"PgBouncer with what it writes; {Runbook.FIRST_INSTALLATION.see}"
         )
         raise UsageError(msg)
     programs.require()
@@ -108,11 +109,12 @@ def serving(db: DatabaseSettings) -> Iterator[Watched]:
     pooler = settings.pooler()
     pooler = replace(pooler, port=_free_port(pooler))
     written = configuration.write(db, pooler, directory(account), account)
-    watched = Watched(start(written, account), account)
-    try:
-        yield watched
-    finally:
-        stop(watched.pooler.process)
+    with presence.noted(settings.home(), written.file):
+        watched = Watched(start(written, account), account)
+        try:
+            yield watched
+        finally:
+            stop(watched.pooler.process)
 
 
 def directory(account: Account) -> Path:
@@ -191,7 +193,10 @@ def _await(running: Pooler) -> None:
             return
     if running.process.poll() is not None:
         reason = " | ".join(["it ended by itself", *_faults(running.written, running.account)])
-    msg = f"PgBouncer on port {running.written.through.port} cannot be used, {reason}: see {running.log}"
+    msg = (
+        f"PgBouncer on port {running.written.through.port} cannot be used, {reason}: see {running.log}; "
+        f"{Runbook.SERVER_GONE.see}"
+    )
     raise UsageError(msg)
 
 
@@ -219,7 +224,10 @@ def _free_port(pooler: PoolerSettings) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((pooler.host, port))
             return port
-    msg = f"port {pooler.port} on {pooler.host} is in use or not ours: set DAYBREAK_PGBOUNCER_PORT to a free one"
+    msg = (
+        f"port {pooler.port} on {pooler.host} is in use or not ours: set DAYBREAK_PGBOUNCER_PORT to a free one; "
+        f"{Runbook.FIRST_INSTALLATION.see}"
+    )
     raise UsageError(msg)
 
 

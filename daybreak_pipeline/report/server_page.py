@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from daybreak_pipeline.monitoring.metrics import Measurement
     from daybreak_pipeline.monitoring.survey import Health
+    from daybreak_pipeline.monitoring.thresholds import Judgement
 
 _TABLES = 12
 _FAR = 3650
@@ -51,13 +53,14 @@ class Plot:
 
 @dataclass(frozen=True)
 class TableLine:
-    """One of the biggest tables. What is not known is None."""
+    """One of the biggest tables. What is not known is None. ``empty`` says how much of it is, and by what."""
 
     name: str
     size: float
     growth: float | None
     rows: float
     dead: float
+    empty: str
 
 
 def html(health: Health, *, beside: Collection[str] = ()) -> str:
@@ -77,6 +80,8 @@ def html(health: Health, *, beside: Collection[str] = ()) -> str:
         symbols=render.SYMBOLS,
         answers=render.ANSWERS,
         lasts=lasts(health),
+        in_short=in_short,
+        found=_found,
         figures=_figures(health),
         groups=[
             (_TITLES[asset], asset, what, [one for one in health.judgements if one.threshold.asset == asset])
@@ -86,11 +91,26 @@ def html(health: Health, *, beside: Collection[str] = ()) -> str:
         plots=_plots(health),
         tables=_tables(health),
         connections=sorted(health.of("connections"), key=lambda m: -(m.value or 0)),
+        role_limits={
+            m.labels["role"]: thresholds.count(m.value)
+            for m in health.of("role_connections_limit")
+            if m.value is not None
+        },
         size=thresholds.size,
         share=thresholds.share,
         unknown=_unknown(health),
         metrics=METRICS,
     )  # fmt: skip
+
+
+def in_short(judgement: Judgement) -> str:
+    """Return what was found, the worst of several, without limit and remedy: a check's name does not say what is wrong."""
+    return re.split(r", limit |; |: (?=as an administrator)", _found(judgement), maxsplit=1)[0]
+
+
+def _found(judgement: Judgement) -> str:
+    threshold = judgement.threshold
+    return judgement.summary.replace(f": {threshold.remedy}; {threshold.runbook.see}", "")
 
 
 def lasts(health: Health) -> str:
@@ -177,9 +197,16 @@ def _tables(health: Health) -> list[TableLine]:
 
     sizes, rows, dead = by_table("table_bytes"), by_table("table_rows"), by_table("table_dead_rows")
     growth = by_table("table_growth_bytes_per_day")
+    empty = {
+        m.labels["table"]: m.note if m.value is None else f"{thresholds.size(m.value)} by {m.labels['by']}"
+        for m in health.of("table_bloat_bytes")
+        if "table" in m.labels
+    }
     biggest = sorted(sizes, key=lambda name: (-sizes[name], name))[:_TABLES]
     return [
-        TableLine(name, sizes[name], growth.get(name), rows.get(name, 0), dead.get(name, 0))
+        TableLine(
+            name, sizes[name], growth.get(name), rows.get(name, 0), dead.get(name, 0), empty.get(name, "")
+        )
         for name in biggest
     ]
 

@@ -6,7 +6,7 @@ ask this package itself: ``settings.home()``. Nothing here opens a file or a con
 
 from __future__ import annotations
 
-from daybreak_pipeline.settings.backups import BackupSettings, S3Repository, backups
+from daybreak_pipeline.settings.backups import BackupSettings, S3Repository, backups, drills_from_dump
 from daybreak_pipeline.settings.databases import (
     DatabaseSettings,
     RoleLogin,
@@ -19,8 +19,10 @@ from daybreak_pipeline.settings.notifications import MailSettings, NotifierSetti
 from daybreak_pipeline.settings.pooler import PoolerSettings, is_loopback, pooler
 from daybreak_pipeline.settings.processes import (
     account,
+    account_name,
     child_environment,
     given_texts,
+    libpq_variables,
     own_environment,
     secret_names,
 )
@@ -94,6 +96,7 @@ __all__ = [
     "S3Repository",
     "WebSettings",
     "account",
+    "account_name",
     "audit_months",
     "backups",
     "check_results_months",
@@ -101,6 +104,7 @@ __all__ = [
     "close_files",
     "dagster_database",
     "debug",
+    "drills_from_dump",
     "encryption_key",
     "environment",
     "executor",
@@ -118,6 +122,7 @@ __all__ = [
     "is_loopback",
     "journal_stream",
     "ledger_months",
+    "libpq_variables",
     "lock_seconds",
     "log_days",
     "max_cell",

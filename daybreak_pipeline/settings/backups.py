@@ -68,6 +68,15 @@ def backups() -> BackupSettings:
     )
 
 
+def drills_from_dump() -> bool:
+    """Return whether the drill restores a dump that it makes, and no backup.
+
+    Raises:
+        UsageError: the variable cannot be used.
+    """
+    return variables.DRILL_FROM.value() == "dump"
+
+
 def _on_s3(address: str) -> S3Repository:
     bucket, _, path = address.removeprefix("s3://").partition("/")
     endpoint, key, secret = (

@@ -38,6 +38,11 @@ def child_environment(*, only: Collection[str] | None = None, **variables: str) 
     return passed | variables
 
 
+def libpq_variables() -> dict[str, str]:
+    """Return what the environment says to libpq itself, such as where a client's certificate is."""
+    return {name: os.environ[name] for name in names() if name.startswith("PG")}
+
+
 def given_texts() -> dict[str, str]:
     """Return every setting that this environment gives, as text that means the same in any directory.
 
@@ -80,11 +85,17 @@ def own_environment(**variables: str) -> Iterator[None]:
 
 
 def account() -> str:
-    """Return the machine's account that runs this process, or the one that became root with sudo to run it."""
+    """Return the machine's account that runs this process, or the one that became root with sudo to run it, in words."""
     number = os.getuid()
     if number == 0 and os.environ.get("SUDO_USER"):
         return f"account {os.environ['SUDO_USER']}"
+    return f"account {account_name()}"
+
+
+def account_name() -> str:
+    """Return the name of the machine's account that runs this process; in a container a number may have none."""
+    number = os.getuid()
     try:
-        return f"account {pwd.getpwuid(number).pw_name}"
-    except KeyError:  # in a container a number may have no name
-        return f"account {number}"
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

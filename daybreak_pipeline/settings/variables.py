@@ -46,6 +46,7 @@ AUDIT_MONTHS = 72
 ENVIRONMENTS = ("development", "staging", "production")
 EXECUTORS = ("in_process", "multiprocess")
 WEB_LOGINS = ("token", "proxy", "none")
+DRILLS = ("backup", "dump")
 
 PLACES = "Where things are, and how files are read"
 SERVER = "The server"
@@ -345,7 +346,7 @@ POOLER_HOST = Text(
     "DAYBREAK_POOLER_HOST",
     section=POOLER,
     meaning="A PgBouncer whose pools are to be watched: `DB_USER` must be one of its `stats_users`.",
-    otherwise="none",
+    otherwise="the one that `daybreak up --pgbouncer` runs, while it does",
 )
 POOLER_PORT = Port(
     "DAYBREAK_POOLER_PORT", section=POOLER, meaning="The port of that PgBouncer.", default=DEFAULT_POOLER_PORT
@@ -409,6 +410,16 @@ BACKUP_QUEUE = Size(
     most=1 << 20,
     default=4096 << 20,
     otherwise="`4096`",
+)
+DRILL_FROM = Choice(
+    "DAYBREAK_DRILL_FROM",
+    section=BACKUPS,
+    meaning=(
+        "What the drill restores: the newest `backup`, or a `dump` that it makes of a server whose backups are its provider's "
+        "(`DB_HOST`). See [backups](backups.md#a-managed-server)."
+    ),
+    choices=DRILLS,
+    default="backup",
 )
 BACKUP_S3_ENDPOINT = Text(
     "DAYBREAK_BACKUP_S3_ENDPOINT",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from daybreak_pipeline.embedded_postgres import data_directory, programs
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.runbooks import Runbook
 
 LOCK_FILE = "up.lock"
 _LOOK_SECONDS = 0.05
@@ -52,7 +53,10 @@ def held(home: Path) -> Iterator[Place]:
         home.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        msg = f"cannot write {error.filename or home}: {error.strerror}; set DAYBREAK_HOME to a directory that can be written"
+        msg = (
+            f"cannot write {error.filename or home}: {error.strerror}; set DAYBREAK_HOME to a directory that can be written; "
+            f"{Runbook.FIRST_INSTALLATION.see}"
+        )
         raise UsageError(msg) from None
     try:
         data_directory.own_as(home, descriptor)

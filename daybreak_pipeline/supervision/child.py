@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import PROJECT_ROOT
 
 STOP_SECONDS = 15
@@ -75,7 +76,7 @@ class Child:
                 preexec_fn=_begin,  # noqa: PLW1509 - two system calls
             )
         except OSError as error:
-            msg = f"cannot run {self.command[0]}: {error.strerror}"
+            msg = f"cannot run {self.command[0]}: {error.strerror}; {Runbook.SERVER_GONE.see}"
             raise UsageError(msg) from None
         self._swept, self._started = False, time.monotonic()
         assert self.process.stdin  # noqa: S101 - a pipe

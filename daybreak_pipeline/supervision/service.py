@@ -15,6 +15,7 @@ from typing import Any
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.supervision import alone
 from daybreak_pipeline.supervision.alone import Presence
@@ -127,18 +128,17 @@ def install(service: Service, given: Mapping[str, str], *, port: int | None = No
         ]
     _systemctl(service, "daemon-reload")
     other = present(service)
+    _systemctl(service, "enable", service.name)
+    by_itself = _by_itself(service)
     if other and _show(service).get("MainPID") != str(other.pid):
-        _systemctl(service, "enable", service.name)
         told.append(
-            f"it starts at boot, and not now: daybreak up runs already (process {other.pid}); stop that, then "
+            f"it starts {by_itself}, and not now: daybreak up runs already (process {other.pid}); stop that, then "
             f"systemctl {scope}start {service.name}"
         )
-    else:
-        _systemctl(service, "enable", service.name)
-        # Ready comes after the server's recovery: nobody has to wait for it here.
-        _systemctl(service, "restart", "--no-block", service.name)
-        told.append(f"it starts now and at boot; what it says: journalctl {scope}-u {service.name}")
-    return told + _linger(service)
+        return told
+    # Ready comes after the server's recovery: nobody has to wait for it here.
+    _systemctl(service, "restart", "--no-block", service.name)
+    return [*told, f"it starts now and {by_itself}; what it says: journalctl {scope}-u {service.name}"]
 
 
 def remove(service: Service) -> list[str]:
@@ -243,31 +243,28 @@ def _write(path: Path, text: str, mode: int) -> None:
             file.write(text)
         new.rename(path)
     except OSError as error:
-        msg = f"cannot write {path}: {error.strerror}"
+        msg = f"cannot write {path}: {error.strerror}; {Runbook.FIRST_INSTALLATION.see}"
         raise UsageError(msg) from None
 
 
-def _linger(service: Service) -> list[str]:
-    """Have a user's services start at boot, and not only when the user logs in."""
+def _by_itself(service: Service) -> str:
+    """Return when it starts by itself: a user's services at boot too, and not only with the user's login, if that can be had."""
     if not service.of_user:
-        return []
-    done = _run(["loginctl", "enable-linger", settings.account()])
+        return "at boot"
+    done = _run(["loginctl", "enable-linger", settings.account_name()])
     if done is None or done.returncode:
-        return [
-            "it starts when you log in; for boot, an administrator runs: loginctl enable-linger "
-            + settings.account()
-        ]
-    return []
+        return f"when you log in (at boot, after an administrator's loginctl enable-linger {settings.account_name()})"
+    return "at boot"
 
 
 def _systemctl(service: Service, *arguments: str) -> None:
     done = _run(["systemctl", *(["--user"] if service.of_user else []), *arguments])
     if done is None:
-        msg = "systemctl is not there, or does not answer"
+        msg = f"systemctl is not there, or does not answer; {Runbook.FIRST_INSTALLATION.see}"
         raise UsageError(msg)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
-        msg = f"systemctl {' '.join(arguments)} failed: {last}"
+        msg = f"systemctl {' '.join(arguments)} failed: {last}; {Runbook.SERVER_GONE.see}"
         raise UsageError(msg)
 
 

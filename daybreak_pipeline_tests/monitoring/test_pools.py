@@ -13,6 +13,7 @@ import pytest
 from daybreak_pipeline import settings
 from daybreak_pipeline.monitoring import pools, survey, thresholds
 from daybreak_pipeline.monitoring.metrics import Measurement
+from daybreak_pipeline.pooler import configuration, presence
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.pgbouncer import needs_pgbouncer, pooled
 
@@ -66,6 +67,22 @@ def test_the_settings_name_the_pooler(
     monkeypatch.setenv("DAYBREAK_POOLER_HOST", pooler.host)
     monkeypatch.setenv("DAYBREAK_POOLER_PORT", str(pooler.port))
     assert survey.look(migrated).of("pool_clients_active") != []
+
+
+@needs_pgbouncer
+def test_the_one_that_runs_here_is_watched_while_it_does(
+    migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pooled(migrated, self_signed=True) as (through, log):
+        home = log.parent.parent / "home"
+        monkeypatch.setenv("DAYBREAK_HOME", str(home))
+        assert presence.watched(migrated) is None
+        with presence.noted(home, log.parent / configuration.CONFIGURATION):
+            psycopg.connect(through.conninfo()).close()
+            found = survey.look(migrated)
+            assert [m.value for m in found.of("pool_clients_active") if m.labels["database"] == through.name]
+        assert presence.watched(migrated) is None
+        assert (home / presence.FILE).exists()  # as a killed one leaves it
 
 
 @needs_pgbouncer

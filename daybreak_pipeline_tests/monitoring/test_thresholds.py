@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
+from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.embedded_postgres import server as embedded_server
 from daybreak_pipeline.monitoring import history, measure, surroundings, survey, thresholds
-from daybreak_pipeline.monitoring.metrics import METRICS, Measurement
+from daybreak_pipeline.monitoring.metrics import METRICS, NOT_PERMITTED, Measurement
 from daybreak_pipeline.monitoring.surroundings import Backups
 from daybreak_pipeline.monitoring.thresholds import CHECKS, THRESHOLDS, Judgement
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.homes import server_home
+from daybreak_pipeline_tests.monitoring.test_measure import role_without_rights
 
 HOUR, DAY = 3600, 86_400
 
@@ -105,6 +110,26 @@ def test_connections_that_are_nearly_used_up(migrated: DatabaseSettings) -> None
             connection.close()
     assert verdict.state == "WARN"
     assert "limit 80.0 %" in verdict.summary
+
+
+def test_a_role_that_has_used_up_its_own_limit(migrated: DatabaseSettings) -> None:
+    name = f"limited_{migrated.name}"
+    role = sql.Identifier(name)
+    with administrator(migrated) as connection:
+        create = sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'plain' CONNECTION LIMIT 2")
+        connection.execute(create.format(role))
+        try:
+            login = replace(migrated, user=name, password="plain").conninfo()
+            with psycopg.connect(login):
+                assert judged(measured(migrated), "role_connections").state == "passed"
+                with psycopg.connect(login):
+                    verdict = judged(measured(migrated), "role_connections")
+        finally:
+            connection.execute(sql.SQL("DROP ROLE {}").format(role))
+    assert verdict.state == "ERROR"
+    assert verdict.summary.startswith(
+        f"{name}: 100.0 % of the role's connections used, limit 95.0 %: end its"
+    )
 
 
 # --- Tables and indexes ------------------------------------------------------------------------------------
@@ -255,8 +280,44 @@ def test_a_replication_slot_that_keeps_wal(own_server: DatabaseSettings) -> None
         verdict = judged(measured(own_server), "replication_slots", warn=1 << 20, error=1 << 40)
         assert verdict.state == "WARN"
         assert verdict.summary.startswith("standby: ")
+        found = measured(own_server)
+        assert judged(found, "slot_lag", warn=1 << 20).state == "WARN"
+        assert judged(found, "lost_slots").state == "passed"
+        connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+        connection.execute("SELECT pg_reload_conf()")
+        for _ in range(4):
+            connection.execute("INSERT INTO written VALUES ('more')")
+            connection.execute("SELECT pg_switch_wal()")
+        connection.execute("CHECKPOINT")
+        lost = judged(measured(own_server), "lost_slots")
+        assert lost.state == "ERROR"
+        assert lost.summary.startswith("standby: 1 lost, limit 1: its standby or subscriber cannot go on")
         connection.execute("SELECT pg_drop_replication_slot('standby')")
     assert judged(measured(own_server), "replication_slots", warn=1 << 20).summary == "there is none"
+
+
+def test_a_standby_that_falls_behind(own_server: DatabaseSettings, tmp_path: Path) -> None:
+    program = programs.find() / "pg_receivewal"
+    if not program.exists():
+        pytest.skip("there is no pg_receivewal beside the server's programs")
+    with administrator(own_server) as connection:
+        receiving = subprocess.Popen(
+            [program, "-D", tmp_path, "--dbname", own_server.conninfo(application_name="copy")]
+        )
+        try:
+            statistics_are_written(own_server, "SELECT count(*) > 0 FROM pg_stat_replication")
+            verdict = judged(measured(own_server), "standby_lag")
+            with role_without_rights(own_server) as login:
+                hidden = [m for m in measured(login) if m.metric == "standby_lag_seconds"]
+        finally:
+            receiving.terminate()
+            receiving.wait()
+        assert connection.execute("SELECT 1").fetchone()
+    assert verdict.state == "passed"
+    assert verdict.summary.startswith("copy: 0 s behind")
+    assert [(m.value, m.note) for m in hidden] == [(None, NOT_PERMITTED)]
+    behind = [Measurement("standby_lag_seconds", 400, {"standby": "copy"})]
+    assert judged(behind, "standby_lag").state == "WARN"
 
 
 @pytest.mark.slow
@@ -309,6 +370,8 @@ AT = datetime(2026, 3, 4, tzinfo=UTC)
     ("known", "states"),
     [
         (None, ("WARN", "WARN", "none")),
+        (Backups(None, None, elsewhere=True), ("none", "WARN", "none")),
+        (Backups(None, AT - timedelta(hours=3), elsewhere=True), ("none", "passed", "none")),
         (Backups(AT - timedelta(hours=3), None, 0), ("passed", "WARN", "passed")),
         (Backups(AT - timedelta(hours=27), AT - timedelta(days=9), 0), ("WARN", "WARN", "passed")),
         (Backups(AT - timedelta(hours=51), AT - timedelta(days=16), 2), ("ERROR", "ERROR", "ERROR")),

@@ -115,6 +115,7 @@ def test_a_failed_run_is_told_once_with_its_tables_and_a_link(
     assert text.splitlines() == [
         f"Daybreak: run {outcome.run_id[:8]} of import_all failed",
         "not imported: organizations",
+        "see docs/runbooks/import-fails.md",
         f"https://daybreak.example/runs/{outcome.run_id}",
     ]
     assert kept(runs) == [(outcome.run_id, "\n".join(text.splitlines()[:-1]), ["webhook"], [])]
@@ -166,6 +167,7 @@ def test_failed_checks_of_a_run_that_succeeds_are_one_message(
         f"Daybreak: run {outcome.run_id[:8]} of import_all succeeded, but 2 checks failed",
         "organizations.valid_enums: 1 record",
         "organizations.required_values: 1 record",
+        "see docs/runbooks/import-fails.md",
         f"https://daybreak.example/runs/{outcome.run_id}",
     ]
 
@@ -186,6 +188,7 @@ def test_absent_files_of_a_run_that_succeeds_are_one_message(
     assert text.splitlines() == [
         f"Daybreak: run {outcome.run_id[:8]} of import_all succeeded, but 1 file absent",
         "file absent, rows kept: organizations",
+        "see docs/runbooks/import-fails.md",
         f"https://daybreak.example/runs/{outcome.run_id}",
     ]
 

@@ -149,6 +149,24 @@ def test_what_is_wrong_comes_first_with_what_to_do_and_since_when() -> None:
     assert "no backup known: make one" in wrong
 
 
+def test_the_verdict_says_what_was_found_and_not_how_a_check_is_called() -> None:
+    found = "97.0 % of the connections used, 3.0 % of the disk free, 5.2 days until the disk is full"
+    assert found in page(bad()).verdict().replace(" ,", ",")
+    hidden = Measurement("wal_directory_bytes", None, note=NOT_PERMITTED)
+    verdict = page(health(hidden, *GOOD)).verdict()
+    assert "daybreak_importer may not see wal_directory_bytes ." in verdict
+
+
+def test_a_table_says_how_much_of_it_is_empty_and_a_role_its_limit() -> None:
+    more = [
+        Measurement("table_bloat_bytes", GIGABYTE, {"table": "public.appointments", "by": "statistics"}),
+        Measurement("role_connections_limit", 40, {"role": "daybreak_app"}),
+    ]
+    read = page(health(*GOOD, *more))
+    assert "1.0 GB by statistics" in read.one("section", id="tables").text
+    assert "daybreak_app active 1 40" in " ".join(read.one("section", id="sessions").text.split())
+
+
 def test_names_from_the_server_are_text() -> None:
     assert "<b>odd</b>" not in server_page.html(bad())
     assert "public.<b>odd</b>" in page(bad()).one("section", id="wrong").text

@@ -80,6 +80,18 @@ SITUATIONS: dict[Runbook, Situation] = {
     Runbook.SERVER_GONE: Situation(),
     Runbook.SLOW_OR_STUCK: Situation(),
     Runbook.DISK_FULL: Situation(),
+    Runbook.IMPORT_FAILS: Situation(
+        before=f"""
+            cp -r data/sample "$DAYBREAK_HOME/../export"
+            export DAYBREAK_EXPORT_DIR="$DAYBREAK_HOME/../export"
+            file=$(ls "$DAYBREAK_EXPORT_DIR"/documents*.csv)
+            mv "$file" "$file.right"
+            printf 'id,id\\n' > "$file"
+            ! {IMPORT}
+            mv "$file.right" "$file"
+        """,
+        after="test \"$(daybreak psql -Atc 'SELECT count(*) > 0 FROM documents')\" = t",
+    ),
     Runbook.UNDO_AN_IMPORT: Situation(
         before=f"""
             {BACKUP}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_a_service_of_a_user_is_theirs_and_starts_at_boot_too(machine: Path) -> 
     assert "CapabilityBoundingSet" not in unit.read_text()  # which a user's systemd cannot set
     assert (machine / "person" / ".config/daybreak/daybreak.env").stat().st_mode & 0o777 == 0o600
     assert asked(machine)[0] == "systemctl --user daemon-reload"
-    assert asked(machine)[-1].startswith("loginctl enable-linger ")
+    assert asked(machine)[-1] == f"loginctl enable-linger {pwd.getpwuid(os.getuid()).pw_name}"
 
 
 def test_where_systemd_does_not_run_one_line_says_so_after_all_is_written(machine: Path) -> None:

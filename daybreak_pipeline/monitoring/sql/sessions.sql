@@ -44,3 +44,10 @@ SELECT l.metric, '{}', CASE WHEN NOT h.any THEN coalesce(extract(epoch FROM l.la
 FROM longest l, (SELECT coalesce(bool_or(hidden), false) AS any FROM others) h
 UNION ALL SELECT 'lock_waiters', '{}', (SELECT count(*) FROM waits), NULL
 UNION ALL SELECT 'lock_wait_seconds', '{}', (SELECT coalesce(extract(epoch FROM max(lasting)), 0) FROM waits), NULL
+UNION ALL
+SELECT m.metric, jsonb_build_object('role', r.rolname), m.value, NULL
+FROM pg_roles r,
+     LATERAL (SELECT count(*)::float8 AS used FROM clients c WHERE c.usename = r.rolname) u,
+     LATERAL (VALUES ('role_connections_limit', r.rolconnlimit::float8),
+                     ('role_connections_used_ratio', u.used / greatest(r.rolconnlimit, 1))) m (metric, value)
+WHERE r.rolconnlimit >= 0 AND r.rolcanlogin

@@ -20,3 +20,17 @@ UNION ALL
 SELECT 'slot_retained_bytes', jsonb_build_object('slot', s.slot_name, 'active', CASE WHEN s.active THEN 'yes' ELSE 'no' END),
        greatest(pg_wal_lsn_diff(w.lsn, s.restart_lsn), 0)::float8, NULL
 FROM pg_replication_slots s, written w WHERE s.restart_lsn IS NOT NULL
+UNION ALL
+SELECT 'slot_lag_bytes', jsonb_build_object('slot', s.slot_name, 'active', CASE WHEN s.active THEN 'yes' ELSE 'no' END),
+       greatest(pg_wal_lsn_diff(w.lsn, coalesce(s.confirmed_flush_lsn, s.restart_lsn)), 0)::float8, NULL
+FROM pg_replication_slots s, written w WHERE s.restart_lsn IS NOT NULL
+UNION ALL
+SELECT 'slot_lost', jsonb_build_object('slot', s.slot_name, 'active', CASE WHEN s.active THEN 'yes' ELSE 'no' END),
+       (coalesce(s.wal_status, '') = 'lost')::integer, NULL
+FROM pg_replication_slots s
+UNION ALL
+-- The server says nothing of the lag while a standby has nothing to do. What others' sessions do is hidden.
+SELECT 'standby_lag_seconds', jsonb_build_object('standby', coalesce(nullif(r.application_name, ''), r.usename)),
+       CASE WHEN bool_and(r.state IS NOT NULL) THEN extract(epoch FROM max(coalesce(r.replay_lag, '0'))) END,
+       CASE WHEN bool_or(r.state IS NULL) THEN 'not permitted' END
+FROM pg_stat_replication r WHERE r.state IS DISTINCT FROM 'backup' GROUP BY 2

@@ -9,10 +9,12 @@ import dagster as dg
 from pydantic import Field
 
 from daybreak_pipeline import database
-from daybreak_pipeline.backups import drill, listing, make
+from daybreak_pipeline.backups import drilling, listing, make
 from daybreak_pipeline.backups.drill import Drill
+from daybreak_pipeline.orchestration.assets.monitoring import NEWS
 from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
 from daybreak_pipeline.privacy import keys
+from daybreak_pipeline.runbooks import Runbook
 
 BACKUP = "database_backup"
 DRILL = "backup_drill"
@@ -76,22 +78,23 @@ def _drill_asset() -> dg.AssetsDefinition:
                 RESTORABLE,
                 asset=DRILL,
                 blocking=True,
-                description="The newest backup was restored beside the server, and every table is the same.",
+                metadata={"runbook": Runbook.BACKUPS_FAIL.page},
+                description="The newest backup, or a dump where the provider makes the backups, was restored beside the server, "
+                "and every table is the same.",
             )
         ],
         description="Restores the newest backup into a server of its own, compares the rows and a checksum of every table with "
-        "the source, opens sealed values with the current key, runs the checks, and throws it away. By hand: "
-        "`daybreak backup drill`.",
+        "the source, opens sealed values with the current key, runs the checks, and throws it away. With "
+        "`DAYBREAK_DRILL_FROM=dump` it restores a dump that it makes of the server. By hand: `daybreak backup drill`.",
     )
     def backup_drill(
         context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
     ) -> Iterator[dg.MaterializeResult[None]]:
         with step_failures(context):
-            agent = listing.embedded_agent()
             with health_database.connection():  # says what is wrong with the server itself
                 pass
             with database.serving() as db:
-                found = drill.run(agent, db, keys.load())
+                found = drilling.run(db, keys.load())
         metadata = _metadata(found)
         yield dg.MaterializeResult(
             metadata=metadata,
@@ -101,7 +104,7 @@ def _drill_asset() -> dg.AssetsDefinition:
                     passed=found.passed,
                     severity=dg.AssetCheckSeverity.ERROR,
                     description=str(found),
-                    metadata={"count": dg.MetadataValue.int(len(found.problems)), **metadata},
+                    metadata={"count": dg.MetadataValue.int(len(found.problems)), NEWS: True, **metadata},
                 )
             ],
         )
@@ -111,6 +114,7 @@ def _drill_asset() -> dg.AssetsDefinition:
 
 def _metadata(found: Drill) -> dict[str, dg.MetadataValue]:
     metadata: dict[str, dg.MetadataValue] = {
+        "restored": dg.MetadataValue.text("a dump" if found.of_dump else "a backup"),
         "seconds": dg.MetadataValue.float(round(found.seconds, 1)),
         "restore_seconds": dg.MetadataValue.float(round(found.restore_seconds, 1)),
         "tables": dg.MetadataValue.int(found.tables),
@@ -119,7 +123,8 @@ def _metadata(found: Drill) -> dict[str, dg.MetadataValue]:
         "failed_checks_of_the_data": dg.MetadataValue.int(found.failed_checks),
     }
     if found.backup:
-        age = datetime.now(UTC) - found.backup.stop
         metadata["backup"] = dg.MetadataValue.text(found.backup.label)
+    if found.backup or found.of_dump:
+        age = datetime.now(UTC) - (found.backup.stop if found.backup else found.begun)
         metadata["backup_age_hours"] = dg.MetadataValue.float(round(age.total_seconds() / 3600, 1))
     return metadata

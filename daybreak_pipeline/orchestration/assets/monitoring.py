@@ -39,7 +39,7 @@ _DELETED_AT_ONCE = 20
 _PLOTTED = {
     SESSIONS: ("sessions", "pools", "certificate"),
     STORAGE: ("databases", "disk"),
-    TABLES: ("tables", "indexes"),
+    TABLES: ("tables", "indexes", "bloat"),
     WAL: ("checkpoints", "wal", "wal_directory", "archive_queue"),
     DATA: ("imports", "backups"),
 }
@@ -59,6 +59,8 @@ _SUMMED = {
     "table_bytes",
     "table_rows",
     "table_dead_rows",
+    "table_bloat_bytes",
+    "index_bloat_bytes",
     "connections",
     "quarantined_records",
     "checks_failed",
@@ -82,7 +84,12 @@ def build_monitoring_assets() -> dg.AssetsDefinition:
             )
             for key, what in ASSETS.items()
         ],
-        check_specs=[dg.AssetCheckSpec(one.check, asset=one.asset, description=one.wants) for one in CHECKS],
+        check_specs=[
+            dg.AssetCheckSpec(
+                one.check, asset=one.asset, description=one.wants, metadata={"runbook": one.runbook.page}
+            )
+            for one in CHECKS
+        ],
         description="Is the server healthy, and how long will it last? [For people](/report/server).",
     )
     def monitor(
