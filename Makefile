@@ -10,9 +10,7 @@ INSTALLED := $(VENV)/.installed
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) daybreak_pipeline/embedded_postgres/bootstrap.py $(VENV)
-	@echo "installing Python packages …"
-	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@PYTHONWARNINGS=ignore $(PYTHON) daybreak_pipeline/embedded_postgres/bootstrap.py $(VENV) --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -m daybreak_pipeline.embedded_postgres.programs
 	@$(BIN)/python -m daybreak_pipeline.embedded_postgres.pgbackrest
 	@touch $@

@@ -133,6 +133,14 @@ class Finding:
         return self.passed and bool(self.accepted)
 
     @property
+    def badness(self) -> tuple[bool, float, int]:
+        """What the worst finding has most of: an error before a warning, then by share; the count decides between equals.
+
+        By count, a table of millions would hide that half of a small one is wrong.
+        """
+        return (self.severity == "ERROR", _share(self.count, self.total), self.count)
+
+    @property
     def percent(self) -> float:
         """The faults in percent of what was looked at, at most 100."""
         return round(100 * _share(self.count, self.total), 3)

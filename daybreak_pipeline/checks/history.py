@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from psycopg.types.json import Jsonb
 
+from daybreak_pipeline import database
 from daybreak_pipeline.checks.findings import Finding, Place, Tally
 
 if TYPE_CHECKING:
@@ -24,6 +25,19 @@ _APPEND = """
                       WHERE c.run_id = %(run_id)s AND c.table_name = %(table)s AND c.check_name = r.check_name)
     ORDER BY r.place
 """
+
+
+_FAILED = """
+    SELECT count(*) FILTER (WHERE severity = 'ERROR') AS errors, count(*) FILTER (WHERE severity <> 'ERROR') AS warnings
+    FROM ingest.check_results WHERE run_id = %s AND NOT passed
+"""
+
+
+class Failed(NamedTuple):
+    """How many checks failed in one run, so far."""
+
+    errors: int
+    warnings: int
 
 
 def append(
@@ -50,6 +64,11 @@ def append(
         for check, finding in findings.items()
     ]
     connection.execute(_APPEND, {"run_id": run_id, "table": table, "results": Jsonb(results)})
+
+
+def failed_of_run(connection: Connection, run_id: str) -> Failed:
+    """Return how many checks have failed in a run so far."""
+    return database.one(connection, Failed, _FAILED, [run_id]) or Failed(0, 0)
 
 
 def _details(finding: Finding) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from psycopg import sql
 
 from daybreak_pipeline.checks.evidence import Evidence
-from daybreak_pipeline.checks.findings import SHOWN_ROWS, Finding, Tally, Wording, conclude
+from daybreak_pipeline.checks.findings import SHOWN_ROWS, Finding, Tally, Wording, conclude, listed
 from daybreak_pipeline.schema import reference_triggers
 from daybreak_pipeline.tables import DELETED_FLAG, Reference
 
@@ -49,16 +49,23 @@ def orphans(evidence: Evidence, _: list[Tally]) -> Finding:
 
 
 def duplicates(evidence: Evidence, _: list[Tally]) -> Finding:
-    """Judge duplicates: records with one id in the last file, with one natural key, and rows that look the same."""
+    """Judge duplicates: records with one id in the last file, with one natural key, and rows that look the same.
+
+    Where records were refused they alone are counted, and the others only mentioned: of these, nothing is lost.
+    """
     last = evidence.last_file
     older = last.accounting.duplicate if last and not evidence.catalog.table.change_data else 0
-    superseded = Tally("older records of the same id in the last file", older)
-    return conclude(
-        Wording("duplicate", "duplicates", "no duplicates"),
-        evidence.threshold("duplicates"),
-        [superseded, *_likely_same(evidence), *evidence.refused("duplicate_key")],
-        evidence.looked_at + older,
-    )
+    kept = [Tally("older records of the same id in the last file", older), *_likely_same(evidence)]
+    refused = evidence.refused("duplicate_key")
+    threshold = evidence.threshold("duplicates")
+    if not refused:
+        wording = Wording("duplicate", "duplicates", "no duplicates")
+        return conclude(wording, threshold, kept, evidence.looked_at + older)
+    wording = Wording("record refused as a duplicate", "records refused as duplicates", "no duplicates")
+    lost = conclude(wording, threshold, refused, evidence.looked_at)
+    besides = listed([(tally.label, tally.count) for tally in kept])
+    summary = f"{lost.summary}; without loss: {besides}" if besides else lost.summary
+    return Finding.of([*kept, *refused], summary, lost.count, lost.total, lost.severity, passed=lost.passed)
 
 
 def _unresolved(evidence: Evidence, reference: Reference) -> Tally:

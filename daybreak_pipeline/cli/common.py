@@ -5,6 +5,8 @@ Every command imports this module, even for ``--help``: it must not import anyth
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import select
@@ -31,6 +33,14 @@ STARTED = time.monotonic()
 """When this process started work, on the monotonic clock."""
 
 
+def _of_click(error: click.UsageError | click.Abort) -> str:
+    if isinstance(error, click.Abort):  # a question that nobody answered
+        return "nothing was changed"
+    command = error.ctx.command_path if error.ctx else "daybreak"
+    message = error.format_message().rstrip(".")
+    return f"{message}{' See' if message.endswith('?') else '; see'} {command} --help"
+
+
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Turn any error in the block into one line on stderr and an exit code."""
@@ -46,8 +56,10 @@ def errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         say("daybreak: interrupted; what was being written was rolled back", err=True)
         sys.exit(INTERRUPTED_EXIT)
-    except click.Abort:  # a question that nobody answered
-        say("daybreak: nothing was changed", err=True)
+    except click.exceptions.NoArgsIsHelpError:
+        raise  # help, not an error
+    except (click.UsageError, click.Abort) as error:
+        say(f"daybreak: {_of_click(error)}", err=True)
         sys.exit(USAGE_EXIT)
     except (click.ClickException, click.exceptions.Exit):
         raise
@@ -86,6 +98,38 @@ class Command(click.Command):
                     say(f"daybreak: warning: {line}", err=True)
                 settings.require_sound()
             return super().invoke(context)
+
+
+_PLAIN = {
+    "…": "...",
+    "—": "-",
+    "\u2013": "-",
+    "·": ".",
+    "→": "->",
+    "\u2018": "'",
+    "\u2019": "'",
+    "“": '"',
+    "”": '"',
+    "✓": "ok",
+    "▲": "!",
+    "✕": "x",
+}
+"""How our own signs are written where the terminal's encoding lacks them."""
+
+
+def soften_output() -> None:
+    """Print what a terminal's encoding lacks (an ASCII terminal's, say) in other characters, where Python would raise."""
+    codecs.register_error("daybreak.plain", _plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="daybreak.plain")
+
+
+def _plainer(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeEncodeError):
+        signs = error.object[error.start : error.end]
+        return "".join(_PLAIN.get(sign, ascii(sign)[1:-1]) for sign in signs), error.end
+    return codecs.backslashreplace_errors(error)
 
 
 def _unheard() -> bool:
@@ -199,6 +243,9 @@ data_dir_option = click.option(
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of text for people."
+)
+verbose_option = click.option(
+    "--verbose", is_flag=True, help="Show every finding in full, not the ten worst."
 )
 only_option = click.option(
     "--only",

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import click
 
-from daybreak_pipeline.cli.common import Command, data_dir_option, json_option, only_option, say, say_lines
+from daybreak_pipeline.cli.common import (
+    Command,
+    data_dir_option,
+    json_option,
+    only_option,
+    say,
+    say_lines,
+    verbose_option,
+)
 from daybreak_pipeline.cli.output import progress_line, report
 from daybreak_pipeline.cli.runs import export_directory, keep_report, refresh_summaries, run_import
 from daybreak_pipeline.errors import UsageError
@@ -32,6 +40,7 @@ _EXITS = {1: "a table was not imported, its file is absent, or a blocking check 
     "--show-sql", is_flag=True, help="With --dry-run: print every statement of the import, under its name."
 )
 @json_option
+@verbose_option
 def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
     data_dir: Path | None,
     only: tuple[str, ...],
@@ -40,6 +49,7 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
     dry_run: bool,  # noqa: FBT001
     show_sql: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
+    verbose: bool,  # noqa: FBT001
 ) -> None:
     """Import the export: every file that has changed, parents first, and check every table.
 
@@ -58,7 +68,7 @@ def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
                 outcome = runs.dry_run_import(installation, only=only, full=full, partial=partial, tell=tell)
         else:
             outcome = run_import(installation, only=only, full=full, partial=partial)
-        report(outcome, export=export, as_json=as_json)
+        report(outcome, export=export, as_json=as_json, verbose=verbose)
         if dry_run:
             say("a dry run: nothing was changed", err=as_json)
         else:

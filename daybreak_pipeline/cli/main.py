@@ -8,13 +8,15 @@ Nothing is decided here that a test or the UI could not reach without it.
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import click
 
 from daybreak_pipeline import settings
-from daybreak_pipeline.cli.common import LazyGroup, errors_in_one_line
+from daybreak_pipeline.cli.common import LazyGroup, errors_in_one_line, say, soften_output
+from daybreak_pipeline.supervision import stopping
 
 _CLI = "daybreak_pipeline.cli"
 COMMANDS = {
@@ -125,6 +127,12 @@ COMMANDS = {
 class Program(LazyGroup):
     """The command itself. Loading the called command counts as part of it: with Dagster it takes seconds."""
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the options before the command's name; report wrong ones in one line."""
+        soften_output()
+        with errors_in_one_line():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Import and run the called command; report any error on the way in one line."""
         # SIGINT too: a shell makes its background jobs ignore it.
@@ -143,5 +151,8 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Treat every signal as Ctrl-C, so that everything that was started is stopped."""
-    raise KeyboardInterrupt
+    """Treat a signal as Ctrl-C, so that everything that was started is stopped. Later ones do not disturb that."""
+    if stopping.begin():
+        raise KeyboardInterrupt
+    with suppress(RuntimeError):  # it may have interrupted a line that is being printed
+        say("daybreak: it is stopping already", err=True)

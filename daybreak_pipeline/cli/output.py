@@ -17,9 +17,14 @@ _SECONDS_BETWEEN_PLAIN_LINES = 5.0
 
 
 def report(
-    outcome: Outcome, what: str = "import", *, export: Path | None = None, as_json: bool = False
+    outcome: Outcome,
+    what: str = "import",
+    *,
+    export: Path | None = None,
+    as_json: bool = False,
+    verbose: bool = False,
 ) -> None:
-    """Print the scorecard, or one JSON object and on stderr why tables failed.
+    """Print the scorecard (all of it when ``verbose``), or one JSON object and on stderr why tables failed.
 
     For the sample, say that its faults are planted, so that nobody mistakes its red checks for real problems.
     """
@@ -29,7 +34,7 @@ def report(
             if table.reason:
                 say(f"{name}: {table.reason.removeprefix(f'{name}: ')}", err=True)
         return
-    scorecard.show(outcome, console())
+    scorecard.show(outcome, console(), verbose=verbose)
     if export == settings.PROJECT_ROOT / "data" / "sample":
         say_lines("\nThe sample has planted faults: failing checks are expected, they show what is caught.")
     say_lines(f"\n{what}, from command to scorecard: {time.monotonic() - STARTED:.1f} s")
@@ -45,7 +50,8 @@ def progress_line() -> Iterator[Callable[[str], None]]:
     """Yield a function that shows progress on stderr: in place on a terminal, elsewhere as occasional lines."""
     screen = console(stderr=True)
     if screen.is_terminal:
-        with screen.status("starting …") as status:
+        spinner = "dots" if screen.encoding.startswith("utf") else "line"
+        with screen.status("starting …", spinner=spinner) as status:
             yield lambda text: status.update(line(text))
     else:
         yield _sparse(_say_if_heard)

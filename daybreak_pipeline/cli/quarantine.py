@@ -14,6 +14,7 @@ from daybreak_pipeline.cli.common import LazyGroup, json_option, say, say_json, 
 from daybreak_pipeline.cli.output import console
 from daybreak_pipeline.cli.reading import put_on_record
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.importer.quarantine import REASONS
 from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.tables import TABLES
 
@@ -46,7 +47,12 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @click.option("--table", type=click.Choice(list(TABLES)), metavar="TABLE", help="Of this table only.")
-@click.option("--reason", help="With this reason only, such as invalid_enum.")
+@click.option(
+    "--reason",
+    type=click.Choice(REASONS),
+    metavar="REASON",
+    help=f"With this reason only: {', '.join(REASONS)}.",
+)
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(min=1), help="How many at the most."
 )

@@ -14,6 +14,7 @@ from daybreak_pipeline.importer import find
 from daybreak_pipeline.orchestration import runs
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.outcomes import Outcome
+from daybreak_pipeline.supervision import alone
 
 
 def export_directory(data_dir: Path | None) -> Path:
@@ -38,8 +39,10 @@ def keep_report(installation: Installation) -> None:
 
     The import's results are kept even if the report fails.
     """
+    there = alone.present(settings.home())
+    served = f", or {there.url}/report" if there and there.url else ""
     try:
-        say(f"data-quality report: {runs.render_report(installation)}", err=True)
+        say(f"data-quality report: {runs.render_report(installation)}{served}", err=True)
     except DaybreakError as error:
         say(f"no data-quality report: {error}", err=True)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from daybreak_pipeline import database
@@ -12,9 +10,6 @@ from daybreak_pipeline.cli.reading import put_on_record
 from daybreak_pipeline.operations import row_history
 from daybreak_pipeline.orchestration import readiness
 from daybreak_pipeline.tables import TABLES
-
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{1,20}")
-"""Any other text finds nothing, and may be a name typed in place of an id, so it is not recorded."""
 
 
 @click.command(cls=Command)
@@ -27,7 +22,7 @@ def trace(table: str, row_id: str) -> None:
         database.connect(installation.database) as connection,
     ):
         story = list(row_history.trace(connection, table, row_id))
-        known = row_id.lower() if _ID.fullmatch(row_id.lower()) else None
+        known = row_id.lower() if row_history.ID.fullmatch(row_id.lower()) else None
         put_on_record(connection, "trace", [(table, known)])
     for line in story:
         say(line)

@@ -11,7 +11,7 @@ import click
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli import browser
-from daybreak_pipeline.cli.common import Command, data_dir_option, say, say_lines
+from daybreak_pipeline.cli.common import Command, data_dir_option, say, say_lines, verbose_option
 from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.pgbouncer import tell_how_to_connect
 from daybreak_pipeline.cli.runs import export_directory, keep_report, refresh_summaries, run_import
@@ -49,7 +49,8 @@ _OPEN_TO_ALL = (
 @click.option(
     "--pgbouncer", "pooled", is_flag=True, help="Run PgBouncer too, for the clients of applications."
 )
-def up(data_dir: Path | None, port: int | None, show: bool | None, pooled: bool) -> None:  # noqa: FBT001 - click passes flags so
+@verbose_option
+def up(data_dir: Path | None, port: int | None, show: bool | None, pooled: bool, verbose: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
     export = export_directory(data_dir)
     login = settings.web()
@@ -70,7 +71,7 @@ def up(data_dir: Path | None, port: int | None, show: bool | None, pooled: bool)
             )
             try:
                 with supervisor.in_background():
-                    _import(installation, supervisor)
+                    _import(installation, supervisor, verbose=verbose)
                 listener = _listen(port)
                 _serve(
                     installation,
@@ -92,7 +93,7 @@ def _servers(installation: Installation) -> list[EmbeddedServer]:
     return [] if given else [EmbeddedServer(settings.home(), installation.database.port)]
 
 
-def _import(installation: Installation, supervisor: Supervisor) -> None:
+def _import(installation: Installation, supervisor: Supervisor, *, verbose: bool) -> None:
     """Import the export, again if the embedded server died meanwhile, and show the scorecard."""
     for attempt in range(1, _IMPORTS + 1):
         last, deaths = attempt == _IMPORTS, supervisor.deaths
@@ -108,7 +109,7 @@ def _import(installation: Installation, supervisor: Supervisor) -> None:
         if last or supervisor.deaths == deaths or all(one.loaded for one in outcome.tables.values()):
             break
         say("daybreak: imports again what failed meanwhile", err=True)
-    report(outcome, export=installation.export_dir)
+    report(outcome, export=installation.export_dir, verbose=verbose)
     refresh_summaries(installation, outcome)
     keep_report(installation)
 
@@ -161,6 +162,7 @@ def _until_it_ends(ui: WebUi, supervisor: Supervisor, *, show: bool | None) -> N
             say(f"the web UI is at {ui.url}: open the page {page}, which logs you in")
         else:
             say(f"the report is at {ui.link('/report')}")
+            say(f"the tables as a graph are at {ui.link(webserver.GRAPH, expanded=webserver.OPEN_GROUPS)}")
             say(f"the web UI is at {ui.link()} — Ctrl-C stops everything")
             if show or (show is None and sys.stdout.isatty() and browser.is_there()):
                 browser.show(stack.enter_context(browser.page_that_leads_to(ui.link())))

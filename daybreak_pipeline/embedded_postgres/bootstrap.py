@@ -7,18 +7,32 @@ package of its own; root installs it, anyone else unpacks pip from Debian's pack
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 OLDEST = (3, 11)
+_SECONDS_BETWEEN_LINES = 5
+_DOING = {"Collecting": "looking for", "Downloading": "downloading"}
+"""What pip is at, by the first word of its lines."""
 
 
-def main(environment: Path) -> int:
-    """Make the environment if it is missing or broken. Returns the exit code."""
+def main(environment: Path, *packages: str) -> int:
+    """Make the environment if it is missing or broken, and install packages into it. Returns the exit code.
+
+    Args:
+        environment: the directory.
+        packages: arguments of ``pip install``.
+    """
+    return _made(environment) or (_installed(environment, packages) if packages else 0)
+
+
+def _made(environment: Path) -> int:
     if sys.version_info < OLDEST:
         running = ".".join(map(str, sys.version_info[:3]))
         return _refuse(f"this is Python {running}, and 3.11 or newer is needed: make PYTHON=python3.11 …")
@@ -34,6 +48,28 @@ def main(environment: Path) -> int:
         "this Python cannot make virtual environments, and its package could not be fetched: check the network, "
         "or install it as root (Debian, Ubuntu: `apt-get install python3-venv`), then try again"
     )
+
+
+def _installed(environment: Path, arguments: Sequence[str]) -> int:
+    """Run pip, and say what it is at: a minute of silence looks like a program that hangs."""
+    sys.stdout.write("installing Python packages: a minute, or a few on a slow line …\n")
+    sys.stdout.flush()
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", *arguments]
+    calm = ["--disable-pip-version-check", "--no-color", "--progress-bar", "off"]
+    counted, said = 0, time.monotonic()
+    with subprocess.Popen([*pip, *calm], stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stdout or ():
+            what, _, rest = line.strip().partition(" ")
+            counted += what == "Collecting"
+            last = what == "Installing" and rest.startswith("collected")
+            if last or (what in _DOING and time.monotonic() - said >= _SECONDS_BETWEEN_LINES):
+                said = time.monotonic()
+                name = re.split(r"[ <>=!~;(\[]", rest, maxsplit=1)[0].rpartition("/")[2]
+                doing = "installing all of them" if last else f"{_DOING[what]} {name}"
+                packages = "package" if counted == 1 else "packages"
+                sys.stdout.write(f"  {counted} {packages} so far: {doing} …\n")
+                sys.stdout.flush()
+    return process.returncode
 
 
 def _refuse(message: str) -> int:
@@ -144,4 +180,4 @@ def _succeeds(command: list[str], variables: dict[str, str] | None = None, where
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

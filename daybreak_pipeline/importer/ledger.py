@@ -13,6 +13,7 @@ from daybreak_pipeline import database
 from daybreak_pipeline.importer.statements import composed, execute, value
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.privacy import audit
+from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.timetable import LATE_AFTER
 
 if TYPE_CHECKING:
@@ -251,3 +252,20 @@ def newest(connection: Connection) -> dict[str, Newest]:
         name: Newest(number, sha256, outside, bool(overdue))
         for name, number, sha256, outside, overdue in rows
     }
+
+
+def contents_of_run(connection: Connection, run_id: str) -> dict[str, str]:
+    """Return the contents, as SHA-256 in hex, of the files that a run has imported or found unchanged so far, by table."""
+    rows = execute(
+        connection,
+        "ledger: contents of the run",
+        """
+        SELECT t.name, file.source_sha256 FROM unnest(%(tables)s::text[]) AS t(name)
+        JOIN LATERAL (
+            SELECT run_id, source_sha256 FROM ingest.file_imports i
+            WHERE i.table_name = t.name ORDER BY i.id DESC LIMIT 1
+        ) file ON file.run_id = %(run_id)s
+        """,
+        {"tables": list(TABLES), "run_id": run_id},
+    ).fetchall()
+    return dict(rows)

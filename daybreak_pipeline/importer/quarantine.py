@@ -22,6 +22,18 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 
+REASONS = (
+    *(
+        "malformed_record",
+        "missing_key",
+        "invalid_value",
+        "missing_required",
+        "invalid_enum",
+        "missing_parent",
+    ),
+    "duplicate_key",
+)
+"""The codes of all reasons for which a record does not load."""
 _WHY_MALFORMED = "_MALFORMED"
 """Where a kept record says why its reader called it malformed; names of columns have no capitals.
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
 from daybreak_pipeline import database
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.ledger import Entry
 from daybreak_pipeline.privacy import audit
+from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{1,20}")
+"""What an id looks like. Any other text finds nothing, and may be a name typed in place of an id."""
+_LARGEST = 2**63 - 1
 _QUARANTINE = "quarantine:"
+_TABLES_BY_KIND_OF_ID = """
+    SELECT t.name FROM unnest(%s::text[]) WITH ORDINALITY AS t(name, place)
+    JOIN pg_attribute a ON a.attrelid = to_regclass('public.' || t.name) AND a.attname = 'id'
+    WHERE a.atttypid = %s::regtype ORDER BY t.place
+"""
 
 
 def trace(connection: Connection, table: str, row_id: str) -> Iterator[str]:
@@ -24,13 +35,22 @@ def trace(connection: Connection, table: str, row_id: str) -> Iterator[str]:
         connection: to the database.
         table: one of the plan's tables.
         row_id: the row's id, as text.
+
+    Raises:
+        UsageError: nothing is known of such a row. The message does not repeat the text, which may be a name.
     """
-    yield from _row(connection, table, row_id)
-    yield from _gone(connection, table, row_id)
-    yield from _quarantined(connection, table, row_id)
-    yield from _issues(connection, table, row_id)
-    for change in reversed(audit.changes(connection, table=table, row_id=row_id)):
-        yield f"audit: {change.describe()}"
+    row = list(_row(connection, table, row_id))
+    besides = [
+        *_gone(connection, table, row_id),
+        *_quarantined(connection, table, row_id),
+        *_issues(connection, table, row_id),
+    ]
+    changes = audit.changes(connection, table=table, row_id=row_id)
+    if not row and not besides and not (changes and ID.fullmatch(row_id.lower())):
+        raise UsageError(_unknown(connection, table, row_id))
+    yield from row or [f"{table} has no row {row_id}"]
+    yield from besides
+    yield from (f"audit: {change.describe()}" for change in reversed(changes))
 
 
 def _row(connection: Connection, table: str, row_id: str) -> Iterator[str]:
@@ -41,7 +61,6 @@ def _row(connection: Connection, table: str, row_id: str) -> Iterator[str]:
         [row_id],
     ).fetchone()
     if not row:
-        yield f"{table} has no row {row_id}"
         return
     import_id, record_number, content, created, updated = row
     yield f"{table} {row_id}: created {created}, updated {updated}"
@@ -50,6 +69,22 @@ def _row(connection: Connection, table: str, row_id: str) -> Iterator[str]:
         return
     yield from _origin(connection, import_id, record_number)
     yield f"content hash {content[:16]}…" if content else "content hash erased"
+
+
+def _unknown(connection: Connection, table: str, row_id: str) -> str:
+    if not ID.fullmatch(row_id.lower()):
+        return f"that is no id of {table}: an id is a UUID, or the number that stands for one in some tables"
+    kind = "uuid" if "-" in row_id else "bigint"
+    candidates = connection.execute(_TABLES_BY_KIND_OF_ID, [list(TABLES), kind]).fetchall()
+    if kind == "bigint" and int(row_id) > _LARGEST:
+        candidates = []
+    for (other,) in candidates:
+        found = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE id = {})").format(
+            sql.Identifier("public", other), sql.Literal(row_id)
+        )
+        if database.value(connection, found):
+            return f"{table} has no such row, {other} has: daybreak trace {other} ID"
+    return f"nothing is known of a row of {table} with that id: it is in no table, not in quarantine, not in the audit trail"
 
 
 def _time(column: str) -> sql.Composed:

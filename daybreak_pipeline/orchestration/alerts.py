@@ -15,7 +15,8 @@ import dagster as dg
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.operations import alert_log
-from daybreak_pipeline.orchestration import run_requests
+from daybreak_pipeline.orchestration import asset_checks, process_locks, run_requests
+from daybreak_pipeline.orchestration import check_labels as labels
 from daybreak_pipeline.orchestration.assets.imported_tables import EARLY, WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.monitoring import NEWS
 from daybreak_pipeline.orchestration.jobs import JOBS, RUNBOOKS
@@ -62,6 +63,8 @@ def tell_of_failed_checks(context: dg.RunStatusSensorContext) -> None:
 def _tell(instance: dg.DagsterInstance, run: dg.DagsterRun, *, failed: bool) -> None:
     if run.job_name not in _OUR_JOBS:
         return
+    if not process_locks.of_a_command(run):  # a command has done so itself
+        asset_checks.conclude(instance, run.run_id)
     if failed and run.tags.get(run_requests.WILL_RETRY) == "true":
         log.warning(
             "run %s failed and is started again", run.run_id[:8]
@@ -129,7 +132,7 @@ def _failed_checks(instance: dg.DagsterInstance, run_id: str) -> dict[str, int |
     return {
         f"{found.asset_key.path[-1]}.{found.check_name}": found.description or ""
         if NEWS in found.metadata
-        else int(str(found.metadata["count"].value))
+        else int(str(found.metadata[labels.FAILING].value))
         for entry in _entries(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         if (found := entry.asset_check_evaluation)
         and not found.passed

@@ -2,14 +2,17 @@
 
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import dagster as dg
 
 from daybreak_pipeline.checks import acceptance, history
 from daybreak_pipeline.checks.findings import Finding
+from daybreak_pipeline.checks.history import Failed
 from daybreak_pipeline.checks.rules import RULES, examine
+from daybreak_pipeline.orchestration import check_labels as labels
+from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
 from daybreak_pipeline.privacy import sealed_faults
 from daybreak_pipeline.report import steps
@@ -19,8 +22,6 @@ from daybreak_pipeline.tables import TABLES, Table
 from daybreak_pipeline.wording import code, code_block, shown
 
 _NOT_OPENED = "as of the last look: without ENCRYPTION_KEY no value is opened"
-ACCEPTED = "accepted"
-"""Name of the metadata that says who accepted what a check found. Dagster has no grey: an accepted check passes."""
 
 
 def build_checks() -> list[dg.AssetChecksDefinition]:
@@ -53,7 +54,9 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
                 found = findings["sealed_values"]
                 findings["sealed_values"] = replace(found, summary=f"{found.summary} ({_NOT_OPENED})")
             history.append(connection, table.name, findings, run_id=context.run.run_id)
+            failed = history.failed_of_run(connection, context.run.run_id)
             findings = acceptance.judged(acceptance.in_force(connection), table.name, findings)
+        _tell_run(context, table.name, findings, failed)
         for name, finding in findings.items():
             shown_as = evaluation(table.name, name, finding)
             yield dg.AssetCheckResult(
@@ -68,34 +71,58 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
     return check
 
 
+def _tell_run(
+    context: dg.AssetCheckExecutionContext, table: str, findings: Mapping[str, Finding], failed: Failed
+) -> None:
+    """Say on the run's page what fails: Dagster calls a run a success whatever its checks find."""
+    for name, finding in findings.items():
+        if not finding.passed:
+            tell = context.log.error if finding.severity == "ERROR" else context.log.warning
+            tell("%s.%s: %s", table, name, finding.summary)
+    tag = run_requests.checks_tag(failed.errors, failed.warnings)
+    if tag:
+        context.instance.add_run_tags(context.run.run_id, tag)
+
+
+def conclude(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Say in the last line of a run that has ended, which its page shows first, how many checks failed in it."""
+    run = instance.get_run_by_id(run_id)
+    told = run.tags.get(run_requests.FAILED_CHECKS) if run else None
+    if told:
+        instance.report_engine_event(
+            f"Checks found {told}: the lines above say what, /report says what to do.", run
+        )
+
+
 def evaluation(table: str, rule: str, finding: Finding) -> dg.AssetCheckEvaluation:
     """Return a finding as Dagster shows it."""
     metadata: dict[str, dg.MetadataValue] = {
-        "count": dg.MetadataValue.int(finding.count),
-        "total": dg.MetadataValue.int(finding.total),
-        "percent": dg.MetadataValue.float(finding.percent),
-        "severity": dg.MetadataValue.text("accepted" if finding.is_accepted else finding.severity),
+        labels.FAILING: dg.MetadataValue.int(finding.count),
+        labels.LOOKED_AT: dg.MetadataValue.int(finding.total),
+        labels.SHARE: dg.MetadataValue.float(finding.percent),
     }
+    if not finding.passed:  # of one that passes it would be how bad it might be, which reads as if it were
+        metadata[labels.SEVERITY] = dg.MetadataValue.text(finding.severity)
     if finding.accepted:
-        metadata[ACCEPTED] = dg.MetadataValue.md(
+        metadata[labels.ACCEPTED] = dg.MetadataValue.md(
             "\n".join(f"- {escape_markdown(told)}" for told in finding.accepted)
         )
     if finding.tallies:
-        metadata["counts"] = dg.MetadataValue.table(
+        metadata[labels.KINDS] = dg.MetadataValue.table(
             [dg.TableRecord({"what": shown(tally.label), "count": tally.count}) for tally in finding.tallies],
             dg.TableSchema([dg.TableColumn("what", "string"), dg.TableColumn("count", "int")]),
         )
     if finding.rows:
-        metadata["first_rows"] = dg.MetadataValue.md("\n".join(f"- {code(row)}" for row in finding.rows))
+        metadata[labels.FIRST_ROWS] = dg.MetadataValue.md("\n".join(f"- {code(row)}" for row in finding.rows))
     if not finding.passed:
         told = {
-            "records": steps.where(finding),
-            "owner": steps.owner(table),
-            "what_to_do": steps.step(table, rule, finding),
+            labels.RECORDS: steps.where(finding),
+            labels.OWNER: steps.owner(table),
+            labels.WHAT_TO_DO: steps.step(table, rule, finding),
         }
         metadata |= {name: dg.MetadataValue.text(text) for name, text in told.items() if text}
     if finding.sql:
-        metadata["sql"] = dg.MetadataValue.md(code_block(finding.sql, "sql"))
+        metadata[labels.SQL] = dg.MetadataValue.md(code_block(finding.sql, "sql"))
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(table),
         check_name=rule,

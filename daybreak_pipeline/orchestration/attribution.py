@@ -1,5 +1,7 @@
 """Who launched a run in the web UI: tags the run with the user that the guard knows.
 
+A run that is repeated there brings the tags of the first one along, which may have been a command's.
+
 ``dagster.yaml`` names the coordinator, Dagster's own hook for this: every launched run goes through it, however it was
 requested.
 """
@@ -43,6 +45,9 @@ class AttributedRuns(dg.QueuedRunCoordinator):
         run = context.dagster_run
         header = context.get_request_header(_HEADER)
         name = unquote(header) if header else UNKNOWN if run_requests.LAUNCHED_BY in run.tags else None
-        if name:
-            self._instance.add_run_tags(run.run_id, {run_requests.LAUNCHED_BY: name})
+        tags = {run_requests.LAUNCHED_BY: name} if name else {}
+        if run.tags.get(run_requests.STARTED_BY) == run_requests.COMMAND_LINE:
+            tags[run_requests.STARTED_BY] = SOMEBODY  # no command's process runs it
+        if tags:
+            self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)

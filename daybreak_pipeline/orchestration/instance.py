@@ -34,6 +34,9 @@ storage:
 compute_logs:
   module: dagster._core.storage.noop_compute_log_manager
   class: NoOpComputeLogManager
+# The processes print what steps say. Every other event is in the run's log alone; a run has hundreds.
+python_logs:
+  python_log_level: INFO
 # Runs of the web UI carry who launched them.
 run_coordinator:
   module: daybreak_pipeline.orchestration.attribution

@@ -102,7 +102,7 @@ def step_failures(context: dg.AssetExecutionContext | dg.AssetCheckExecutionCont
     except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack
         if isinstance(error, psycopg.Error) and database.is_transient(error):
             _try_again(context, explanations.meaning(error).what)
-        context.log.debug("%s", explanations.frames(error))
+        context.log.info("%s", explanations.frames(error))
         raise _failure(explanations.explain(error), outside=_is_outside(error)) from None
 
 

@@ -6,7 +6,8 @@ helps find lost runs, since a command's run lives and dies with its process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ LAUNCHED_BY = "daybreak/launched_by"
 """Who launched a run: the account of the command line, or the user of the web UI, where ``attribution`` makes sure
 that nobody sets it themselves."""
 EXPORT = "daybreak/export"
+CONTENT = "daybreak/content"
+FAILED_CHECKS = "daybreak/failed_checks"
 PARTIAL = "daybreak/partial"
 """Marks an export that has only some of the files: nobody is alerted that others are absent."""
 NOT_REPEATED = {"dagster/max_retries": "0"}
@@ -54,9 +57,18 @@ def tags(started_by: str, export_dir: Path, *, partial: bool = False) -> dict[st
     return every | ({PARTIAL: "true"} if partial else {})
 
 
-def hash_tag(table: str, sha256: str) -> dict[str, str]:
-    """Return the tag that names, in short, the content a table was imported from."""
-    return {f"daybreak/sha256.{table}": sha256[:_HASH_CHARACTERS]}
+def content_tag(contents: Mapping[str, str]) -> dict[str, str]:
+    """Return the tag that names, in short, the contents of files, given by table: the same contents, the same tag."""
+    listed = "".join(f"{table} {sha256}\n" for table, sha256 in sorted(contents.items()))
+    files = f"{len(contents)} {'file' if len(contents) == 1 else 'files'}"
+    return {CONTENT: f"{hashlib.sha256(listed.encode()).hexdigest()[:_HASH_CHARACTERS]} ({files})"}
+
+
+def checks_tag(errors: int, warnings: int) -> dict[str, str]:
+    """Return the tag by which a run's page says that checks failed in it; none where all passed."""
+    counted = [(errors, "error"), (warnings, "warning")]
+    told = ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counted if number)
+    return {FAILED_CHECKS: told} if told else {}
 
 
 def with_descendants(tables: Iterable[str]) -> set[str]:

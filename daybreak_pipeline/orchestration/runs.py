@@ -20,8 +20,8 @@ from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.find import Ignored
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
 from daybreak_pipeline.operations.dry_run import dry_run
-from daybreak_pipeline.orchestration import instance, process_locks, run_requests
-from daybreak_pipeline.orchestration.asset_checks import ACCEPTED
+from daybreak_pipeline.orchestration import asset_checks, code_location, instance, process_locks, run_requests
+from daybreak_pipeline.orchestration import check_labels as labels
 from daybreak_pipeline.orchestration.assets.imported_tables import IGNORED, WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
 from daybreak_pipeline.orchestration.build import build_defs
@@ -29,6 +29,7 @@ from daybreak_pipeline.orchestration.export_directories import ExportDirectories
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.outcomes import Outcome, TableOutcome
 from daybreak_pipeline.orchestration.resources import HealthDatabase, ProgressLog
+from daybreak_pipeline.supervision import stopping
 from daybreak_pipeline.tables import TABLES, import_order
 
 if TYPE_CHECKING:
@@ -219,7 +220,8 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
         )
         # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-        with _interruptible():
+        repository = definitions.get_repository_def().name
+        with _interruptible(), code_location.runs_belong_here(dagster_instance, repository, job):
             try:
                 result = definitions.resolve_job_def(job).execute_in_process(
                     run_config=run_config | quiet,
@@ -228,6 +230,7 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
                     raise_on_error=False,
                     tags=tags | run_requests.NOT_REPEATED,
                 )
+                asset_checks.conclude(dagster_instance, result.run_id)
             except Exception as error:
                 if explanations.of_dagsters_storage(error):
                     raise ServerUnavailableError(explanations.explain(error)) from None
@@ -255,6 +258,7 @@ def _interruptible() -> Iterator[None]:
             signal.set_wakeup_fd(before)
         with suppress(BlockingIOError):
             if {signal.SIGINT, signal.SIGTERM} & set(reader.recv(4096)):
+                stopping.begin()
                 raise KeyboardInterrupt
 
 
@@ -316,10 +320,12 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Finding]]:
         metadata = evaluation.metadata  # as asset_checks writes it
         found[evaluation.asset_key.path[-1]][evaluation.check_name] = Finding(
             summary=evaluation.description or "",
-            count=int(str(metadata["count"].value)),
-            total=int(str(metadata["total"].value)),
+            count=int(str(metadata[labels.FAILING].value)),
+            total=int(str(metadata[labels.LOOKED_AT].value)),
             severity="ERROR" if evaluation.severity == dg.AssetCheckSeverity.ERROR else "WARN",
             passed=evaluation.passed,
-            accepted=tuple(str(metadata[ACCEPTED].value).splitlines()) if ACCEPTED in metadata else (),
+            accepted=tuple(str(metadata[labels.ACCEPTED].value).splitlines())
+            if labels.ACCEPTED in metadata
+            else (),
         )
     return {name: checks for name, checks in found.items() if checks}

@@ -138,8 +138,11 @@ def _busy(instance: dg.DagsterInstance) -> dict[str, str]:
                     commands = process_locks.anybody(db, "command line")
             if not commands:
                 continue
-        chosen = run.asset_selection
-        names = TABLES if chosen is None else {key.path[-1] for key in chosen if len(key.path) == 1}
+        chosen = run.asset_selection or ()
+        everything = (
+            not chosen and not run.asset_check_selection
+        )  # a command's whole import chooses an empty set
+        names = TABLES if everything else {key.path[-1] for key in chosen if len(key.path) == 1}
         busy |= dict.fromkeys(names, run.run_id)
     return busy
 
@@ -162,9 +165,7 @@ def _request(look: Look, wanted: Mapping[str, str], imported: Mapping[str, Newes
     content = "".join(f"{name}:{attempts[name]}:{wanted[name]}\n" for name in sorted(wanted))
     # What failed outside of the data may have left nothing in the ledger.
     content += "".join(f"{name}:{number}\n" for name, number in sorted(_failures(look, wanted).items()))
-    tags = run_requests.tags("sensor", directory)
-    for name, sha256 in wanted.items():
-        tags |= run_requests.hash_tag(name, sha256)
+    tags = run_requests.tags("sensor", directory) | run_requests.content_tag(wanted)
     return dg.RunRequest(
         run_key=hashlib.sha256(content.encode()).hexdigest()[:32],
         run_config=run_requests.configuration(directory, tables),

@@ -25,9 +25,14 @@ from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.settings import PROJECT_ROOT, WebSettings
 from daybreak_pipeline.supervision import child, systemd
 from daybreak_pipeline.supervision.child import Child
+from daybreak_pipeline.tables import TABLES
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 3000
+GRAPH = "/asset-groups"
+"""The page with the graph of all assets, whose groups are closed unless its parameter ``expanded`` names them."""
+OPEN_GROUPS = ",".join(f"global@global:{group}" for group in dict.fromkeys(t.group for t in TABLES.values()))
+"""The groups with tables, as Dagster's page names them."""
 _PORTS_TRIED = 20
 _BACKLOG = 2048
 _START_SECONDS = 90
@@ -49,11 +54,11 @@ class WebUi:
         """Where it is served."""
         return f"http://{HOST}:{self.port}"
 
-    def link(self, path: str = "/") -> str:
+    def link(self, path: str = "/", **parameters: str) -> str:
         """Return what a person opens: with the token where that is the login, and through the proxy where there is one."""
-        if self.settings.auth == "token":
-            return f"{self.url}{path}?{urlencode({'token': self.token})}"
-        return f"{settings.web_url(self.url) if self.settings.auth == 'proxy' else self.url}{path}"
+        given = parameters | ({"token": self.token} if self.settings.auth == "token" else {})
+        query = f"?{urlencode(given, safe=':,@')}" if given else ""
+        return f"{settings.web_url(self.url) if self.settings.auth == 'proxy' else self.url}{path}{query}"
 
     def ask(self, path: str, *, body: bytes | None = None, seconds: float) -> Any:
         """Send a request with the token, a POST if it has a body, and return the web server's JSON response.
@@ -139,6 +144,7 @@ def serving(
         DAYBREAK_WEB_URL=settings.web_url(ui.url),
         DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS=str(settings.sensor_seconds()),
         PYTHONUNBUFFERED="1",
+        GRPC_VERBOSITY="ERROR",  # else a line for every process that is forked
     )
     log = _new_log()
     web = web_server(ui, listener, environment, log)
@@ -195,7 +201,7 @@ def web_server(
 def _daemon() -> list[str]:
     program = Path(sysconfig.get_path("scripts")) / "dagster-daemon"
     location = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
-    return [str(program), "run", "--log-level", "warning", *location, "--code-server-log-level", "warning"]
+    return [str(program), "run", "--log-level", "warning", *location, "--code-server-log-level", "error"]
 
 
 def _answers(ui: WebUi) -> bool:

@@ -13,16 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.embedded_postgres import data_directory
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.errors import DaybreakError, UsageError
 from daybreak_pipeline.schema import locks
 from daybreak_pipeline.settings import encryption_keys
 from daybreak_pipeline.settings.encryption_keys import HOW_TO_MAKE as _HOW
-from daybreak_pipeline.settings.encryption_keys import KEY_BYTES
+from daybreak_pipeline.settings.encryption_keys import KEY_BYTES, WHICH
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
+    from daybreak_pipeline.settings import DatabaseSettings
 
 parse = encryption_keys.parse
 TRY_ALONE = "SELECT true FROM ingest.locks WHERE name = 'key' FOR UPDATE SKIP LOCKED"
@@ -40,9 +43,9 @@ def load() -> str:
     given = settings.encryption_key()
     if given:
         return parse(given)
-    if settings.given_database():
-        msg = f"ENCRYPTION_KEY is not set, and without it no personal data can be sealed: {_HOW}"
-        raise UsageError(msg)
+    db = settings.given_database()
+    if db:
+        raise UsageError(_missing(db))
     return _kept(key_file())
 
 
@@ -217,6 +220,19 @@ def promote() -> Path | None:
         msg = f"cannot exchange the key files in {path.parent}: {error.strerror}; then run daybreak keys rotate again"
         raise UsageError(msg) from None
     return old
+
+
+def _missing(db: DatabaseSettings) -> str:
+    """Say which key is missing: a database that has one must not be given another."""
+    try:
+        with database.connect(db) as connection:
+            there = database.value(connection, "SELECT to_regclass('privacy.key_check') IS NOT NULL")
+            has_key = there and database.value(connection, "SELECT EXISTS (SELECT FROM privacy.key_check)")
+    except (DaybreakError, psycopg.Error):
+        has_key = False
+    if has_key:
+        return "ENCRYPTION_KEY is not set: set it to the key that this database is encrypted with; a new one opens nothing in it"
+    return f"ENCRYPTION_KEY is not set, and without it no personal data can be sealed: {WHICH}"
 
 
 def _from_files() -> bool:

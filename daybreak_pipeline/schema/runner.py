@@ -222,14 +222,24 @@ def downgrade(
     before = {m.revision: previous.revision for previous, m in pairwise(known)}
 
     def step(current: str) -> _Step | None:
+        require_applied(current, to, directory)
         target = _NOTHING if int(to) == 0 else _revision(known, to)
-        if current < target:
-            msg = f"migration {target} is not applied: the database has {current}"
-            raise UsageError(msg)
         found = next((m for m in reversed(known) if target < m.revision == current), None)
         return _Step(found, found.rollback_file, before.get(current, _NOTHING)) if found else None
 
     return _run(settings, known, step, key)
+
+
+def require_applied(current: str, to: str, directory: Path = MIGRATIONS) -> None:
+    """Make sure that a database at migration ``current`` can go back to ``to``; ``"0"`` is before the first.
+
+    Raises:
+        UsageError: there is no such migration, or it is not applied.
+    """
+    target = _NOTHING if int(to) == 0 else _revision(migrations(directory), to)
+    if current < target:
+        msg = f"migration {target} is not applied: the database has {current}"
+        raise UsageError(msg)
 
 
 def tables_with_rows(connection: Connection) -> list[str]:

@@ -64,7 +64,7 @@ def test_a_drill_that_fails_is_an_error_with_a_count_and_a_page(site: Site, db: 
     (check,) = result.get_asset_check_evaluations()
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.ERROR
-    assert int(str(check.metadata["count"].value)) >= 1
+    assert int(str(check.metadata["failing"].value)) >= 1
     assert "docs/runbooks/" in (check.description or "")
 
 

@@ -39,6 +39,22 @@ def test_another_id_with_the_same_natural_key_is_an_error(export: Export) -> Non
     assert finding.rows == (uuid("two"),)
 
 
+def test_records_that_were_refused_are_not_counted_together_with_older_versions(export: Export) -> None:
+    one = record("memberships", "one")
+    export.load("memberships", one | {"updated_at": "2025-01-01T00:00:00"}, one, record("memberships", "two"))
+    rule, finding = only_failing(export, "memberships")
+    assert (rule, finding.severity) == ("duplicates", "ERROR")
+    assert (finding.count, finding.total) == (1, 2)
+    assert finding.summary == (
+        "1 record refused as a duplicate, 50.0 % of 2 rows and records (user_id, organization_id (quarantined): 1); "
+        "without loss: older records of the same id in the last file: 1"
+    )
+    assert finding.counts == {
+        "older records of the same id in the last file": 1,
+        "user_id, organization_id (quarantined)": 1,
+    }
+
+
 TWICE = [
     ("patients_and_guardians", {"supabase_id": uuid("login")}, {}),
     ("clinicians", {"healthie_id": "12"}, {}),

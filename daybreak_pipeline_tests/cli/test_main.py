@@ -243,7 +243,8 @@ def test_check_prints_one_json_object(given: Environment, export_dir: Path) -> N
 
 def test_check_shows_what_fails_first_and_then_what_passes(given: Environment, export_dir: Path) -> None:
     assert daybreak(given, "import", "--data-dir", export_dir, "--only", "documents").returncode == 0
-    lines = [line.split(maxsplit=2) for line in daybreak(given, "check").stdout.splitlines() if line]
+    said = daybreak(given, "check", "--verbose").stdout
+    lines = [line.split(maxsplit=2) for line in said.splitlines() if line]
     marks = [line[0] for line in lines if line[0] in {"ERROR", "WARN", "passed"}]
     assert marks == sorted(marks)
     assert ["ERROR", "documents.required_values:"] in [line[:2] for line in lines]

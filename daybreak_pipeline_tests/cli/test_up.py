@@ -207,6 +207,11 @@ SCHEDULES = """
   { ... on Schedules { results { name pipelineName scheduleState { status } } } } }
 """
 DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }"
+RUNS_OF_OUR_LOCATION = """
+{ runsOrError(filter: {pipelineName: "import_all",
+                       tags: [{key: ".dagster/repository", value: "__repository__@daybreak_pipeline"}]})
+  { ... on Runs { results { repositoryOrigin { repositoryName repositoryLocationName } } } } }
+"""
 RUNS = "{ runsOrError { ... on Runs { results { jobName status } } } }"
 
 
@@ -238,6 +243,11 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
             {"jobName": "report_data_quality", "status": "SUCCESS"},
             {"jobName": "import_all", "status": "SUCCESS"},
         ]
+        # So do the page of a job and the overview ask for runs.
+        found = running.ask(RUNS_OF_OUR_LOCATION)["runsOrError"]["results"]
+        assert [run["repositoryOrigin"] for run in found] == [
+            {"repositoryName": "__repository__", "repositoryLocationName": "daybreak_pipeline"}
+        ]
         schedules = running.ask(SCHEDULES)["schedulesOrError"]["results"]
         assert sorted(schedules, key=lambda one: str(one["name"])) == [
             {"name": name, "pipelineName": job, "scheduleState": {"status": "RUNNING"}}
@@ -256,6 +266,7 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
             return {s["daemonType"]: s["healthy"] for s in statuses}["SCHEDULER"] is True
 
         until(scheduler_is_well, 60)
+        assert f"the tables as a graph are at http://127.0.0.1:{port}/asset-groups?expanded=" in said
         assert f"the report is at http://127.0.0.1:{port}/report?token={running.token}\n" in said
         as_a_browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
         with as_a_browser.open(f"http://127.0.0.1:{port}/report?token={running.token}", timeout=30) as report:
@@ -270,9 +281,16 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
         assert len(left_behind(home)) > 5  # the programs that must be gone in the end
 
         os.killpg(running.process.pid, signal.SIGINT)  # Ctrl-C reaches the whole foreground
+        until(lambda: "stopping" in running.said(), 5)
+        os.killpg(running.process.pid, signal.SIGINT)  # from somebody who is in a hurry
         assert running.ends() == 0, running.said()
+        assert "daybreak: it is stopping already" in running.said()
         assert "Traceback" not in running.said()
         until(lambda: not left_behind(home), 5)
+    log = (home / "web.log").read_text(encoding="utf-8")
+    assert "heartbeat" not in log
+    assert " - DEBUG - " not in log  # every event of every run, which its page has too
+    assert "fork_posix" not in log
 
 
 @needs_pgbouncer

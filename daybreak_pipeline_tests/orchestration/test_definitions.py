@@ -291,9 +291,12 @@ print(json.dumps([seen, "daybreak_pipeline.embedded_postgres.server" in sys.modu
 
 
 NO_PUBLIC_WAY = {
-    "orchestration/web/server.py": {  # the public function for the application asks for one, made with the other
+    "orchestration/web/server.py": {  # the public function for the application asks for one
         "dagster._core.workspace.context.WorkspaceProcessContext",
+    },
+    "orchestration/code_location.py": {  # that one is made with the first; the other says whose a run is
         "dagster._core.workspace.load_target.WorkspaceFileTarget",
+        "dagster._core.remote_origin.RemoteRepositoryOrigin",
     },
     "orchestration/attribution.py": {  # a type, which Dagster's own guide to run attribution imports from there
         "dagster._core.run_coordinator.SubmitRunContext",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -396,19 +397,75 @@ def test_a_result_shows_counts_ids_and_sql(sample: Sample) -> None:
     assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert evaluation.description == sample.checks.checks["kinships"]["orphans"].summary
     metadata = evaluation.metadata
-    assert metadata["count"] == dg.IntMetadataValue(2)
+    assert metadata["failing"] == dg.IntMetadataValue(2)
+    assert metadata["looked at"] == dg.IntMetadataValue(sample.checks.checks["kinships"]["orphans"].total)
     assert metadata["severity"] == dg.TextMetadataValue("WARN")
-    assert isinstance(metadata["percent"], dg.FloatMetadataValue)
-    assert isinstance(metadata["counts"], dg.TableMetadataValue)
-    assert [record.data for record in metadata["counts"].records] == [
+    assert isinstance(metadata["failing, in percent"], dg.FloatMetadataValue)
+    assert isinstance(metadata["failing, by kind"], dg.TableMetadataValue)
+    assert [record.data for record in metadata["failing, by kind"].records] == [
         {"what": "user_0_id", "count": 1},
         {"what": "user_1_id", "count": 1},
     ]
-    assert str(metadata["first_rows"].value).count("- `") == 2
-    sql = str(metadata["sql"].value)
+    assert str(metadata["failing, the first rows"].value).count("- `") == 2
+    sql = str(metadata["failing, all rows by SQL"].value)
     assert sql.startswith("```sql\n-- user_0_id\nSELECT ")
     statement = sql.split("\n", 2)[2].split(";", maxsplit=1)[0]
     assert len(sample.runs.query(statement)) == 1
+
+
+def test_a_result_that_passes_has_no_severity_on_its_page(sample: Sample) -> None:
+    check = dg.AssetCheckKey(dg.AssetKey("kinships"), "row_accounting")
+    record_ = sample.runs.dagster.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
+    assert record_.event
+    assert record_.event.dagster_event
+    evaluation = record_.event.dagster_event.asset_check_evaluation_data
+    assert evaluation.passed
+    assert list(evaluation.metadata)[:3] == ["failing", "looked at", "failing, in percent"]
+    assert "severity" not in evaluation.metadata
+
+
+def run_of(sample: Sample, outcome: Outcome) -> dg.DagsterRun:
+    run = sample.runs.dagster.get_run_by_id(outcome.run_id or "")
+    assert run
+    return run
+
+
+def test_a_run_says_on_its_page_that_checks_failed(sample: Sample) -> None:
+    """Dagster calls it a success. The tags are at the top of the page, the lines are in the run's log."""
+    for outcome in (sample.first, sample.checks):
+        run = run_of(sample, outcome)
+        assert run.status is dg.DagsterRunStatus.SUCCESS
+        failed = [
+            found for checks in outcome.checks.values() for found in checks.values() if not found.passed
+        ]
+        errors = sum(found.severity == "ERROR" for found in failed)
+        assert run.tags["daybreak/failed_checks"] == f"{errors} errors, {len(failed) - errors} warnings"
+        entries = sample.runs.dagster.get_records_for_run(run.run_id).records
+        told = {entry.event_log_entry.user_message: entry.event_log_entry.level for entry in entries}
+        summary = f"kinships.orphans: {outcome.checks['kinships']['orphans'].summary}"
+        assert told[summary] == logging.WARNING
+        assert entries[-1].event_log_entry.user_message.startswith(
+            f"Checks found {run.tags['daybreak/failed_checks']}: "
+        )
+
+
+def test_a_run_has_one_tag_for_the_contents_of_its_files(sample: Sample) -> None:
+    first, again, checks = (run_of(sample, one) for one in (sample.first, sample.again, sample.checks))
+    assert re.fullmatch(r"[0-9a-f]{12} \(16 files\)", first.tags["daybreak/content"])
+    assert again.tags["daybreak/content"] == first.tags["daybreak/content"]
+    assert "daybreak/content" not in checks.tags
+    assert [tag for tag in first.tags if "sha256" in tag] == []
+
+
+def test_a_commands_run_belongs_to_the_code_location(sample: Sample) -> None:
+    """The web UI finds the runs of a job, and those of its overview, by their origin and by this tag."""
+    for outcome, job in ((sample.first, "import_all"), (sample.checks, "check_all")):
+        run = run_of(sample, outcome)
+        assert run.remote_job_origin
+        selector = run.remote_job_origin.repository_origin.get_selector()
+        assert (selector.location_name, selector.repository_name) == ("daybreak_pipeline", "__repository__")
+        assert run.remote_job_origin.job_name == run.job_name == job
+        assert run.tags_for_storage()[".dagster/repository"] == "__repository__@daybreak_pipeline"
 
 
 def test_one_check_can_run_alone(runs: Runs, family: Export) -> None:

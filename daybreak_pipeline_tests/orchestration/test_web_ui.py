@@ -145,6 +145,27 @@ def test_the_asset_graph_shows_every_group_and_every_table_by_name(ui: Ui, page:
     assert [title.get_attribute("title") for title in titles.all()] == expected
 
 
+def test_the_link_to_the_graph_leads_to_the_tables_and_not_to_closed_groups(ui: Ui, page: Page) -> None:
+    found = re.search(r"the tables as a graph are at (\S+)", ui.running.said())
+    assert found
+    page.goto(found[1])
+    for name in ("clinicians", "contracts", "kinships"):  # longer names are cut
+        expect(page.locator("svg").get_by_text(name, exact=True).first).to_be_visible()
+
+
+def test_the_overview_shows_the_import_of_the_command_line(ui: Ui, page: Page) -> None:
+    page.goto(ui.running.link)
+    page.wait_for_url(re.compile("/overview"))
+    for job in ("import_all", "report_data_quality"):
+        expect(page.get_by_role("link", name=job, exact=True)).to_be_visible()
+    page.goto(f"{ui.url}/locations/daybreak_pipeline/jobs/import_all/runs")
+    failed = page.get_by_text(re.compile("^daybreak/failed_checks: [0-9]+ errors, [0-9]+ warnings$"))
+    expect(failed.first).to_be_visible()
+    page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
+    page.wait_for_url(re.compile("/runs/[0-9a-f-]{36}"))
+    expect(page.get_by_text(re.compile("^Checks found [0-9]+ errors, [0-9]+ warnings: "))).to_be_visible()
+
+
 def test_a_click_imports_one_table_and_its_run_succeeds(ui: Ui, page: Page) -> None:
     page.goto(f"{ui.url}/assets/{TABLE}")
     page.get_by_role("button").filter(has_text=re.compile("^Materialize$")).click()

@@ -229,9 +229,7 @@ def test_an_archive_that_does_not_work_names_a_page(archiver: Archiver) -> None:
 @pytest.mark.parametrize("failed", [True, False])
 def test_an_alert_about_a_run_names_a_page(job: str, failed: bool) -> None:
     checks: dict[str, int | str] = {} if failed else {"organizations.valid_enums": 1}
-    told = alerts.message(
-        dg.DagsterRun(job_name=job), alerts.Trouble([], [], checks), "http://x", failed=failed
-    )
+    told = alerts.message(dg.DagsterRun(job_name=job), alerts.Trouble([], [], checks), failed=failed)
     assert Runbook.is_named_in(told)
 
 
@@ -239,5 +237,5 @@ def test_an_alert_about_a_check_that_names_its_page_names_no_other() -> None:
     found = alerts.Trouble(
         [], [], {"backup_drill.backup_is_restorable": f"it is broken; {Runbook.LOST_KEY.see}"}
     )
-    told = alerts.message(dg.DagsterRun(job_name="restore_drill"), found, "http://x", failed=False)
+    told = alerts.message(dg.DagsterRun(job_name="restore_drill"), found, failed=False)
     assert told.count("docs/runbooks/") == 1

@@ -309,7 +309,7 @@ def test_a_patients_times_are_local_to_the_school(scheduling: Connection) -> Non
         [PATIENT, json.dumps(week)],
     )
     half_past = MONDAY + HOUR / 2
-    asked = {"organization": SCHOOL, "patient": PATIENT}
+    asked: dict[str, Any] = {"organization": SCHOOL, "patient": PATIENT}
     assert slots(scheduling, MONDAY, MONDAY + 24 * HOUR, **asked) == {(1, half_past, half_past + HOUR)}
     found = slots(scheduling, MONDAY, MONDAY + 24 * HOUR, **asked, minutes=30)
     assert found == {(1, half_past, half_past + HOUR / 2), (1, half_past + HOUR / 2, half_past + HOUR)}
@@ -333,7 +333,7 @@ def test_a_patients_times_are_local_to_the_school(scheduling: Connection) -> Non
 )
 def test_a_patient_who_has_said_no_time_has_none(scheduling: Connection, stored: Any) -> None:
     offer(scheduling, Availability(1, MONDAY, MONDAY + 9 * HOUR, NEW_YORK))
-    asked = {"organization": SCHOOL, "patient": PATIENT}
+    asked: dict[str, Any] = {"organization": SCHOOL, "patient": PATIENT}
     assert slots(scheduling, *YEAR, **asked) == set()
     scheduling.execute(
         "INSERT INTO patient_availabilities (user_id, availability) VALUES (%s, %s)",

@@ -11,6 +11,7 @@ from pydantic import Field
 from daybreak_pipeline import database
 from daybreak_pipeline.backups import drilling, listing, make
 from daybreak_pipeline.backups.drill import Drill
+from daybreak_pipeline.orchestration import check_labels as labels
 from daybreak_pipeline.orchestration.assets.monitoring import NEWS
 from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
 from daybreak_pipeline.privacy import keys
@@ -104,7 +105,11 @@ def _drill_asset() -> dg.AssetsDefinition:
                     passed=found.passed,
                     severity=dg.AssetCheckSeverity.ERROR,
                     description=str(found),
-                    metadata={"count": dg.MetadataValue.int(len(found.problems)), NEWS: True, **metadata},
+                    metadata={
+                        labels.FAILING: dg.MetadataValue.int(len(found.problems)),
+                        NEWS: True,
+                        **metadata,
+                    },
                 )
             ],
         )

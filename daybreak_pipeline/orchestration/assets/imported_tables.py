@@ -12,6 +12,7 @@ from pydantic import Field
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.backups import points
+from daybreak_pipeline.importer import ledger
 from daybreak_pipeline.importer.run import Result, import_table, replay_table
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.orchestration import run_requests
@@ -93,9 +94,9 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
                 else import_table(connection, table.name, directory, full=config.full, **facts)
             )
             catalog = catalogs.read(connection, table.name)
-        if result.source_sha256 and result.status != "absent":
-            tag = run_requests.hash_tag(table.name, result.source_sha256)
-            context.instance.add_run_tags(context.run.run_id, tag)
+            contents = ledger.contents_of_run(connection, context.run.run_id)
+        if contents:
+            context.instance.add_run_tags(context.run.run_id, run_requests.content_tag(contents))
         if result.reason:
             context.log.warning("%s", result.reason)
         for ignored in result.ignored:

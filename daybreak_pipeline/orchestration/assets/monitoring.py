@@ -26,6 +26,7 @@ from daybreak_pipeline.monitoring.thresholds import (
     Judgement,
     State,
 )
+from daybreak_pipeline.orchestration import check_labels as labels
 from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
 from daybreak_pipeline.report import server_page, store
 
@@ -134,7 +135,7 @@ def _result(judgement: Judgement, health: Health) -> dg.AssetCheckResult:
         description=_words(judgement.state, judgement.summary),
         metadata={
             "state": judgement.state,
-            "count": judgement.failing,
+            labels.FAILING: judgement.failing,
             NEWS: judgement.check in health.news,
             **{name: float(number) for name, number in numbers.items() if number is not None},
         },

@@ -55,7 +55,7 @@ def build_report_asset() -> dg.AssetsDefinition:
         except DaybreakError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         except Exception as error:  # noqa: BLE001 - Dagster would show its text and the values in its stack
-            context.log.debug("%s", explanations.frames(error))
+            context.log.info("%s", explanations.frames(error))
             raise dg.Failure(explanations.explain(error), allow_retries=False) from None
         verdict = judge(facts)
         errors = sum(problem.severity == "ERROR" for problem in verdict.problems)

@@ -7,7 +7,6 @@ import socket
 import dagster as dg
 import uvicorn
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 from starlette.applications import Starlette
@@ -15,6 +14,7 @@ from starlette.routing import Mount, Route
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.orchestration import code_location
 from daybreak_pipeline.orchestration.attribution import AttributedRuns
 from daybreak_pipeline.orchestration.web import health_page, metrics_page, report_page
 from daybreak_pipeline.orchestration.web.guard import guarded
@@ -49,9 +49,9 @@ def serve(listener: socket.socket, token: str) -> None:
         instance.optimize_for_webserver(_STATEMENT_MILLISECONDS, _POOL_RECYCLE_SECONDS, _POOL_OVERFLOW)
         with WorkspaceProcessContext(
             instance,
-            WorkspaceFileTarget([str(settings.PROJECT_ROOT / "workspace.yaml")]),
+            code_location.target(),
             version=__version__,
-            code_server_log_level="warning",
+            code_server_log_level="error",  # a server that is replaced warns that nobody talks to it any more,
         ) as workspace:
             dagster = create_app_from_workspace_process_context(
                 workspace, live_data_poll_rate=_POLL_MILLISECONDS
