@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 
-def note(connection: Connection, table: str, run_id: str | None) -> None:
-    """Note that a table's file was looked for and is not there."""
+def note(connection: Connection, table: str, run_id: str | None, *, expected: bool) -> None:
+    """Note that a table's file was looked for and is not there; ``expected``: in an export that was to be whole."""
     execute(
         connection,
         "absent: note",
         """
-        INSERT INTO ingest.absent_files (table_name, run_id) VALUES (%(table)s, %(run_id)s)
-        ON CONFLICT (table_name) DO UPDATE SET last_missed_at = excluded.last_missed_at, run_id = excluded.run_id
+        INSERT INTO ingest.absent_files AS a (table_name, run_id, expected) VALUES (%(table)s, %(run_id)s, %(expected)s)
+        ON CONFLICT (table_name) DO UPDATE SET last_missed_at = excluded.last_missed_at, run_id = excluded.run_id,
+            expected = a.expected OR excluded.expected
         """,
-        {"table": table, "run_id": run_id},
+        {"table": table, "run_id": run_id, "expected": expected},
     )
 
 

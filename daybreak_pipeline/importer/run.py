@@ -80,6 +80,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
     export_dir: Path,
     *,
     full: bool = False,
+    partial: bool = False,
     run_id: str | None = None,
     launched_by: str | None = None,
     progress: Progress = lambda _phase, _amount: None,
@@ -92,6 +93,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
         name: the table.
         export_dir: the directory that holds the export.
         full: read the file again even when its content is the last import's.
+        partial: the export has some tables only, and nobody expects a file that it lacks.
         run_id: the Dagster run, for the ledger.
         launched_by: who launched it in the web UI, for the audit trail.
         progress: called with phase and amount.
@@ -114,7 +116,7 @@ def import_table(  # noqa: PLR0913 - each is a fact of the one import
         progress,
         before_change,
     )
-    return _accounted(begun, lambda: _import(begun, export_dir, full=full))
+    return _accounted(begun, lambda: _import(begun, export_dir, full=full, partial=partial))
 
 
 def replay_table(  # noqa: PLR0913 - as above
@@ -278,21 +280,21 @@ def _replay(begun: _Import) -> Result:
     return begun.result(entry, None, references_restored=restored)
 
 
-def _import(begun: _Import, export_dir: Path, *, full: bool) -> Result:
+def _import(begun: _Import, export_dir: Path, *, full: bool, partial: bool) -> Result:
     try:
         source = find.find(export_dir, TABLES[begun.table])
     except AbsentSourceError:
         last = ledger.last_look(begun.connection, begun.table)
         if last is None:
             raise
-        return _keep(begun, export_dir, last)
+        return _keep(begun, export_dir, last, expected=not partial)
     return _import_file(begun, source, full=full)
 
 
-def _keep(begun: _Import, export_dir: Path, last: Entry) -> Result:
+def _keep(begun: _Import, export_dir: Path, last: Entry, *, expected: bool) -> Result:
     """Leave the rows of a table whose file is absent, but for what can be repaired without it."""
     connection, catalog = begun.connection, begun.catalog
-    absent.note(connection, begun.table, begun.run_id)
+    absent.note(connection, begun.table, begun.run_id, expected=expected)
     now = standing.read(connection, [begun.table])[begun.table]
     repairable = repair.repairable(connection, catalog, begun.schema_version)
     if repairable.references:

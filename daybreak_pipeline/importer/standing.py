@@ -41,6 +41,7 @@ class Standing:
         outside: whether the reason of that lay outside the data; None where nobody noted it.
         absent_since: since when the file is missing; None where it is not, or where imports fail.
         missed_at: when it was missed last.
+        expected: whether it was to be there, the last times it was missed.
         attempted_at: when the table was last tried, whatever came of it.
         usual: how far apart new files usually are; None as long as there were too few.
     """
@@ -58,6 +59,7 @@ class Standing:
     outside: bool | None
     absent_since: datetime | None
     missed_at: datetime | None
+    expected: bool
     attempted_at: datetime | None
     usual: timedelta | None
 

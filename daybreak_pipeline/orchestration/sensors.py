@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -66,6 +67,7 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     try:
         look = export_watch.look(before, settle_seconds=settings.settle_seconds(), hash_seconds=HASH_SECONDS)
     except DaybreakError as error:
+        _say_alive()
         return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
     now = time.time()
     look = look.due(now)
@@ -98,15 +100,24 @@ def changed_files(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
+def _say_alive() -> None:
+    """Note that this sensor looks at the export; where the database is away, nobody asks for that."""
+    with (
+        suppress(DaybreakError, psycopg.Error),
+        database.serving() as db,
+        database.connect(db, autocommit=True) as connection,
+    ):
+        processes.say_alive(connection, "sensor")
+
+
 def _looked_up(look: Look) -> tuple[dict[str, Newest], str]:
     """Return the newest attempt at every table with its content, and what keeps the imports from working that failed.
 
     Raises:
         UsageError: the environment is not right for an import: nothing is asked for until it is.
     """
+    _say_alive()
     with database.serving() as db:
-        with database.connect(db, autocommit=True) as connection:
-            processes.say_alive(connection, "sensor")
         installation = HealthDatabase(lambda: Installation.of_environment(db))
         with installation.connection() as connection:
             return ledger.newest(connection), _lacks_room(connection, look)

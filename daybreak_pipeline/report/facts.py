@@ -82,8 +82,9 @@ class TableFacts:
 
     ``last`` is its last import, whatever came of it; ``loaded`` the last one that read the file: a skipped
     one counts nothing. While imports fail, ``error`` says why the last one did, and ``outside`` that the data was not to
-    blame. ``absent_since`` is set while its file is missing; ``usual`` is how far apart new files usually are, if that is
-    known. ``waiting`` is a file that was delivered and never loaded; ``unread`` says of files that were left out.
+    blame. ``absent_since`` is set while its file is missing, and ``expected`` if it was to be there; ``usual`` is how far
+    apart new files usually are, if that is known. ``waiting`` is a file that was delivered and never loaded; ``unread`` says
+    of files that were left out.
     ``history`` holds the newest imports that read the file or failed, oldest first. ``quarantined`` counts open records by
     reason and column, ``issues`` open field issues by column and code.
     """
@@ -99,6 +100,7 @@ class TableFacts:
     outside: bool = False
     replayed: int = 0
     absent_since: datetime | None = None
+    expected: bool = True
     usual: timedelta | None = None
     waiting: Waiting | None = None
     unread: tuple[str, ...] = ()
@@ -125,7 +127,8 @@ class TableFacts:
     def missed(self, now: datetime) -> bool:
         """Whether its file is absent, and was to be expected by now."""
         loaded_at = self.loaded.finished_at if self.loaded else None
-        return self.absent_since is not None and standing.is_due(loaded_at, self.usual, now)
+        gone = self.absent_since is not None and self.expected
+        return gone and standing.is_due(loaded_at, self.usual, now)
 
     def late(self, now: datetime) -> bool:
         """Whether its last good import is too long ago."""

@@ -167,6 +167,7 @@ def _ledger(connection: Connection) -> dict[str, dict[str, Any]]:
             "outside": bool(now.outside),
             "good_at": now.good_at,
             "absent_since": now.absent_since,
+            "expected": now.expected,
             "usual": now.usual,
         }
         for table in tables

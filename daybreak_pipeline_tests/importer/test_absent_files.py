@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from daybreak_pipeline.checks.rules import BLOCKING
+from daybreak_pipeline.importer import standing
 from daybreak_pipeline.importer.run import ImportFailedError, Result, import_table
 from daybreak_pipeline_tests.checks.examining import examine
 from daybreak_pipeline_tests.exports import Export, record
@@ -54,6 +55,16 @@ def test_it_is_remembered_since_when_the_file_is_absent(export: Export) -> None:
         load(export)
     ((apart,),) = export.connection.execute("SELECT last_missed_at > since FROM ingest.absent_files")
     assert apart
+
+
+def test_it_is_remembered_whether_a_whole_export_lacked_the_file(export: Export) -> None:
+    export.load(TABLE, record(TABLE, "school"))
+    file_of(export).unlink()
+    seen = []
+    for partial in (True, False, True):
+        load(export, partial=partial)
+        seen.append(standing.read(export.connection, [TABLE])[TABLE].expected)
+    assert seen == [False, True, True]
 
 
 def test_a_table_that_was_never_imported_fails_as_before(export: Export) -> None:

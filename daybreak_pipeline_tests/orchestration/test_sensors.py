@@ -665,6 +665,14 @@ def test_it_says_that_it_lives(ticks: Ticks, export: Export, clock: list[float])
     assert found == [("sensor",)]
 
 
+def test_it_lives_although_there_is_no_export(
+    ticks: Ticks, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_EXPORT_DIR", str(export.directory / "nowhere"))
+    ticks.once()
+    assert export.connection.execute("SELECT kind FROM ingest.processes").fetchall() == [("sensor",)]
+
+
 # --- Runs whose process is gone ---------------------------------------------------------------------------
 
 

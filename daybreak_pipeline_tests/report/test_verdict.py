@@ -213,6 +213,11 @@ def test_an_absent_file_is_a_doubt_once_it_was_to_be_expected(
     assert problems == [("WARN", "data", f"its file is absent; its rows of {says}")] * bool(says)
 
 
+def test_a_file_that_only_partial_exports_lacked_is_no_doubt() -> None:
+    table = replace(FINE, absent_since=NOW, expected=False)
+    assert judged(table)[0] == "yes"
+
+
 def test_a_database_that_lacks_too_much_to_look_at_is_no_yes() -> None:
     verdict = judge(Facts(NOW, "db", "development", (), (), (PENDING,)))
     assert (verdict.answer, verdict.why) == ("no", "a migration is not applied")

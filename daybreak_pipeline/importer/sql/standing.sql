@@ -6,6 +6,8 @@ SELECT t.name, last.id AS last, last.status, file.id AS loaded, file.finished_at
        good.finished_at AS good_at, failing.since AS failing_since, failing.times AS failing_times, failing.error,
        failing.outside,
        CASE WHEN failing.since IS NULL THEN absent.since END AS absent_since, absent.last_missed_at AS missed_at,
+       -- Neither is in a database that lacks its migration yet.
+       coalesce((to_jsonb(absent) ->> 'expected')::boolean, true) AS expected,
        greatest(newest.finished_at, absent.last_missed_at) AS attempted_at, usual.gap AS usual
 FROM unnest(%(tables)s::text[]) WITH ORDINALITY AS t(name, place)
 LEFT JOIN ingest.absent_files absent ON absent.table_name = t.name
@@ -30,7 +32,6 @@ LEFT JOIN LATERAL (
 ) worked ON true
 LEFT JOIN LATERAL (
     SELECT min(i.finished_at) AS since, count(*) AS times, (array_agg(i.error ORDER BY i.id DESC))[1] AS error,
-           -- Not in a database that lacks the column's migration yet.
            (array_agg(to_jsonb(i) ->> 'outside' ORDER BY i.id DESC))[1]::boolean AS outside
     FROM ingest.imports i
     WHERE i.table_name = t.name AND i.status = 'failed'

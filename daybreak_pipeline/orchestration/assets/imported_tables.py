@@ -91,7 +91,14 @@ def _table_asset(table: Table) -> dg.AssetsDefinition:
             result = (
                 replay_table(connection, table.name, **facts)
                 if config.replay
-                else import_table(connection, table.name, directory, full=config.full, **facts)
+                else import_table(
+                    connection,
+                    table.name,
+                    directory,
+                    full=config.full,
+                    partial=run_requests.PARTIAL in context.run.tags,
+                    **facts,
+                )
             )
             catalog = catalogs.read(connection, table.name)
             contents = ledger.contents_of_run(connection, context.run.run_id)
