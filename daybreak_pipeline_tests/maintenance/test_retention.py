@@ -155,6 +155,19 @@ def test_a_later_import_does_the_same_with_and_without_the_old_rows(
     lived.connection.commit()
 
 
+def test_who_was_alerted_is_kept_as_long_as_results_of_checks(
+    export: Export, worker: Connection, watch: Watch
+) -> None:
+    for months in (0, 23, 25):
+        export.connection.execute(
+            "INSERT INTO ingest.alerts (at, message) VALUES (now() - make_interval(months => %s), '')",
+            [months],
+        )
+    export.connection.commit()
+    assert deleted(prune(worker, watch)) == {"ingest.alerts": 1}
+    assert database.value(export.connection, "SELECT count(*) FROM ingest.alerts") == 2
+
+
 def test_open_quarantine_and_open_issues_are_never_deleted(
     export: Export, worker: Connection, watch: Watch
 ) -> None:

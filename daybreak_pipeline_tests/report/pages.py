@@ -285,11 +285,11 @@ class Page(Element):
 
     def problems(self) -> list[list[str]]:
         """Return what is broken, cell by cell."""
-        body = self.one("section", id="broken").all("tbody")
-        return [[cell.text for cell in row.all("td")] for row in (body[0].all("tr") if body else [])]
+        bodies = self.one("section", id="broken").all("tbody")
+        return [[cell.text for cell in row.all("td")] for body in bodies for row in body.all("tr")]
 
     def commands(self) -> list[list[str]]:
         """Return what there is to copy and run for each problem."""
-        body = self.one("section", id="broken").all("tbody")
-        rows = body[0].all("tr") if body else []
+        bodies = self.one("section", id="broken").all("tbody")
+        rows = [row for body in bodies for row in body.all("tr")]
         return [[code.text for code in row.all("code", **{"class": "command"})] for row in rows]

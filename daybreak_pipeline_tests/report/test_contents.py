@@ -116,6 +116,15 @@ def test_the_worst_comes_first_where_everything_is_wrong(session: Connection) ->
     assert read.heat()["kinships"]["import"].text == "✕ failed for 1 d"
 
 
+def test_what_broke_comes_before_the_overview_and_the_rest_of_many_is_folded(session: Connection) -> None:
+    everything_wrong(session)
+    read = page(session)
+    places = [section.attributes.get("id") for section in read.all("section")]
+    assert places.index("broken") < places.index("overview") < places.index("imports")
+    (folded,) = [part for part in read.one("section", id="broken").children if part.tag == "details"]
+    assert folded.one("summary").text == f"{len(read.problems()) - 10} more"
+
+
 # --- The heat map and what is broken ----------------------------------------------------------------------
 
 
