@@ -5,8 +5,8 @@ written refers to one that is there; the other whether anybody refers to a row t
 their tables, because PL/pgSQL keeps the plans of statements that do not change, and one row costs a few microseconds.
 
 A row that is found is locked FOR KEY SHARE, as PostgreSQL's own foreign keys do, so that nobody deletes it until the
-transaction ends. The triggers' conditions are looked at when a row is written, not at the commit: what an import writes
-is not even noted.
+transaction ends; where another column than the id is referred to, FOR SHARE, so that nobody changes that either. The
+triggers' conditions are looked at when a row is written, not at the commit: what an import writes is not even noted.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ DECLARE
     sought {child}.{column}%TYPE;
     child TEXT;
 BEGIN
-    {wait}
     {find_same}
     sought := {sought};
     SELECT c.id::text INTO child FROM {child} c WHERE {refers} AND (gone OR {child_is_live}) LIMIT 1;
@@ -106,14 +105,8 @@ BEGIN
     RETURN NULL;
 END
 """
-# Changing a column that is no key keeps nobody out who locks the row FOR KEY SHARE.
-_WAIT = """
-    IF TG_OP = 'UPDATE' AND gone THEN
-        PERFORM FROM {parent} p WHERE p.id = NEW.id FOR UPDATE;
-    END IF;
-"""
 _FIND = """
-    PERFORM FROM {parent} p WHERE p.{target} = {value} AND {condition} LIMIT 1 FOR KEY SHARE;
+    PERFORM FROM {parent} p WHERE p.{target} = {value} AND {condition} LIMIT 1 FOR {lock};
     IF FOUND THEN
         RETURN NULL;
     END IF;
@@ -246,10 +239,6 @@ def _parent_body(table: str, reference: Reference, live: dict[str, sql.SQL]) -> 
     same_type = target == "id"
     return sql.SQL(_PARENT_BODY).format(
         **_names(table, reference),
-        wait=sql.SQL("").join(
-            sql.SQL(_WAIT).format(parent=sql.Identifier("public", parent))
-            for parent in (() if same_type else reference.tables)
-        ),
         find_same=_finds(reference, value, anything),
         sought=value if same_type else sql.SQL("ingest.try_cast({}, sought)").format(value),
         refers=sql.SQL("{} = sought").format(column)
@@ -265,13 +254,18 @@ def _parent_body(table: str, reference: Reference, live: dict[str, sql.SQL]) -> 
 def _finds(
     reference: Reference, value: sql.Composable, conditions: Mapping[str, sql.Composable]
 ) -> sql.Composed:
-    """Return what ends the function when a row with the value is there, in any table that it may be in."""
+    """Return what ends the function when a row with the value is there, in any table that it may be in.
+
+    Changing a column that is no key would not keep out who locks the row FOR KEY SHARE.
+    """
+    lock = sql.SQL("KEY SHARE" if reference.target_column == "id" else "SHARE")
     return sql.SQL("").join(
         sql.SQL(_FIND).format(
             parent=sql.Identifier("public", parent),
             target=sql.Identifier(reference.target_column),
             value=value,
             condition=conditions[parent],
+            lock=lock,
         )
         for parent in reference.tables
     )

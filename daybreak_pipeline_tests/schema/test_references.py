@@ -416,16 +416,11 @@ def test_the_application_needs_no_key_for_references(db: DatabaseSettings, world
 # --- Two at once ----------------------------------------------------------------------------------------------------
 
 
-def meanwhile(
-    db: DatabaseSettings, statement: str, *values: Any, isolation: str = "READ COMMITTED"
-) -> str | None:
+def meanwhile(db: DatabaseSettings, statement: str, *values: Any) -> str | None:
     """Run a statement of another session, and return the code that it was refused with."""
     other = Application(db, APP)
     try:
         with other.work() as work:
-            work.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}".encode()) if isolation[
-                0
-            ] != "R" else None
             work.execute(statement.encode(), values)
     except psycopg.Error as error:
         return error.diag.sqlstate
@@ -483,13 +478,26 @@ def wait_for_lock(db: DatabaseSettings) -> None:
 def test_an_update_of_who_was_found_waits_for_nobody(
     application: Application, db: DatabaseSettings, world: dict[str, Any]
 ) -> None:
-    reference = dict(REFERENCES)["clinician_availabilities"]
-    person, value = parent(application, CLINICIANS, reference)
-    values = child(application, "clinician_availabilities", world, user_id=value)
+    person = application.add(PATIENTS, role=1)
+    values = child(application, "memberships", world, user_id=person)
     with application.work() as work:
-        add(work, "clinician_availabilities", **values)
+        add(work, "memberships", **values)
         work.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        assert meanwhile(db, "UPDATE clinicians SET title = 'Dr' WHERE id = %s", person) is None
+        assert meanwhile(db, "UPDATE patients_and_guardians SET title = 'Dr' WHERE id = %s", person) is None
+
+
+@pytest.mark.parametrize(
+    ("isolation", "state"), [("READ COMMITTED", NO_SUCH_ROW), ("REPEATABLE READ", "40001")]
+)
+def test_a_number_that_is_given_away_meanwhile_is_missed(
+    application: Application, db: DatabaseSettings, world: dict[str, Any], isolation: str, state: str
+) -> None:
+    person, number = parent(application, CLINICIANS, dict(REFERENCES)["clinician_availabilities"])
+    values = child(application, "clinician_availabilities", world, user_id=number)
+    with refused(state), application.connection.transaction():
+        application.connection.execute(f"SET TRANSACTION ISOLATION LEVEL {isolation}".encode())
+        add(application.connection, "clinician_availabilities", **values)
+        assert meanwhile(db, "UPDATE clinicians SET healthie_id = NULL WHERE id = %s", person) is None
 
 
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
