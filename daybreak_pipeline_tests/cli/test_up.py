@@ -27,6 +27,7 @@ import pytest
 
 from daybreak_pipeline.cli.up import _until_it_ends
 from daybreak_pipeline.embedded_postgres import server
+from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.schema import runner
@@ -234,7 +235,7 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
             for node in nodes
             if node["isMaterializable"]
         }
-        imported = dict.fromkeys((*TABLES, "data_quality_report"), 1)
+        imported = dict.fromkeys((*TABLES, *SUMMARIES, "data_quality_report"), 1)
         assert {name: materialised[name] for name in imported} == imported
         assert materialised.keys() - imported == {"maintenance", "database_backup", "backup_drill", *ASSETS}
         assert len(nodes) == len(materialised) + len(TABLES)

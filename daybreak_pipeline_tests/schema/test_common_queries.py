@@ -309,6 +309,12 @@ def test_a_company_is_found_by_any_spelling(
     assert all(0 < score <= 1 for score in scores)
 
 
+@pytest.mark.parametrize("legacy", ["{{Old Mill,Mutual},{New Mill,Mutual}}", "{NULL}", "{}", None])
+def test_old_names_may_be_any_array(insurers: Connection, legacy: str | None) -> None:
+    insurers.execute("UPDATE clinician_credentialed_insurances SET legacy_names = %s::text[]", [legacy])
+    assert values(insurers, "SELECT name FROM app.find_insurances('aetna')")[0] == "Aetna"
+
+
 def test_a_spelling_as_it_stands_has_the_highest_score(insurers: Connection) -> None:
     query = "SELECT max(score) FROM app.find_insurances(%s)"
     assert values(insurers, query, "AETNA") == [1.0]

@@ -213,6 +213,25 @@ def test_an_end_of_infinity_is_no_end_and_one_bad_row_spoils_no_other(scheduling
     assert found == {*weekly, (2, MONDAY, MONDAY + HOUR)}  # a single range is two moments, whatever its zone
 
 
+def test_ranges_of_ten_thousand_years_spoil_nothing_and_take_no_longer(scheduling: Connection) -> None:
+    offer(
+        scheduling,
+        Availability(1, at("0001-01-01"), at("9999-12-31"), NEW_YORK),
+        Availability(2, MONDAY, MONDAY + HOUR, NEW_YORK, repeats=True),
+        Availability(3, MONDAY, MONDAY + HOUR, NEW_YORK, repeats=True),
+    )
+    scheduling.execute("UPDATE clinician_availabilities SET range_end = '294276-12-31' WHERE id = 1")
+    scheduling.execute("UPDATE clinician_availabilities SET end_on = '294276-12-31' WHERE id = 2")
+    scheduling.execute("SET LOCAL statement_timeout = '5s'")
+    asked = (MONDAY + timedelta(days=6), MONDAY + timedelta(days=8))
+    assert slots(scheduling, *asked) == {
+        (1, *asked),
+        (2, *asked),
+        (3, MONDAY + timedelta(days=7), MONDAY + timedelta(days=7) + HOUR),
+    }
+    assert len(slots(scheduling, *asked, minutes=1)) == 2 * 2 * 24 * 60 + 60
+
+
 def test_leap_days_repeat_like_others(scheduling: Connection) -> None:
     leap = at("2024-02-29T15:00")
     offer(scheduling, Availability(1, leap, leap + HOUR, NEW_YORK, repeats=True))

@@ -113,6 +113,7 @@ DECLARE
     asked TSTZMULTIRANGE := NULL;
     zone TEXT;
     unsettled CONSTANT INTEGER := -1000000;
+    longest CONSTANT INTERVAL := '3660 days'; -- of a range that repeats: one of ten thousand years is a mistake, and would take as long
 BEGIN
     IF (isfinite("from") AND isfinite("to")) IS NOT TRUE THEN
         RAISE EXCEPTION 'from and to must both be times' USING ERRCODE = 'invalid_parameter_value';
@@ -137,14 +138,15 @@ BEGIN
 
     RETURN QUERY
     WITH ranges AS MATERIALIZED (
-        SELECT c.clinician_id AS clinician, a.range_start, a.range_end - a.range_start AS length, a.timezone AS zone, a.is_repeating,
-               a.end_on::date AS end_on
+        SELECT c.clinician_id AS clinician, a.range_start, a.timezone AS zone, a.is_repeating, a.end_on::date AS end_on,
+               CASE WHEN a.is_repeating THEN least(a.range_end - a.range_start, longest) ELSE a.range_end - a.range_start END AS length
         FROM app.clinicians_for(organization, insurance, free_slots.state, language, clinicians) c
         JOIN public.clinician_availabilities a ON a.user_id = c.healthie_number
         WHERE a.deleted_at IS NULL AND a.range_start < "to"
           AND CASE WHEN isfinite(a.range_start) AND isfinite(a.range_end) AND a.range_start < a.range_end
                    THEN a.range_end > "from"
-                        OR a.is_repeating AND (a.end_on IS NULL OR a.end_on + (a.range_end - a.range_start) > "from" - INTERVAL '3 days')
+                        OR a.is_repeating AND (a.end_on IS NULL OR a.end_on > "from"
+                                               OR a.end_on + (a.range_end - a.range_start) > "from" - INTERVAL '3 days')
                    ELSE false END
     ), zones AS MATERIALIZED (
         -- For each zone and day the offset in seconds, where it is the same from the day before to two days after. Looking
@@ -189,10 +191,11 @@ BEGIN
         UNION ALL
         -- From the beginning of the stretch, and not from that of the question, which may be any minute.
         SELECT c.clinician, c.starts, c.starts + minutes * INTERVAL '1 minute'
-        FROM (SELECT s.clinician, generate_series(lower(s.stretch), upper(s.stretch) - minutes * INTERVAL '1 minute',
-                                                  minutes * INTERVAL '1 minute') AS starts
+        FROM (SELECT s.clinician, generate_series(
+                         lower(s.stretch) + minutes * INTERVAL '1 minute' * greatest(0, ceil(
+                             extract(epoch FROM "from" - lower(s.stretch))::double precision / (60 * minutes))),
+                         least(upper(s.stretch), "to") - minutes * INTERVAL '1 minute', minutes * INTERVAL '1 minute') AS starts
               FROM stretches s WHERE minutes IS NOT NULL) c
-        WHERE c.starts >= "from" AND c.starts + minutes * INTERVAL '1 minute' <= "to"
     )
     SELECT s.clinician, s.starts, s.ends FROM slots s;
 END $$;

@@ -110,8 +110,12 @@ CREATE FUNCTION app.expires_on(profile_data JSONB) RETURNS DATE LANGUAGE plpgsql
 DECLARE
     -- What an export has and the schema does not is kept under export_columns.
     written TEXT := coalesce(profile_data ->> 'expires_on', profile_data -> 'export_columns' ->> 'expires_on');
-    parts INTEGER[] := regexp_match(written, '^(\d{4})-(\d\d)-(\d\d)(?:[ T]|$)')::integer[];
+    parts INTEGER[];
 BEGIN
+    IF written IS NULL THEN
+        RETURN NULL;
+    END IF;
+    parts := regexp_match(written, '^(\d{4})-(\d\d)-(\d\d)(?:[ T]|$)')::integer[];
     RETURN CASE WHEN parts[1] > 0 AND parts[2] BETWEEN 1 AND 12 AND parts[3] BETWEEN 1 AND
         CASE WHEN parts[2] IN (4, 6, 9, 11) THEN 30 WHEN parts[2] <> 2 THEN 31
              WHEN parts[1] % 4 = 0 AND (parts[1] % 100 <> 0 OR parts[1] % 400 = 0) THEN 29 ELSE 28 END
@@ -172,27 +176,42 @@ COMMENT ON FUNCTION app.effective_contract(UUID, DATE) IS
 
 CREATE FUNCTION app.spelled_out(words TEXT) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE
-    folded TEXT := ' ' || regexp_replace(replace(privacy.plain_letters(words), '&', ' and '), '[^[:alnum:]]+', '  ', 'g') || ' ';
+    folded TEXT := CASE WHEN octet_length(words) = length(words) THEN lower(words COLLATE "C") ELSE privacy.plain_letters(words) END;
 BEGIN
-    folded := replace(folded, ' bcbs ', ' blue cross blue shield ');
-    folded := replace(folded, ' bc  bs ', ' blue cross blue shield ');
-    folded := replace(folded, ' uhc ', ' united healthcare ');
-    folded := regexp_replace(folded, ' (and|the|of|inc|llc) ', ' ', 'g');
-    RETURN btrim(regexp_replace(folded, ' +', ' ', 'g'));
+    folded := ' ' || translate(folded, '&.,;:/_-()[]{}"+*#!?|\''', repeat(' ', 22)) || ' ';
+    -- Searched for before it is replaced: most names have none of these.
+    IF folded ~ ' (bcbs|bc bs|uhc|and|the|of|inc|llc) ' THEN
+        folded := replace(replace(folded, ' bcbs ', ' blue cross blue shield '), ' bc bs ', ' blue cross blue shield ');
+        folded := replace(folded, ' uhc ', ' united healthcare ');
+        folded := regexp_replace(replace(folded, ' ', '  '), ' (and|the|of|inc|llc) ', ' ', 'g');
+    END IF;
+    IF folded LIKE '%  %' THEN
+        folded := regexp_replace(folded, ' +', ' ', 'g');
+    END IF;
+    RETURN btrim(folded);
 END $$;
 COMMENT ON FUNCTION app.spelled_out(TEXT) IS
     'The name of an insurance company as search compares it: without case, accents and punctuation, with common abbreviations in words.';
 
 CREATE FUNCTION app.spellings(name TEXT, payer_name TEXT, legacy_names TEXT[]) RETURNS TEXT[]
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT coalesce(array_agg(DISTINCT left(s.spelling, 1000)), '{}')
-    FROM unnest(ARRAY[name, payer_name] || legacy_names) AS n (written),
-         LATERAL (SELECT app.spelled_out(n.written) AS plain) p,
-         -- The name, and its initials where it has several words.
-         LATERAL (VALUES (p.plain), (CASE WHEN p.plain LIKE '% %' THEN regexp_replace(p.plain, '(\w)\w* ?', '\1', 'g') END)) AS s (spelling)
-    WHERE s.spelling <> '';
-END;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+DECLARE
+    names TEXT[] := ARRAY[name, payer_name]
+        || CASE WHEN array_ndims(legacy_names) > 1 THEN ARRAY(SELECT unnest(legacy_names)) ELSE legacy_names END;
+    written TEXT;
+    plain TEXT;
+    spellings TEXT[] := '{}';
+BEGIN
+    FOREACH written IN ARRAY names LOOP
+        plain := app.spelled_out(left(written, 300));
+        CONTINUE WHEN coalesce(plain, '') = '' OR plain = ANY (spellings);
+        spellings := spellings || plain;
+        IF plain LIKE '% %' THEN -- its initials
+            spellings := spellings || regexp_replace(plain, '(\w)\w* ?', '\1', 'g');
+        END IF;
+    END LOOP;
+    RETURN spellings;
+END $$;
 COMMENT ON FUNCTION app.spellings(TEXT, TEXT, TEXT[]) IS
     'All that an insurance company may be called: its names, old ones and that of the payer, and their initials.';
 
@@ -228,7 +247,7 @@ CREATE FUNCTION app.find_insurances(query TEXT, in_state TEXT DEFAULT NULL, max_
 RETURNS TABLE (id UUID, name TEXT, payer_name TEXT, state TEXT, network_status INTEGER, parent_id UUID, score REAL)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
-    wanted TEXT := left(app.spelled_out(query), 200);
+    wanted TEXT := app.spelled_out(left(query, 200));
     initials TEXT := replace(wanted, ' ', '');
     threshold TEXT;
 BEGIN
