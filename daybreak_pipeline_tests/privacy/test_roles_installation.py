@@ -380,7 +380,7 @@ def test_what_was_granted_by_hand_to_the_roles_is_taken_back(db: DatabaseSetting
     with psycopg.connect(db.conninfo()) as administrator:
         row = administrator.execute(
             "SELECT has_column_privilege('daybreak_reporting', 'clinicians', 'email', 'SELECT'),"
-            " has_schema_privilege('daybreak_readonly', 'ingest', 'USAGE'),"
+            " has_schema_privilege('daybreak_app', 'ingest', 'USAGE'),"
             " (SELECT rolbypassrls OR rolcreatedb FROM pg_roles WHERE rolname = 'daybreak_readonly')"
         ).fetchone()
     assert row == (False, False, False)
