@@ -99,7 +99,18 @@ def test_a_service_of_a_user_is_theirs_and_starts_at_boot_too(machine: Path) -> 
     assert "CapabilityBoundingSet" not in unit.read_text()  # which a user's systemd cannot set
     assert (machine / "person" / ".config/daybreak/daybreak.env").stat().st_mode & 0o777 == 0o600
     assert asked(machine)[0] == "systemctl --user daemon-reload"
-    assert asked(machine)[-1] == f"loginctl enable-linger {pwd.getpwuid(os.getuid()).pw_name}"
+    assert f"loginctl enable-linger {pwd.getpwuid(os.getuid()).pw_name}" in asked(machine)
+    assert "it starts now and at boot" in said
+
+
+def test_a_user_whom_only_an_administrator_lets_stay_is_told_so(machine: Path) -> None:
+    (machine / "booted").mkdir()
+    script(machine / "bin" / "loginctl", "exit 1")
+    code, said = run("install", "--user")
+    assert code == 0
+    assert (
+        "it starts now and when you log in (at boot, after an administrator's loginctl enable-linger" in said
+    )
 
 
 def test_where_systemd_does_not_run_one_line_says_so_after_all_is_written(machine: Path) -> None:
@@ -204,7 +215,9 @@ def test_what_systemd_refuses_is_one_line(machine: Path) -> None:
     script(machine / "bin" / "systemctl", "echo 'first line' >&2; echo 'Access denied' >&2; exit 1")
     code, said = run("install")
     assert code == 2
-    assert said.splitlines()[-1] == "daybreak: systemctl daemon-reload failed: Access denied"
+    assert said.splitlines()[-1] == (
+        "daybreak: systemctl daemon-reload failed: Access denied; see docs/runbooks/server-gone.md"
+    )
 
 
 @pytest.mark.usefixtures("machine")
