@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from daybreak_pipeline import database
+from daybreak_pipeline import database, settings
 from daybreak_pipeline.checks.rules import examine
 from daybreak_pipeline.cli.main import main
 from daybreak_pipeline.database import Connection
@@ -106,7 +106,7 @@ def test_a_table_whose_references_are_all_foreign_keys_has_none_to_enforce(owner
 def test_enforcing_waits_for_who_writes_and_releasing_for_who_reads_and_both_give_up(
     owner: Connection, migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DAYBREAK_LOCK_SECONDS", "0")
+    monkeypatch.setattr(settings, "lock_seconds", lambda: 0)
     application = Application(migrated, APP)
     read = "SELECT count(*) FROM clinicians"
     with application.connection.transaction():
