@@ -110,7 +110,7 @@ COMMANDS = {
     ),
     "status": (
         f"{_CLI}.status:status",
-        "Show the state of every table: last import, age, what waits for repair, failed checks; and the next import.",
+        "Say whether the data can be trusted, and show every table: last import, age, what waits, failed checks.",
     ),
     "trace": (
         f"{_CLI}.trace:trace",

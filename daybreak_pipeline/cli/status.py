@@ -40,7 +40,7 @@ _COLORS = {"yes": "green", "yes, but": "yellow", "no": "red", "ERROR": "red", "W
     help="Exit with 1 if something is wrong with the data, with 2 if with the environment: an error, or a warning too.",
 )
 def status(as_json: bool, fail_on: str | None) -> None:  # noqa: FBT001 - click passes flags so
-    """Show if the data can be trusted, and every table: last import, age, what waits, failed checks; and the next import."""
+    """Say whether the data can be trusted, and show every table: last import, age, what waits, failed checks."""
     with readiness.looked_at() as db:
         facts = gather(db)
         found = _tables(db, facts) if facts.tables else []

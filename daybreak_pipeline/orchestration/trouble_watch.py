@@ -1,6 +1,7 @@
 """Alerts to what no run tells of: files that wait, imports that are overdue, a missing migration, runs that left nothing.
 
-It judges what the report judges (``report.gather``). Each trouble is told once, and again only if it was over meanwhile.
+It judges what the report judges (``report.gather``). Each trouble is told once, and again only if it was over meanwhile. The
+report is made again when a trouble begins or ends: no import or check would do that.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import psycopg
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.operations import notifications
+from daybreak_pipeline.orchestration import run_requests
+from daybreak_pipeline.orchestration.jobs import report_data_quality
 from daybreak_pipeline.report.facts import Facts
 from daybreak_pipeline.report.gather import gather
 from daybreak_pipeline.report.verdict import Problem, judge
@@ -25,15 +28,16 @@ INTERVAL_SECONDS = 300
 
 @dg.sensor(
     name="tell_of_trouble",
+    job=report_data_quality,
     minimum_interval_seconds=INTERVAL_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Tells by log, webhook and mail of what no run tells of: files that are refused or wait too long, overdue imports, "
-        "a missing migration, a sensor that does not look."
+        "a missing migration, a sensor that does not look. Has the report made again when that changes."
     ),
 )
 def tell_of_trouble(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Tell of what is new since the last look."""
+    """Tell of what is new since the last look, and ask for a report if anything has changed."""
     try:
         with database.serving() as db:
             facts = gather(db)
@@ -44,8 +48,12 @@ def tell_of_trouble(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     news = [problem for key, problem in found.items() if key not in told]
     if news:
         _alert(news)
-    reason = f"{len(found)} found, {len(news)} of them told now" if found else "nothing is wrong"
-    return dg.SensorResult(skip_reason=reason, cursor=json.dumps(sorted(found)))
+    cursor = json.dumps(sorted(found))
+    if found.keys() != told:
+        request = dg.RunRequest(tags={run_requests.STARTED_BY: "sensor"})
+        return dg.SensorResult(run_requests=[request], cursor=cursor)
+    reason = f"{len(found)} found, all of them told before" if found else "nothing is wrong"
+    return dg.SensorResult(skip_reason=reason, cursor=cursor)
 
 
 def troubles(facts: Facts) -> Iterator[Problem]:

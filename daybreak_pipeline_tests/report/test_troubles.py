@@ -173,11 +173,14 @@ def test_a_trouble_is_told_once_and_again_after_it_was_over(
     told: list[str] = []
     monkeypatch.setattr(notifications, "deliver", lambda text, _notifier: told.append(text))
     cursor: str | None = None
+    reports = 0
 
     def tick() -> int:
-        nonlocal cursor
-        with dg.build_sensor_context(cursor=cursor) as context:
-            cursor = defs.resolve_sensor_def("tell_of_trouble").evaluate_tick(context).cursor
+        nonlocal cursor, reports
+        with dg.build_sensor_context(cursor=cursor, repository_def=defs.get_repository_def()) as context:
+            found = defs.resolve_sensor_def("tell_of_trouble").evaluate_tick(context)
+        cursor = found.cursor
+        reports += len(found.run_requests or [])
         return len(told)
 
     def migration(number: int) -> None:
@@ -194,6 +197,7 @@ def test_a_trouble_is_told_once_and_again_after_it_was_over(
     assert tick() == 1
     migration(newest - 1)
     assert tick() == 2
+    assert reports == 3  # it began, ended, and began again
     migration(newest)
     monkeypatch.setenv("DB_PORT", "9")
-    assert tick() == 2
+    assert (tick(), reports) == (2, 3)
