@@ -1,4 +1,4 @@
-"""The way back, rehearsed on a database full of data: every migration is taken back, one by one, and applied again.
+"""The way back, rehearsed on a database full of data: every migration is undone, one by one, and applied again.
 
 What was there before a migration is there after its rollback. What a migration itself has added goes with it: the sealed
 values with the columns they are in, the ledger with its tables.
