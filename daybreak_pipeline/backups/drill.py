@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from daybreak_pipeline import database
-from daybreak_pipeline.backups import checksums, gaps, listing, make, points, restore, targets
+from daybreak_pipeline.backups import checksums, gaps, listing, make, points, restore, targets, timelines
 from daybreak_pipeline.checks.rules import examine
 from daybreak_pipeline.embedded_postgres import data_directory
 from daybreak_pipeline.errors import DaybreakError, UsageError
@@ -126,12 +126,13 @@ def _run(drill: Drill, agent: Agent, db: DatabaseSettings, key: str) -> None:
     with database.connect(db, autocommit=True) as connection:
         make.require_archiving(agent, connection)
     backups = listing.read(agent)
-    targets.find(targets.LATEST, backups, agent.home)  # says so where there is none
+    branches = timelines.read(agent, backups)
+    targets.find(targets.LATEST, backups, agent.home, branches)  # says so where there is none
     point, source = _compare_with(db)
     _await_archived(db, point)
     drill.problems += [f"the log lacks {gap}" for gap in gaps.find(agent, backups)]
     _verify(drill, agent)
-    target = targets.to_point(point, backups)
+    target = targets.to_point(point, backups, branches)
     drill.backup = target.backup
     begun = time.monotonic()
     with restore.scratch(agent, "drill") as data, restore.recovered(agent, target, data) as scratch:
@@ -166,7 +167,7 @@ def _lock(connection: Connection) -> None:
     deadline = time.monotonic() + _LOCK_SECONDS
     names = [sql.Identifier(*name) for name in checksums.tables(connection)]
     connection.rollback()
-    while True:
+    while names:
         try:
             connection.execute("SET LOCAL lock_timeout = '1s'")
             connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(", ").join(names)))

@@ -6,13 +6,12 @@ import contextlib
 import re
 import shutil
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline.backups import listing
-from daybreak_pipeline.backups.restore import Restored, fetch, require_room, to_its_target
-from daybreak_pipeline.embedded_postgres import archiving, data_directory, server
+from daybreak_pipeline.backups.restore import Restored, fetch, lets_in, require_room, to_its_target
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, replacing, server
 from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.embedded_postgres.archiving import Agent
 
@@ -35,28 +34,21 @@ def restore(home: Path, target: Target) -> Restored:
     home = home.resolve()
     with server.stopped(home) as (data, account):
         require_room(data, target)
-        knows_password = (home / data_directory.PASSWORD_FILE).exists()
         password = data_directory.password(home, create=True)
         agent = _agent(home, data, account)
         agent.write()
-        aside = _move_aside(data) if data.exists() else None
-        try:
+        with replacing.replacing(home, data, account) as aside:
             fetch(agent, target, data, "--archive-mode=preserve")
             if aside:
                 _take_over(aside, data, account)
             archive = _archive(home, data, account)
             with to_its_target():
-                server_process.start(data, account, archive)
+                port = server_process.start(data, account, archive)
                 server_process.await_recovered(data)
+            known = lets_in(port, password)
             server_process.stop(data)
-            if not knows_password:
+            if not known:
                 server_process.set_password(data, account, password)
-        except BaseException:
-            server_process.stop(data) if data.exists() else None
-            shutil.rmtree(data, ignore_errors=True)
-            if aside:
-                aside.rename(data)
-            raise
     return Restored(time.monotonic() - begun, aside)
 
 
@@ -67,13 +59,6 @@ def _agent(home: Path, data: Path, account: Account) -> Agent:
 
 def _archive(home: Path, data: Path, account: Account) -> server_process.Archive:
     return lambda port, sockets: archiving.prepare(home, data, account, port=port, sockets=sockets)
-
-
-def _move_aside(data: Path) -> Path:
-    aside = data.with_name(f"{data.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
-    data.rename(aside)
-    data_directory.flush_directory(data.parent)
-    return aside
 
 
 def _take_over(aside: Path, data: Path, account: Account) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.embedded_postgres import archiving, data_directory, server_log
+from daybreak_pipeline import database
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, replacing, server_log
 from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.embedded_postgres.archiving import Agent
 from daybreak_pipeline.errors import UsageError
@@ -20,8 +23,11 @@ from daybreak_pipeline.wording import size
 
 if TYPE_CHECKING:
     from daybreak_pipeline.backups.targets import Target
+    from daybreak_pipeline.embedded_postgres.programs import Account
 
 _ROOM = 1.1
+_WAIT_SECONDS = 1800
+_POLL_SECONDS = 0.2
 _NOTHING_AFTER = "recovery ended before configured recovery target was reached"
 
 
@@ -45,14 +51,18 @@ def into(agent: Agent, target: Target, directory: Path) -> Restored:
         raise UsageError(msg)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = directory.resolve()
-    data = data_directory.new_data(directory, agent.account)
-    with recovered(agent, target, data):
-        for name in (data_directory.PASSWORD_FILE, "encryption.key"):
-            source = agent.home / name
-            if source.exists():
-                data_directory.write_file(
-                    directory / name, source.read_text(encoding="ascii"), like=directory
-                )
+    try:
+        data = data_directory.new_data(directory, agent.account)
+        with recovered(agent, target, data):
+            for name in (data_directory.PASSWORD_FILE, "encryption.key"):
+                source = agent.home / name
+                if source.exists():
+                    data_directory.write_file(
+                        directory / name, source.read_text(encoding="ascii"), like=directory
+                    )
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)  # it was empty
+        raise
     return Restored(time.monotonic() - begun, None)
 
 
@@ -60,14 +70,42 @@ def into(agent: Agent, target: Target, directory: Path) -> Restored:
 def scratch(agent: Agent, purpose: str) -> Iterator[Path]:
     """Yield where data go that nobody needs afterwards, beside the server's; nothing of them is left."""
     data = agent.data.with_name(f"{agent.data.name}-{purpose}")
-    _remove(data)
+    with _alone(agent, purpose):
+        _remove(data, agent.account)
+        try:
+            yield data
+        finally:
+            _remove(data, agent.account)
+
+
+@contextmanager
+def _alone(agent: Agent, purpose: str) -> Iterator[None]:
+    """Wait until no other command does the same: it would take this one's data for what a killed one left.
+
+    Raises:
+        UsageError: one has been at it for too long.
+    """
+    deadline = time.monotonic() + _WAIT_SECONDS
+    descriptor = os.open(agent.state / f"{purpose}.alone", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        yield data
+        data_directory.own_as(agent.state, descriptor)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    msg = f"another command has been restoring for {_WAIT_SECONDS // 60} minutes: try again when it has ended"
+                    raise UsageError(msg) from None
+                time.sleep(_POLL_SECONDS)
+            else:
+                break
+        yield
     finally:
-        _remove(data)
+        os.close(descriptor)
 
 
-def _remove(data: Path) -> None:
+def _remove(data: Path, account: Account) -> None:
+    server_process.end_all(replacing.filling(data), account)
     if data.exists():
         server_process.stop(data)
         shutil.rmtree(data)
@@ -90,22 +128,43 @@ def recovered(agent: Agent, target: Target, data: Path) -> Iterator[DatabaseSett
         with to_its_target():
             port = server_process.start(data, agent.account)
             server_process.await_recovered(data)
+        password = data_directory.password(agent.home)
+        if not lets_in(port, password):
+            server_process.stop(data)
+            server_process.set_password(data, agent.account, password)
+            port = server_process.start(data, agent.account)
     except BaseException:
         server_process.stop(data) if data.exists() else None
         shutil.rmtree(data, ignore_errors=True)
         raise
-    login = (data_directory.ADMINISTRATOR, data_directory.password(agent.home))
     try:
-        yield DatabaseSettings(data_directory.HOST, port, DEFAULT_DATABASE, *login, sslmode="disable")
+        yield _login(port, password)
     finally:
         server_process.stop(data)
+
+
+def lets_in(port: int, password: str) -> bool:
+    """Say whether a restored server knows the administrator's password of now.
+
+    It does not where the home was lost since then, or new: with the next one comes another password.
+    """
+    try:
+        database.connect(replace(_login(port, password), name="postgres")).close()
+    except UsageError:
+        return False
+    return True
+
+
+def _login(port: int, password: str) -> DatabaseSettings:
+    login = (DEFAULT_DATABASE, data_directory.ADMINISTRATOR, password)
+    return DatabaseSettings(data_directory.HOST, port, *login, sslmode="disable")
 
 
 def fetch(agent: Agent, target: Target, data: Path, archive_mode: str) -> None:
     """Have pgBackRest fill a new data directory."""
     archiving.own_directory(data, agent.account)
     agent.do(
-        f"--pg1-path={data}",
+        replacing.filling(data),
         f"--set={target.backup.label}",
         archive_mode,
         *target.options,

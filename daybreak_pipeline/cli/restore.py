@@ -55,7 +55,7 @@ def restore_(
         raise UsageError(msg)
     agent = listing.embedded_agent()
     agent.write()
-    target = targets.find(to, listing.read(agent), agent.home)
+    target = targets.aim(agent, to)
     if table:
         _bring_back(agent, target, table, put_back)
         return

@@ -119,7 +119,10 @@ class Agent:
         answer = self.try_to(*arguments, without_stanza=without_stanza)
         if answer.code:
             error = pgbackrest.problem(answer)
-            raise self._full() if "unable to write" in str(error) else error
+            if "restore" in arguments and "No space left" in answer.errors:
+                msg = f"the disk that is restored to is full: make room there; {Runbook.DISK_FULL.see}"
+                raise BackupError(msg)
+            raise self._full() if "unable to write" in str(error) and "restore" not in arguments else error
         return answer.text
 
     def _full(self) -> BackupError:

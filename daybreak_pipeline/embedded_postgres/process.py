@@ -373,12 +373,22 @@ def _run(
         raise
 
 
-def _end_processes(mark: str, account: Account, how: signal.Signals) -> None:
-    """End the server user's processes whose command line or title contains a mark that only we use."""
+def end_all(argument: str, account: Account) -> None:
+    """Kill the server user's processes that have an argument that only we use, and wait until they have ended."""
+    deadline = time.monotonic() + LEFTOVER_SECONDS
+    while _end_processes(f" {argument} ", account, signal.SIGKILL) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def _end_processes(mark: str, account: Account, how: signal.Signals) -> int:
+    """End the server user's processes whose command line or title contains a mark; return how many there were."""
+    found = 0
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if entry.stat().st_uid == account.uid and mark in _command_line(int(entry.name)):
                 os.kill(int(entry.name), how)
+                found += 1
+    return found
 
 
 # --- What programs say -------------------------------------------------------------------------------------------

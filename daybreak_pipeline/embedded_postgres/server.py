@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from daybreak_pipeline.embedded_postgres import archiving, data_directory, programs
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, programs, replacing
 from daybreak_pipeline.embedded_postgres import process as server_process
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.settings import DAGSTER_DATABASE, DEFAULT_DATABASE, DatabaseSettings
@@ -215,6 +215,7 @@ def stopped(home: Path) -> Iterator[tuple[Path, Account]]:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             account = data_directory.account_for(home)
             data = data_directory.existing_data(home) or data_directory.new_data(home, account)
+            replacing.put_back_unfinished(home, data, account)
             if data.exists():
                 server_process.stop(data)
             yield data, account
@@ -279,6 +280,7 @@ def _running_server(home: Path) -> DatabaseSettings:
     """
     account = data_directory.account_for(home)
     data = data_directory.existing_data(home) or data_directory.new_data(home, account)
+    replacing.put_back_unfinished(home, data, account)
     started = time.monotonic()
     while True:
         port = server_process.await_ready(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,6 +84,20 @@ def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it took too long"
         time.sleep(0.05)
+
+
+@contextmanager
+def small_disk_in(home: Path) -> Iterator[Path]:
+    """Yield a disk on which one backup of an empty server fits, and not much more."""
+    directory = home / "disk"
+    directory.mkdir(mode=0o711)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m,mode=711", "daybreak-test", str(directory)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk to fill up")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
 
 
 @pytest.fixture

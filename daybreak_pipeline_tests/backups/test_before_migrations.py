@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from daybreak_pipeline.backups import listing, migrations, points, targets
+from daybreak_pipeline.backups import migrations, points, targets
 from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import readiness
@@ -72,6 +72,6 @@ def test_an_older_schema_is_kept_before_a_start_migrates_it(site: Site) -> None:
         readiness.provide_schema(db)
         (point,) = points.read(site.home)
         assert point.name.startswith(f"before-migration-{int(older):03d}-")
-        assert targets.find(point.name, listing.read(site.agent), site.home).backup == backup
+        assert targets.aim(site.agent, point.name).backup == backup
         readiness.provide_schema(db)  # nothing is left to migrate
         assert points.read(site.home) == [point]

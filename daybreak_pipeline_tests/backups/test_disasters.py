@@ -24,7 +24,14 @@ from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer.run import import_table
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.schema import runner
-from daybreak_pipeline_tests.backups.conftest import Site, ask, do, needs_pgbackrest, until
+from daybreak_pipeline_tests.backups.conftest import (
+    Site,
+    ask,
+    do,
+    needs_pgbackrest,
+    small_disk_in,
+    until,
+)
 from daybreak_pipeline_tests.backups.test_making import judged, switch
 from daybreak_pipeline_tests.backups.test_restoring import aim, all_archived, kill, sums
 from daybreak_pipeline_tests.exports import Export, record
@@ -36,15 +43,8 @@ MANY = 3000
 @pytest.fixture
 def small_disk(site: Site) -> Iterator[Path]:
     """A disk on which one backup fits, and not much more."""
-    directory = site.home / "disk"
-    directory.mkdir(mode=0o711)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20m,mode=711", "daybreak-test", str(directory)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root may mount a small disk to fill up")
-    try:
+    with small_disk_in(site.home) as directory:
         yield directory
-    finally:
-        subprocess.run(["umount", directory], check=True)
 
 
 def fill(path: Path) -> None:

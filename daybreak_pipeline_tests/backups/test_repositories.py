@@ -12,6 +12,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.backups import listing, targets
 from daybreak_pipeline.backups.listing import Backup, parsed_lsn
 from daybreak_pipeline.backups.points import Point
+from daybreak_pipeline.backups.timelines import Timelines
 from daybreak_pipeline.embedded_postgres import archiving, bootstrap, pgbackrest
 from daybreak_pipeline.embedded_postgres.pgbackrest import Answer
 from daybreak_pipeline.errors import UsageError
@@ -107,26 +108,67 @@ def test_an_error_says_what_to_do_and_where_to_read_on(answer: Answer, said: str
     assert "docs/runbooks/backups-fail.md" in found
 
 
-def backup(hour: int, lsn: str = "0/1000000") -> Backup:
+def backup(hour: int, lsn: str = "0/1000000", timeline: int = 1) -> Backup:
     stop = NOON.replace(hour=hour)
-    return Backup(f"b{hour}", "full", stop - timedelta(minutes=1), stop, 1, 1, ("", ""), parsed_lsn(lsn))
+    wal = f"{timeline:08X}0000000000000001"
+    return Backup(f"b{hour}", "full", stop - timedelta(minutes=1), stop, 1, 1, (wal, wal), parsed_lsn(lsn))
 
 
 def test_the_newest_backup_before_the_moment_is_taken(tmp_path: Path) -> None:
     backups = [backup(1), backup(9), backup(15)]
-    assert targets.find("2026-03-04T14:59:59", backups, tmp_path).backup.label == "b9"
-    assert targets.find("2026-03-04T15:59:59+05:00", backups, tmp_path).backup.label == "b9"
-    assert targets.find("2026-03-04 08:00", backups, tmp_path).backup.label == "b1"
-    assert targets.find("latest", backups, tmp_path).backup.label == "b15"
+    assert targets.find("2026-03-04T14:59:59", backups, tmp_path, Timelines()).backup.label == "b9"
+    assert targets.find("2026-03-04T15:59:59+05:00", backups, tmp_path, Timelines()).backup.label == "b9"
+    assert targets.find("2026-03-04 08:00", backups, tmp_path, Timelines()).backup.label == "b1"
+    assert targets.find("latest", backups, tmp_path, Timelines()).backup.label == "b15"
     with pytest.raises(UsageError, match="no backup is older"):
-        targets.find("2026-03-04T00:30", backups, tmp_path)
+        targets.find("2026-03-04T00:30", backups, tmp_path, Timelines())
 
 
 def test_a_restore_point_needs_a_backup_before_it_in_the_log_too() -> None:
     backups = [backup(1, "0/1000000"), backup(9, "1/0")]
-    found = targets.to_point(Point("before-import-1", NOON, parsed_lsn("0/F000000"), 3), backups)
+    branches = Timelines(ancestors={3: {1: parsed_lsn("0/2000000")}})
+    found = targets.to_point(Point("before-import-1", NOON, parsed_lsn("0/F000000"), 3), backups, branches)
     assert found.backup.label == "b1"
     assert "--target-timeline=3" in found.options
+
+
+def test_after_a_restore_a_backup_of_what_was_left_leads_nowhere(tmp_path: Path) -> None:
+    """At 13:00 the server was restored to 8:00, at 17:00 to 14:00: the log has three branches."""
+    branches = Timelines(
+        begun={2: NOON.replace(hour=13), 3: NOON.replace(hour=17)},
+        ancestors={
+            2: {1: parsed_lsn("0/8000000")},
+            3: {1: parsed_lsn("0/8000000"), 2: parsed_lsn("0/E000000")},
+        },
+    )
+    backups = [backup(1, "0/1000000"), backup(9, "0/9000000"), backup(16, "0/F000000", timeline=2)]
+
+    def found(to: str) -> tuple[str, list[str]]:
+        target = targets.find(to, backups, tmp_path, branches)
+        return target.backup.label, [one for one in target.options if "timeline" in one]
+
+    assert found("latest") == ("b1", [])
+    assert found("2026-03-04T12:59") == ("b9", ["--target-timeline=1"])
+    assert found("2026-03-04T13:30") == ("b1", ["--target-timeline=2"])
+    assert found("2026-03-04T16:30") == ("b16", ["--target-timeline=2"])
+    assert found("2026-03-04T18:00") == ("b1", [])
+    with pytest.raises(UsageError, match="no backup leads there"):
+        targets.find("latest", backups[1:], tmp_path, branches)
+
+
+@pytest.mark.parametrize(
+    "to", ["0001-01-01T00:00:00+14:00", "2026-03-04T25:00", "2026-03-04T05:06 CET", "", "now"]
+)
+def test_what_is_no_time_is_refused(to: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="neither latest nor a time"):
+        targets.find(to, [backup(1)], tmp_path, Timelines())
+
+
+def test_a_time_may_name_its_zone(tmp_path: Path) -> None:
+    for to in ("2026-03-04T10:00+02:00", "2026-03-04 08:00Z", " 2026-03-03T22:00-10:00 "):
+        target = targets.find(to, [backup(1)], tmp_path, Timelines())
+        assert target.words == "2026-03-04 08:00:00 UTC"
+        assert "--target=2026-03-04 08:00:00.000000+00" in target.options
 
 
 def test_nobody_is_told_every_day_of_a_server_that_is_not_ours(

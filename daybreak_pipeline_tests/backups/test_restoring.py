@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from daybreak_pipeline import database
-from daybreak_pipeline.backups import checksums, in_place, listing, points, restore, targets
+from daybreak_pipeline.backups import checksums, in_place, points, restore, targets
 from daybreak_pipeline.backups.checksums import Checksum
 from daybreak_pipeline.backups.targets import Target
 from daybreak_pipeline.cli.main import main
@@ -40,7 +40,7 @@ def sums(db: DatabaseSettings) -> dict[str, Checksum]:
 def aim(site: Site, to: str) -> Target:
     agent = site.agent
     agent.write()
-    return targets.find(to, listing.read(agent), site.home)
+    return targets.aim(agent, to)
 
 
 def point(db: DatabaseSettings, run: str) -> str:
