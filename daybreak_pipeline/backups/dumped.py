@@ -47,6 +47,7 @@ _FOR_A_SHORT_LIFE = (
 )
 _SAID = re.compile(r"^pg_(?:dump|restore): (?:error|detail): (.*)$", re.MULTILINE)
 _ENTRY = re.compile(r"^pg_restore: from TOC entry \d+; \d+ \d+ (.*)$", re.MULTILINE)
+_AT_A_LOCK = re.compile("query was: LOCK TABLE", re.IGNORECASE)
 _REFUSED = re.compile(r"could not execute query: \w+: +(.*)")
 # What the server says of these is about the schema: no row has been read yet that it could quote.
 _OF_THE_SCHEMA = re.compile(
@@ -192,7 +193,7 @@ def copy(  # noqa: PLR0913 - the two servers, and what is known of them
         tools.dump, "--format=custom", "--compress=0", f"--snapshot={snapshot}", "--no-password", "--enable-row-security",
         f"--lock-wait-timeout={1000 * LOCK_SECONDS}",
         "--no-unlogged-table-data", "--no-tablespaces", "--no-publications", "--no-subscriptions", "--no-security-labels",
-        "--exclude-schema=recovered", *(f"--extension={name}" for name in only),
+        "--exclude-schema=recovered", *(f'--extension="{name}"' for name in only),
     ]  # fmt: skip
     restore = [tools.restore, "--exit-on-error", "--no-password", f"--dbname={target.name}"]
     with tempfile.TemporaryFile() as dump_said, tempfile.TemporaryFile() as restore_said:
@@ -254,7 +255,7 @@ def _text(said: IO[bytes]) -> str:
 
 def _failure(dump_said: str, restore_said: str, *, restored: bool) -> DumpError:
     """Return what went wrong, by the names of objects. What pg_restore quotes from rows is not passed on."""
-    if "Query was: LOCK TABLE" in dump_said:
+    if _AT_A_LOCK.search(dump_said):
         return LockedError(f"somebody keeps a table locked; {Runbook.SLOW_OR_STUCK.see}")
     entry = _ENTRY.search(restore_said)
     if restored or (entry is None and "could not write" not in dump_said and dump_said.strip()):

@@ -75,11 +75,12 @@ def sealed(db: DatabaseSettings) -> dict[str, tuple[int, int]]:
         found = {}
         for name in TABLES:
             catalog = catalogs.read(connection, name)
-            for column in sorted(catalog.sealed):
+            for column in (one.name for one in catalog.columns if one.name in catalog.sealed):
                 stored = sql.Identifier(f"{column}_encrypted")
-                query = sql.SQL("SELECT count({0})::int, count({fault})::int FROM public.{1} WHERE {0} IS NOT NULL").format(
-                    stored, sql.Identifier(name), fault=sealed_faults.fault(catalog, column, stored)
-                )  # fmt: skip
+                query = sql.SQL(
+                    "WITH held AS MATERIALIZED (SELECT privacy.required_key('seal') AS key) "
+                    "SELECT count({0})::int, count({fault})::int FROM public.{1}, held WHERE {0} IS NOT NULL"
+                ).format(stored, sql.Identifier(name), fault=sealed_faults.fault(catalog, column, stored))
                 row = connection.execute(query).fetchone()
                 assert row is not None
                 found[f"{name}.{column}"] = (int(row[0]), int(row[1]))
