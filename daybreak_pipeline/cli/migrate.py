@@ -62,12 +62,12 @@ def down(to: str | None, yes: bool) -> None:  # noqa: FBT001 - click passes flag
         if current is None:
             say("nothing to roll back")
             return
-        target = to or str(int(current) - 1)
-        runner.require_applied(current, target)  # before anybody is asked, or told to make a backup
+        if to is not None:
+            runner.require_applied(current, to)  # before anybody is asked, or told to make a backup
         if filled and not yes:
             _ask_before_loss(filled)
         migrations.keep(db)
-        for migration in runner.downgrade(db, target, key=keys.held()):
+        for migration in runner.downgrade(db, to or str(int(current) - 1), key=keys.held()):
             say(f"took back {migration.revision} {migration.name}")
 
 

@@ -59,7 +59,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     output = tmp_path_factory.mktemp("web_ui") / "output"
     with pytest.MonkeyPatch.context() as patch, temporary_home() as home:
         forget_settings(patch)
-        with up(home, free_port(), output) as running:
+        with up(home, free_port(), output, "--verbose") as running:
             yield Ui(home, running)
 
 
@@ -157,7 +157,7 @@ def test_the_overview_shows_the_import_of_the_command_line(ui: Ui, page: Page) -
     page.goto(ui.running.link)
     page.wait_for_url(re.compile("/overview"))
     for job in ("import_all", "report_data_quality"):
-        expect(page.get_by_role("link", name=job, exact=True)).to_be_visible()
+        expect(page.get_by_text(job, exact=True).first).to_be_visible()
     page.goto(f"{ui.url}/locations/daybreak_pipeline/jobs/import_all/runs")
     failed = page.get_by_text(re.compile("^daybreak/failed_checks: [0-9]+ errors, [0-9]+ warnings$"))
     expect(failed.first).to_be_visible()
