@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster_postgres import PostgresRunStorage
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.database import Connection
@@ -17,11 +18,10 @@ from daybreak_pipeline.definitions import defs
 from daybreak_pipeline.operations import dagster_records, notifications
 from daybreak_pipeline.operations.dagster_records import Ended
 from daybreak_pipeline.orchestration import instance, jobs, process_locks
-from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.report import store, troubles
 from daybreak_pipeline.schema import processes, runner
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.conftest import KEY, Databases
+from daybreak_pipeline_tests.conftest import Databases
 from daybreak_pipeline_tests.report.pages import checked, imported
 
 
@@ -143,21 +143,19 @@ def test_the_last_run_of_a_job_is_known_where_the_records_are_ours(
 ) -> None:
     """The columns are Dagster's own: an upgrade that renames them is noticed here."""
     assert dagster_records.last_ended(migrated) == []
-    home = settings.home() / "dagster"
-    installation = instance.prepare(Installation(migrated, KEY, home, home))
-    with instance.opened(installation) as dagster:
-        runs = []
-        for status in (
-            dg.DagsterRunStatus.SUCCESS,
-            dg.DagsterRunStatus.FAILURE,
-            dg.DagsterRunStatus.CANCELED,
-        ):
-            job = defs.resolve_job_def(jobs.check_all.name)
-            runs.append(dagster.create_run_for_job(job, status=status).run_id)
+    # An instance would stay known to Dagster in this process after it is closed.
+    records = PostgresRunStorage.create_clean_storage(
+        instance.storage_url(settings.dagster_database(migrated)), should_autocreate_tables=True
+    )
+    ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    runs = [dg.DagsterRun(job_name=jobs.check_all.name, status=status) for status in ended]
+    for run in runs:
+        records.add_run(run)
+    records.dispose()
     assert dagster_records.last_ended(migrated) == []  # nobody has said whose they are
     instance.claim(migrated)
     (found,) = dagster_records.last_ended(migrated)
-    assert (found.job, found.run_id, found.failed) == (dagster_records.CHECK, runs[1], True)
+    assert (found.job, found.run_id, found.failed) == (dagster_records.CHECK, runs[1].run_id, True)
     assert abs(found.at - datetime.now(UTC)) < timedelta(minutes=5)
     assert dagster_records.last_ended(replace(migrated, name="another")) == []
 
