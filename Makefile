@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test pooler pgaudit promtool browser test-slow lint format bench clean
+.PHONY: install up test pooler pgaudit promtool browser bare-debian test-slow lint format bench clean
 
 install: $(INSTALLED)
 
@@ -42,7 +42,11 @@ pgaudit: install
 promtool: install
 	@$(BIN)/python -m daybreak_pipeline_tests.promtool
 
-test-slow: browser pgaudit promtool
+# Disaster recovery is tried on a bare Debian, made by debootstrap. Without it, that test is skipped and says so.
+bare-debian: install
+	@$(BIN)/python -m daybreak_pipeline_tests.bare_debian
+
+test-slow: browser pgaudit promtool bare-debian
 	$(PYTEST) -m slow
 
 lint: install

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from daybreak_pipeline.pooler import certificate
+from daybreak_pipeline.settings import PROJECT_ROOT
 
 BUCKET = "backups-of-tests"
 needs_moto = pytest.mark.skipif(
@@ -53,7 +54,7 @@ def served(directory: Path) -> Iterator[Service]:
     authority, _key = certificate.provide(directory)
     authority.chmod(0o644)  # the server's user reads it too
     command = [sys.executable, "-m", __name__, str(directory)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT)
     try:
         assert process.stdout
         yield Service(authority, f"localhost:{int(process.stdout.readline())}", process)

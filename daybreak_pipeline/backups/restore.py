@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _ROOM = 1.1
 _WAIT_SECONDS = 1800
 _POLL_SECONDS = 0.2
+_LISTENS = re.compile(r"^(port|listen_addresses|unix_socket_directories) *=.*\n", re.MULTILINE)
 _NOTHING_AFTER = "recovery ended before configured recovery target was reached"
 
 
@@ -125,6 +127,7 @@ def recovered(agent: Agent, target: Target, data: Path) -> Iterator[DatabaseSett
     try:
         # Else it would push its log into the repository of the server that it is a copy of.
         fetch(agent, target, data, "--archive-mode=off")
+        _listen_elsewhere(data)
         with to_its_target():
             port = server_process.start(data, agent.account)
             server_process.await_recovered(data)
@@ -141,6 +144,13 @@ def recovered(agent: Agent, target: Target, data: Path) -> Iterator[DatabaseSett
         yield _login(port, password)
     finally:
         server_process.stop(data)
+
+
+def _listen_elsewhere(data: Path) -> None:
+    """Forget where an administrator (``ALTER SYSTEM``) has the source listen: it does so still."""
+    path = data / "postgresql.auto.conf"
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    data_directory.write_file(path, _LISTENS.sub("", text), like=data)
 
 
 def lets_in(port: int, password: str) -> bool:
@@ -163,8 +173,10 @@ def _login(port: int, password: str) -> DatabaseSettings:
 def fetch(agent: Agent, target: Target, data: Path, archive_mode: str) -> None:
     """Have pgBackRest fill a new data directory."""
     archiving.own_directory(data, agent.account)
+    agent.write()
     agent.do(
         replacing.filling(data),
+        agent.recovery,
         f"--set={target.backup.label}",
         archive_mode,
         *target.options,

@@ -33,15 +33,20 @@ STANZA = "daybreak"
 KEY_FILE = "backup.key"
 GIVEN_UP = "given-up"
 """The file with the moments at which a part of the write-ahead log was given up."""
+FAILING = "failing"
+"""The file that is there while the repository takes no write-ahead log."""
 OFF = "off"
 """The file that says why the running server archives nothing."""
 READY = "ready"
 """The file that names the repository that has been prepared for this server."""
 SCRIPT = "pgbackrest-push.sh"
 """What archives one file. pgBackRest backs up no server whose archive_command lacks its name."""
+GET_SCRIPT = "pgbackrest-get.sh"
+"""What gives one file back."""
 SEGMENT = 16 << 20
 ARCHIVE_SECONDS = 60
 """How old a change may be before it is archived, where nothing else is written: what a lost disk may cost."""
+_CONFIGURATION = "pgbackrest.conf"
 _KEY_BYTES = 32
 _SCRIPT = """\
 #!/bin/sh
@@ -55,8 +60,19 @@ give_up() {{
 }}
 # It has just failed: trying each of the others again could take longer than the server takes to write more.
 if [ -n "$(find {given_up} -mmin -1 2>/dev/null)" ] && give_up; then exit 0; fi
-if nice -n 5 {command} archive-push "$1"; then exit 0; fi
+# A server that stops waits for this script: while nothing is taken, what is left waits for the next start.
+if [ -e {failing} ] && grep -qs stopping postmaster.pid; then exit 1; fi
+if nice -n 5 {command} archive-push "$1"; then
+    [ ! -e {failing} ] || rm -f {failing}
+    exit 0
+fi
+: > {failing}
 give_up || exit 1
+"""
+_GET_SCRIPT = """\
+#!/bin/sh
+# Written by daybreak at every start. A restored server asks for one file of the write-ahead log, $1, to be put at $2.
+exec {command} --pg1-path="$(pwd)" archive-get "$1" "$2"
 """
 
 
@@ -82,12 +98,12 @@ class Agent:
     @property
     def configuration(self) -> Path:
         """The file of the configuration."""
-        return self.state / "pgbackrest.conf"
+        return self.state / _CONFIGURATION
 
     @property
     def command(self) -> list[str]:
         """The program with the options that choose the server."""
-        return [self.program, f"--config={self.configuration}", f"--stanza={STANZA}"]
+        return [self.program, *_choosing(self.data)]
 
     @property
     def on_the_same_disk(self) -> bool:
@@ -119,14 +135,16 @@ class Agent:
         answer = self.try_to(*arguments, without_stanza=without_stanza)
         if answer.code:
             error = pgbackrest.problem(answer)
-            if "restore" in arguments and "No space left" in answer.errors:
-                msg = f"the disk that is restored to is full: make room there; {Runbook.DISK_FULL.see}"
+            if "unable to write" not in str(error):
+                raise error
+            if "restore" in arguments:  # pgBackRest does not say when a disk is full
+                msg = f"the directory that is restored to cannot be written to: make room on its disk; {Runbook.DISK_FULL.see}"
                 raise BackupError(msg)
-            raise self._full() if "unable to write" in str(error) and "restore" not in arguments else error
+            raise self._full()
         return answer.text
 
     def _full(self) -> BackupError:
-        """Return the error of a repository that cannot be written to; pgBackRest does not say when its disk is full."""
+        """Return the error of a repository that cannot be written to."""
         free = (
             f"; its disk has {size(shutil.disk_usage(self.repository).free)} free"
             if isinstance(self.repository, Path)
@@ -170,13 +188,21 @@ class Agent:
 
     def server_lines(self) -> list[str]:
         """Return the lines of the server's configuration that have its write-ahead log archived."""
-        script = shlex.quote(str(self.state / SCRIPT)).replace("%", "%%")
-        quoted = f"/bin/sh {script} %p".replace("'", "''")
         return [
             "archive_mode = on",
-            f"archive_command = '{quoted}'",
+            f"archive_command = '{self._called(SCRIPT, '%p')}'",
             f"archive_timeout = {ARCHIVE_SECONDS}",
         ]
+
+    @property
+    def recovery(self) -> str:
+        """The option of a restore that has the restored server ask for the log; pgBackRest's own breaks at a quote in a path."""
+        return f"--recovery-option=restore_command={self._called(GET_SCRIPT, '%f %p')}"
+
+    def _called(self, name: str, arguments: str) -> str:
+        """Return the command that runs a script, as it is written between quotes in the server's configuration."""
+        script = shlex.quote(str(self.state / name)).replace("%", "%%")
+        return f"/bin/sh {script} {arguments}".replace("'", "''")
 
     def write(self) -> None:
         """Write its files, for the server's user alone."""
@@ -185,13 +211,16 @@ class Agent:
             own_directory(self.state / name, self.account)
         if isinstance(self.repository, Path):
             own_directory(self.repository, self.account)
-        given_up = shlex.quote(str(self.state / GIVEN_UP))
         script = _SCRIPT.format(
-            most=max(1, self.choices.queue // SEGMENT), given_up=given_up, command=shlex.join(self.command)
+            most=max(1, self.choices.queue // SEGMENT),
+            given_up=shlex.quote(str(self.state / GIVEN_UP)),
+            failing=shlex.quote(str(self.state / FAILING)),
+            command=shlex.join(self.command),
         )
         for name, text in (
             (self.configuration.name, self.text()),
             (SCRIPT, script),
+            (GET_SCRIPT, _GET_SCRIPT.format(command=shlex.join(self.command))),
             ("password", _password_line(self.home)),
         ):
             data_directory.write_file(self.state / name, text, like=self.state)
@@ -218,6 +247,16 @@ def repository_lines(repository: Path | S3Repository) -> list[str]:
 def state_directory(data: Path) -> Path:
     """Return where pgBackRest's files for a server are: beside its data, where the server's user can get."""
     return data.with_name(f"{data.name}-backups")
+
+
+def _choosing(data: Path) -> list[str]:
+    return [f"--config={state_directory(data) / _CONFIGURATION}", f"--stanza={STANZA}"]
+
+
+def vain_attempt(data: Path) -> str:
+    """Return the arguments by which an attempt to archive is known that is in vain; empty while files are taken."""
+    failing = (state_directory(data) / FAILING).exists()
+    return " ".join([*_choosing(data), "archive-push"]) if failing else ""
 
 
 def agent(home: Path, data: Path, account: Account) -> Agent | None:

@@ -32,6 +32,7 @@ MISSING = (
 _ERROR = re.compile(r"ERROR: \[(\d{3})\]: ([^\n]*)")
 _UNREADABLE = re.compile("CryptoError|(Json|)FormatError|ChecksumError")
 """What a wrong key leads to depends on chance: it may seem to open a file, which then makes no sense."""
+_AWAY = re.compile(r"HostConnectError: (unable to connect to '[^'\n]{1,200}'[ -~]{0,100})")
 _LONGEST = 300
 WRONG_KEY = 29
 MEANINGS = {
@@ -107,6 +108,9 @@ def problem(answer: Answer) -> BackupError:
         said = "the repository cannot be read with this key"
     if _UNREADABLE.search(answer.errors):
         code = WRONG_KEY
+    away = _AWAY.search(answer.errors)
+    if away:
+        return BackupError(f"the repository cannot be reached, {away[1]}; {Runbook.BACKUPS_FAIL.see}", code)
     meaning = MEANINGS.get(code, f"pgBackRest says: {said[:_LONGEST]}")
     return BackupError(f"{meaning}; {Runbook.BACKUPS_FAIL.see}", code)
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeAlias
 
-from daybreak_pipeline.embedded_postgres import data_directory, server_log
+from daybreak_pipeline.embedded_postgres import archiving, data_directory, server_log
 from daybreak_pipeline.embedded_postgres import programs as server_programs
 from daybreak_pipeline.errors import UsageError
 
@@ -34,6 +34,7 @@ Archive: TypeAlias = Callable[[int, Path], Sequence[str]]
 # the next start would begin again.
 START_SECONDS = 600
 STOP_SECONDS = 300
+PATIENCE_SECONDS = 5
 ORPHAN_SECONDS = 30
 LEFTOVER_SECONDS = 5
 BIND_ATTEMPTS = 5
@@ -273,13 +274,27 @@ def stop(data: Path) -> None:
     if server is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(server.pid, signal.SIGINT)
-        deadline = time.monotonic() + STOP_SECONDS
+        begun = time.monotonic()
         while _is_server(server.pid, data):
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - begun
+            if waited > STOP_SECONDS:
                 LOG.warning("the embedded server in %s is still stopping (process %s)", data, server.pid)
                 return
+            if waited > PATIENCE_SECONDS:
+                _end_vain_attempt(data)
             time.sleep(POLL_SECONDS)
     data_directory.remove_sockets(data)
+
+
+def _end_vain_attempt(data: Path) -> None:
+    """End an attempt to archive that a stopping server waits for; it would go on for minutes while the repository is away.
+
+    The file waits for the next start.
+    """
+    attempt = archiving.vain_attempt(data)
+    if attempt:
+        account = server_programs.account_of(data.stat().st_uid)
+        _end_processes(f" {attempt} ", account, signal.SIGTERM)
 
 
 # --- Processes -----------------------------------------------------------------------------------------

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from daybreak_pipeline.backups import checksums, drill, gaps, in_place, listing
-from daybreak_pipeline.embedded_postgres import archiving
+from daybreak_pipeline.embedded_postgres import archiving, data_directory
+from daybreak_pipeline.embedded_postgres.pgbackrest import BackupError
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline_tests import s3
-from daybreak_pipeline_tests.backups.conftest import PATIENTS, Site, do, needs_pgbackrest
-from daybreak_pipeline_tests.backups.test_making import judged
+from daybreak_pipeline_tests.backups.conftest import PATIENTS, Site, do, needs_pgbackrest, until
+from daybreak_pipeline_tests.backups.test_making import judged, switch
 from daybreak_pipeline_tests.backups.test_restoring import aim, all_archived, kill, sums
 from daybreak_pipeline_tests.exports import record
 from daybreak_pipeline_tests.homes import server_home
@@ -68,3 +70,21 @@ def test_a_file_of_the_log_that_the_bucket_lost_turns_the_drill_red(site: Site) 
         site.agent.do("repo-rm", f"archive/{lost}", without_stanza=True)
         assert gaps.find(site.agent, listing.read(site.agent)) == [Path(lost).name[:24]]
         assert not drill.run(site.agent, db, keys.load()).passed
+
+
+def test_a_service_that_is_away_holds_nothing_up_and_the_log_waits_for_it(
+    site: Site, service: s3.Service
+) -> None:
+    with site.up() as db:
+        site.backup(db)
+        service.process.kill()
+        service.process.wait()
+        switch(db)
+        until(lambda: "takes no write-ahead log" in judged(db).text, 180)
+        with pytest.raises(BackupError, match="backups-fail"):
+            site.backup(db, "diff")
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 60  # it stops without having archived the rest
+    data = data_directory.existing_data(site.home)
+    assert data is not None
+    assert list((data / "pg_wal" / "archive_status").glob("*.ready"))

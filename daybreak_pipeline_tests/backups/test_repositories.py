@@ -98,6 +98,14 @@ def test_where_the_program_cannot_be_installed_one_line_says_so(
         (Answer(50, "", "ERROR: [050]: unable to acquire lock"), "another backup or restore is running"),
         (Answer(28, "", "ERROR: [028]: backup and archive info files exist"), "backups of another server"),
         (Answer(29, "", "ERROR: [055]: unable to load info file\nCryptoError: bad"), "another key"),
+        (
+            Answer(
+                55,
+                "",
+                "ERROR: [055]: unable to load\n  HostConnectError: unable to connect to 's3.example:443': [111] refused",
+            ),
+            "cannot be reached, unable to connect to 's3.example:443': [111] refused; see",
+        ),
         (Answer(99, "", "ERROR: [099]: something new"), "pgBackRest says: something new"),
         (Answer(1, "", ""), "ended with code 1"),
     ],

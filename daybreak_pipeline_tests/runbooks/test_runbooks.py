@@ -136,7 +136,7 @@ SITUATIONS: dict[Runbook, Situation] = {
             export DAYBREAK_BACKUP_REPO="$(cd "$DAYBREAK_HOME/.." && pwd)/repository"
             {BACKUP}
             content=$({CONTENT})
-            export ESCROW="$DAYBREAK_HOME/../escrow"
+            export ESCROW="$DAYBREAK_HOME/../escrow" EXPORT="$PWD/data/sample"
             mkdir "$ESCROW"
             cp "$DAYBREAK_HOME/encryption.key" "$DAYBREAK_HOME/backup.key" "$ESCROW"
             rm -rf "$DAYBREAK_HOME"
