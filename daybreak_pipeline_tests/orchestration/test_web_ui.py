@@ -161,8 +161,9 @@ def test_the_overview_shows_the_import_of_the_command_line(ui: Ui, page: Page) -
     page.goto(f"{ui.url}/locations/daybreak_pipeline/jobs/import_all/runs")
     failed = page.get_by_text(re.compile("^daybreak/failed_checks: [0-9]+ errors, [0-9]+ warnings$"))
     expect(failed.first).to_be_visible()
-    page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).first.click()
-    page.wait_for_url(re.compile("/runs/[0-9a-f-]{36}"))
+    imports = '{ runsOrError(filter: {pipelineName: "import_all"}) { ... on Runs { results { runId } } } }'
+    first = ui.running.ask(imports)["runsOrError"]["results"][-1]["runId"]
+    page.goto(f"{ui.url}/runs/{first}")
     expect(page.get_by_text(re.compile("^Checks found [0-9]+ errors, [0-9]+ warnings: "))).to_be_visible()
 
 
