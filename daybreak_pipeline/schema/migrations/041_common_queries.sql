@@ -250,6 +250,8 @@ DECLARE
     wanted TEXT := app.spelled_out(left(query, 200));
     initials TEXT := replace(wanted, ' ', '');
     threshold TEXT;
+    -- Put back at the end: what a function sets stays until the transaction ends. NULL before pg_trgm is loaded.
+    sessions_own TEXT := coalesce(current_setting('pg_trgm.word_similarity_threshold', true), '0.6');
 BEGIN
     IF max_rows IS NULL OR max_rows NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION 'max_rows is not from 1 to 1000' USING ERRCODE = 'invalid_parameter_value';
@@ -272,6 +274,7 @@ BEGIN
             ORDER BY s.score DESC, i.name, i.id LIMIT max_rows;
         EXIT WHEN FOUND;
     END LOOP;
+    PERFORM set_config('pg_trgm.word_similarity_threshold', sessions_own, true);
 END $$;
 COMMENT ON FUNCTION app.find_insurances(TEXT, TEXT, INTEGER) IS
     'Insurance companies by any of their spellings, typing errors and initials too, best first; score is 1 for a spelling as it stands. With a state, those of that state and those without any.';
