@@ -30,7 +30,8 @@ class Problem:
     """One thing that is wrong, what to do and whom to ask (``steps``): with one table, or with the environment, and then
     ``table`` is empty.
 
-    ``failed`` counts rows, records or values; ``where`` names the records in their files; ``step`` is the next step in words.
+    ``failed`` counts rows, records or values, and ``share`` says which part of all that is; ``where`` names the records in
+    their files; ``step`` is the next step in words.
     """
 
     severity: Severity
@@ -41,6 +42,7 @@ class Problem:
     failed: int = 0
     actions: tuple[Action, ...] = ()
     kind: Kind = "data"
+    share: float = 0.0
     where: str = ""
     step: str = ""
     is_new: bool = False
@@ -87,9 +89,7 @@ def judge(facts: Facts) -> Verdict:
     checked since its last import, or something around the tables is wrong. What somebody has accepted is no problem; what is
     new since yesterday is said first.
     """
-    problems = news.first(
-        sorted(_problems(facts), key=lambda p: (p.severity, p.check != IMPORT, -p.failed, p.table)), facts
-    )
+    problems = news.first(sorted(_problems(facts), key=_badness), facts)
     tables = [table for table in facts.tables if table.known]
     if not facts.tables:
         return Verdict("no", tuple(_troubles(facts)), problems)
@@ -183,12 +183,14 @@ def _news(problems: Iterable[Problem]) -> Iterator[Clause]:
     return _clause("new since yesterday:", news.tables(problems))
 
 
+def _badness(problem: Problem) -> tuple[str, bool, float, int, str]:
+    """Return a key that puts the worst first: errors, imports, then by share, as ``Finding.badness`` does."""
+    return problem.severity, problem.check != IMPORT, -problem.share, -problem.failed, problem.table
+
+
 def _worst(problems: Iterable[Problem]) -> list[str]:
-    """Return the tables of some problems, the ones with most failures first."""
-    failed: dict[str, int] = {}
-    for problem in problems:
-        failed[problem.table] = failed.get(problem.table, 0) + problem.failed
-    return sorted(failed, key=lambda name: (-failed[name], name))
+    """Return the tables of some problems, each once and the worst first."""
+    return list(dict.fromkeys(problem.table for problem in sorted(problems, key=_badness)))
 
 
 def _clause(words: str, tables: list[str]) -> Iterator[Clause]:
@@ -218,6 +220,7 @@ def _problems(facts: Facts) -> Iterator[Problem]:
                     check.streak,
                     found.count,
                     tuple(steps.actions(table, check)),
+                    share=found.badness[1],
                     where=steps.where(found),
                     step=steps.step(table.name, check.name, found),
                 )

@@ -9,6 +9,7 @@ import pytest
 
 from daybreak_pipeline.checks import acceptance
 from daybreak_pipeline.orchestration import acceptances, alerts
+from daybreak_pipeline.orchestration import check_labels as labels
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.orchestration.test_runs import Runs, in_memory
@@ -47,9 +48,9 @@ def test_what_is_accepted_passes_in_dagster_at_once_and_later_until_it_is_reopen
     assert again.checks["documents"]["required_values"].is_accepted
     seen = newest(runs)
     assert (seen.passed, seen.severity) == (True, dg.AssetCheckSeverity.WARN)
-    assert seen.metadata["severity"].value == "accepted"
-    assert "account ann" in str(seen.metadata["accepted"].value)
-    assert r"known since \*May\*" in str(seen.metadata["accepted"].value)
+    assert labels.SEVERITY not in seen.metadata
+    assert "account ann" in str(seen.metadata[labels.ACCEPTED].value)
+    assert r"known since \*May\*" in str(seen.metadata[labels.ACCEPTED].value)
     assert WHY not in (seen.description or "")
     assert alerts._failed_checks(runs.dagster, str(again.run_id)) == {}
 

@@ -57,6 +57,7 @@ def test_web_server_and_daemon_are_told_the_installation(started: list[Child]) -
         "DAYBREAK_WEB_URL": "http://127.0.0.1:3007",
         "DAGSTER_SENSOR_GRPC_TIMEOUT_SECONDS": "900",
         "PYTHONUNBUFFERED": "1",
+        "GRPC_VERBOSITY": "ERROR",
     }
     assert [child.environment for child in started] == [before | told] * 2
     assert os.environ == before
