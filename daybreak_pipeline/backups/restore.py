@@ -96,7 +96,10 @@ def _alone(agent: Agent, purpose: str) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    msg = f"another command has been restoring for {_WAIT_SECONDS // 60} minutes: try again when it has ended"
+                    msg = (
+                        f"another command has been restoring for {_WAIT_SECONDS // 60} minutes: try again when it has ended; "
+                        f"{Runbook.RESTORE_TO_A_TIME.see}"
+                    )
                     raise UsageError(msg) from None
                 time.sleep(_POLL_SECONDS)
             else:

@@ -136,9 +136,11 @@ def test_a_trace_is_on_record_before_it_is_told(session: Connection) -> None:
     assert "READ" not in run("trace", "clinicians", PERSON).stdout  # a story is of changes
 
 
-def test_a_trace_of_a_name_keeps_the_name_off_the_record(session: Connection) -> None:
-    run("trace", "clinicians", "Edith Quill")
-    assert [(line.table_name, line.row_id) for line in readings(session)] == [("clinicians", None)]
+def test_a_trace_of_a_name_is_refused_and_the_name_is_nowhere(session: Connection) -> None:
+    done = CliRunner().invoke(main, ["trace", "clinicians", "Edith Quill"])
+    assert done.exit_code == 2
+    assert "Edith" not in done.output
+    assert readings(session) == []
 
 
 def test_a_quarantined_record_that_is_shown_is_on_record(export: Export, session: Connection) -> None:
