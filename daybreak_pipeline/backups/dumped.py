@@ -195,7 +195,10 @@ def copy(  # noqa: PLR0913 - the two servers, and what is known of them
         "--no-unlogged-table-data", "--no-tablespaces", "--no-publications", "--no-subscriptions", "--no-security-labels",
         "--exclude-schema=recovered", *(f'--extension="{name}"' for name in only),
     ]  # fmt: skip
-    restore = [tools.restore, "--exit-on-error", "--no-password", f"--dbname={target.name}"]
+    # The summaries' owner fills them again, who is subject to the policies of the tables: without them it is refused.
+    restore = [
+        tools.restore, "--exit-on-error", "--no-password", "--enable-row-security", f"--dbname={target.name}",
+    ]  # fmt: skip
     with tempfile.TemporaryFile() as dump_said, tempfile.TemporaryFile() as restore_said:
         # As daybreak, it is no stranger's transaction that monitoring would complain about.
         dumping = _run(
