@@ -24,6 +24,7 @@ def given(migrated: DatabaseSettings, tmp_path: Path) -> Environment:
     return environment_of(migrated, tmp_path / "home")
 
 
+@pytest.mark.slow
 def test_accepted_by_a_command_and_shown_everywhere_until_it_is_reopened(
     given: Environment, export: Export, tmp_path: Path
 ) -> None:

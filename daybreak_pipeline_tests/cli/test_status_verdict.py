@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from daybreak_pipeline.report.verdict import IMPORT
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
@@ -63,6 +65,7 @@ def test_a_file_that_a_missing_migration_refuses_is_no_yes_and_is_over_with_it(
     )  # most tables were never imported
 
 
+@pytest.mark.slow
 def test_an_absent_file_that_is_there_again_is_no_longer_absent(
     given: Environment,  # noqa: F811 - fixture
     export_dir: Path,  # noqa: F811 - fixture
@@ -83,6 +86,7 @@ def test_an_absent_file_that_is_there_again_is_no_longer_absent(
     assert "docments" not in done
 
 
+@pytest.mark.slow
 def test_checks_need_no_key_and_say_what_they_did_not_look_at(given: Environment) -> None:  # noqa: F811 - fixture
     done = daybreak(given | {"ENCRYPTION_KEY": ""}, "check")
     assert done.returncode == 1  # nothing was imported
