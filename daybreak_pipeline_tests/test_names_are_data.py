@@ -129,7 +129,7 @@ def test_no_output_names_such_a_column_or_is_steered_by_it(
     tmp_path: Path,
 ) -> None:
     write(export, *OF_FILES.values())
-    done = daybreak(given, "import", "--data-dir", export.directory, "--only", "clinicians")
+    done = daybreak(given, "import", "--data-dir", export.directory, "--only", "clinicians", "--verbose")
     assert done.returncode == 0, done
     told = {"import": done.stdout + done.stderr} | outputs(given, tmp_path / "home", export.directory)
     (number,) = export.connection.execute("SELECT id FROM ingest.quarantine").fetchone() or (0,)
@@ -194,7 +194,7 @@ def test_objects_of_any_name_in_the_database_are_imported_into_checked_and_told_
     bad = record("clinicians", "bad") | {NAMES["percent"]: "100 %"}
     added.write("clinicians", record("clinicians", "good"), bad)
     added.connection.commit()
-    done = daybreak(given, "import", "--data-dir", added.directory, "--only", "clinicians")
+    done = daybreak(given, "import", "--data-dir", added.directory, "--only", "clinicians", "--verbose")
     assert "Traceback" not in done.stderr, done.stderr
     told = {"import": done.stdout + done.stderr}
     assert " 1 " in told["import"]
@@ -203,7 +203,7 @@ def test_objects_of_any_name_in_the_database_are_imported_into_checked_and_told_
     )
     added.connection.commit()
     told |= outputs(given, tmp_path / "home")
-    told["replay"] = daybreak(given, "quarantine", "replay").stdout
+    told["replay"] = daybreak(given, "quarantine", "replay", "--verbose").stdout
     harmless(told)
     assert NAMES["markup"] in told["audit"]
     assert NAMES["markup"] in told["check"]

@@ -70,7 +70,7 @@ def test_the_page_the_repository_and_the_keys_are_enough(
         all_archived(db)
         shutil.rmtree(kill(site))
     source(bare / "srv" / "daybreak")
-    shutil.copytree(site.home / "repository", bare / "srv" / "repository")
+    shutil.copytree(site.home / "repository", bare / "srv" / "repository", symlinks=True)
     for path in (bare / "srv" / "repository", *(bare / "srv" / "repository").rglob("*")):
         os.chown(path, STRANGER, STRANGER)
     (bare / "srv" / "escrow").mkdir()

@@ -91,7 +91,12 @@ def test_a_repository_that_takes_nothing_is_told_once(
     site: Site, db: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr(notifications, "deliver", lambda text, _notifier: told.append(text))
+
+    def deliver(text: str, _notifier: object) -> list[str]:
+        told.append(text)
+        return []
+
+    monkeypatch.setattr(notifications, "deliver", deliver)
     site.backup(db)
     repository = site.agent.repository
     assert isinstance(repository, Path)

@@ -109,14 +109,13 @@ def test_a_restore_that_is_killed_leaves_the_server_as_it_was(
         os.kill(os.getpid(), signal.SIGKILL)
 
     target = aim(site, "latest")
-    monkeypatch.setattr(in_place, "fetch", die)
-    killed = os.fork()
-    if killed == 0:
-        in_place.restore(site.home, target)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == -signal.SIGKILL
-    monkeypatch.undo()
-    monkeypatch.setenv("DAYBREAK_HOME", str(site.home))
+    with monkeypatch.context() as patched:
+        patched.setattr(in_place, "fetch", die)
+        killed = os.fork()
+        if killed == 0:
+            in_place.restore(site.home, target)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == -signal.SIGKILL
     if there:
         with site.up() as db:
             assert ask(db, COUNT) == 100

@@ -528,7 +528,7 @@ def test_a_changed_file_is_imported_within_a_minute_and_once_and_a_slow_copy_whe
             if {"key": "daybreak/started_by", "value": "sensor"} in run["tags"]
         ]
         assert {run["runId"] for run in asked} == {run_id, imported("documents")[-1][2]}
-        assert {"daybreak/sha256.contracts", "daybreak/export"} <= {
+        assert {"daybreak/content", "daybreak/export"} <= {
             tag["key"] for run in asked if run["runId"] == run_id for tag in run["tags"]
         }
 

@@ -179,6 +179,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of the project, to be changed."""
     for name in ("daybreak_pipeline", "data"):
         shutil.copytree(PROJECT_ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT_ROOT / "workspace.yaml", tmp_path)
     return tmp_path
 
 
