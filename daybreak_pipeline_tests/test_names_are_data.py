@@ -71,7 +71,7 @@ def outputs(environment: Environment, home: Path, export: Path | None = None) ->
         "trace": ("trace", "clinicians", uuid("good")),
         "audit": ("audit", "show"),
         "doctor": ("doctor", *(("--data-dir", str(export)) if export else ())),
-        "check": ("check",),
+        "check": ("check", "--verbose"),
         "check as JSON": ("check", "--json"),
     }
     told = {}
