@@ -15,7 +15,7 @@ import psycopg
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.errors import DaybreakError
-from daybreak_pipeline.operations import notifications
+from daybreak_pipeline.operations import alert_log
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.jobs import report_data_quality
 from daybreak_pipeline.report.facts import Facts
@@ -80,7 +80,7 @@ def _alert(news: list[Problem]) -> None:
         notifier = settings.notifier()
     except DaybreakError:
         return  # each failed run says so
-    notifications.deliver(text, notifier)
+    alert_log.send(text, notifier, database.serving)
 
 
 def _without_names(problem: Problem) -> str:

@@ -169,7 +169,12 @@ def test_a_trouble_is_told_once_and_again_after_it_was_over(
     for name, value in migrated.environment().items():
         monkeypatch.setenv(name, value)
     told: list[str] = []
-    monkeypatch.setattr(notifications, "deliver", lambda text, _notifier: told.append(text))
+
+    def deliver(text: str, _notifier: object) -> list[str]:
+        told.append(text)
+        return []
+
+    monkeypatch.setattr(notifications, "deliver", deliver)
     cursor: str | None = None
     reports = 0
 
@@ -196,6 +201,9 @@ def test_a_trouble_is_told_once_and_again_after_it_was_over(
     migration(newest - 1)
     assert tick() == 2
     assert reports == 3  # it began, ended, and began again
+    kept = session.execute("SELECT message FROM ingest.alerts ORDER BY id").fetchall()
+    assert [message for (message,) in kept] == told
+    session.commit()
     migration(newest)
     monkeypatch.setenv("DB_PORT", "9")
     assert (tick(), reports) == (2, 3)
