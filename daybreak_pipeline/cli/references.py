@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 from rich.table import Table
 
@@ -31,11 +33,7 @@ def enforce(tables: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - c
 
     Imports go on as before. Rows that lead nowhere already stay, and are counted.
     """
-    with readiness.ready(migrate=False) as installation:
-        roles.require_importer(installation.database)
-        with database.connect(installation.database, autocommit=True) as connection:
-            found = known.enforce(connection, tables, tell=lambda text: say(text, err=True))
-    _report(found, as_json=as_json)
+    _change(known.enforce, tables, as_json=as_json)
 
 
 @references.command("release")
@@ -43,11 +41,7 @@ def enforce(tables: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - c
 @json_option
 def release(tables: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Let applications write into these tables, and delete what they refer to, without a look at references."""
-    with readiness.ready(migrate=False) as installation:
-        roles.require_importer(installation.database)
-        with database.connect(installation.database, autocommit=True) as connection:
-            found = known.release(connection, tables, tell=lambda text: say(text, err=True))
-    _report(found, as_json=as_json)
+    _change(known.release, tables, as_json=as_json)
 
 
 @references.command("status")
@@ -60,6 +54,14 @@ def status(tables: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - cl
         database.connect(installation.database, autocommit=True) as connection,
     ):
         found = known.states(connection, tables)
+    _report(found, as_json=as_json)
+
+
+def _change(change: Callable[..., list[State]], tables: tuple[str, ...], *, as_json: bool) -> None:
+    with readiness.ready(migrate=False) as installation:
+        roles.require_importer(installation.database)
+        with database.connect(installation.database, autocommit=True) as connection:
+            found = change(connection, tables, tell=lambda text: say(text, err=True))
     _report(found, as_json=as_json)
 
 

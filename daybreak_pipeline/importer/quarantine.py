@@ -23,14 +23,12 @@ if TYPE_CHECKING:
 
 
 REASONS = (
-    *(
-        "malformed_record",
-        "missing_key",
-        "invalid_value",
-        "missing_required",
-        "invalid_enum",
-        "missing_parent",
-    ),
+    "malformed_record",
+    "missing_key",
+    "invalid_value",
+    "missing_required",
+    "invalid_enum",
+    "missing_parent",
     "duplicate_key",
 )
 """The codes of all reasons for which a record does not load."""

@@ -80,22 +80,23 @@ def enforce(
         UsageError: a table has no such reference.
         LockedError: a table is in use for too long.
     """
-    chosen = _known(names)
-    for name in chosen:
-        with connection.transaction():
-            enforcements = _enforcements(connection, name)
-            _lock(connection, name, enforcements, tell)
-            for made in enforcements:
-                _drop_triggers(connection, made)
-                _make(connection, made)
-    # What was there before is counted when nobody waits for it. What came since has been looked at.
-    return states(connection, chosen)
+    return _changed(connection, names, tell, _make)
 
 
 def release(
     connection: Connection, names: Iterable[str], *, tell: Callable[[str], None] = lambda _text: None
 ) -> list[State]:
     """Enforce the references of tables no longer, and return them as they are then. Args and errors as ``enforce``."""
+    return _changed(connection, names, tell, _drop_functions)
+
+
+def _changed(
+    connection: Connection,
+    names: Iterable[str],
+    tell: Callable[[str], None],
+    change: Callable[[Connection, Enforcement], None],
+) -> list[State]:
+    """Change what enforces the references of tables, from none on, and return them as they are then."""
     chosen = _known(names)
     for name in chosen:
         with connection.transaction():
@@ -103,11 +104,16 @@ def release(
             _lock(connection, name, enforcements, tell)
             for made in enforcements:
                 _drop_triggers(connection, made)
-                for function in made.functions:
-                    connection.execute(
-                        sql.SQL("DROP FUNCTION IF EXISTS {}()").format(sql.Identifier(SCHEMA, function.name))
-                    )
+                change(connection, made)
+    # What was there before is counted when nobody waits for it. What came since has been looked at.
     return states(connection, chosen)
+
+
+def _drop_functions(connection: Connection, made: Enforcement) -> None:
+    for function in made.functions:
+        connection.execute(
+            sql.SQL("DROP FUNCTION IF EXISTS {}()").format(sql.Identifier(SCHEMA, function.name))
+        )
 
 
 def states(connection: Connection, names: Iterable[str] = ()) -> list[State]:
