@@ -205,6 +205,7 @@ def test_nothing_is_said_where_only_deleted_rows_refer_to_who_is_marked_as_delet
 def test_an_optional_reference_may_be_empty(application: Application, world: dict[str, Any]) -> None:
     made = application.add("insurance_coverages", **child(application, "insurance_coverages", world))
     application.change("insurance_coverages", made, created_by=None)
+    assert application.one("SELECT created_by IS NULL FROM insurance_coverages WHERE id = %s", made) is True
 
 
 def test_what_counts_is_the_row_at_the_commit(application: Application, world: dict[str, Any]) -> None:
