@@ -1,22 +1,20 @@
-"""``daybreak backup`` and ``daybreak backups``: makes a backup, lists them. ``backups`` does the work."""
+"""``daybreak backup``: makes a backup, proves it. ``backups`` does the work."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
-from rich.table import Table
 
 from daybreak_pipeline import database
-from daybreak_pipeline.backups import drilling, given, listing, make, points
-from daybreak_pipeline.backups.listing import Backup
-from daybreak_pipeline.cli.common import Command, Group, json_option, say, say_json
-from daybreak_pipeline.cli.output import console
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.backups import drilling, given, listing, make
+from daybreak_pipeline.cli.common import Group, say
+from daybreak_pipeline.errors import DaybreakError, UsageError
+from daybreak_pipeline.orchestration import backup_events
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.wording import size
-
-_POINTS = 10
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -31,47 +29,12 @@ def backup(context: click.Context, full: bool) -> None:  # noqa: FBT001 - click 
     agent = listing.embedded_agent()
     with database.serving() as db, database.connect(db, autocommit=True) as connection:
         made = make.make(agent, connection, "full" if full else "diff")
-    say(
-        f"backup {made.label}: {made.type}, {size(made.size)} in {made.seconds} s, {size(made.stored)} stored"
-    )
-    say(f"kept in {agent.where}")
-
-
-@click.command(cls=Command)
-@json_option
-def backups(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
-    """List the backups and restore points, oldest first, and where they are. Needs no running server."""
-    agent = listing.embedded_agent()
-    found = listing.read(agent)
-    if as_json:
-        say_json(
-            {
-                "repository": str(agent.repository),
-                "same_disk": agent.on_the_same_disk,
-                "backups": [one.as_json() for one in found],
-                "restore_points": [one.as_json() for one in points.read(agent.home)],
-            }
+        say(
+            f"backup {made.label}: {made.type}, {size(made.size)} in {made.seconds} s, {size(made.stored)} stored"
         )
-        return
-    if found:
-        _show(found)
-    else:
-        say("no backup yet: daybreak backup makes one")
-    for point in points.read(agent.home)[-_POINTS:]:
-        say(f"restore point {point.name}: {point.at:%Y-%m-%d %H:%M:%S} UTC")
-    say(f"kept in {agent.where}")
-
-
-def _show(found: list[Backup]) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("backup", "type", "can be restored from"):
-        table.add_column(heading)
-    for heading in ("size", "stored", "seconds"):
-        table.add_column(heading, justify="right")
-    for one in found:
-        when = f"{one.stop:%Y-%m-%d %H:%M:%S} UTC"
-        table.add_row(one.label, one.type, when, size(one.size), size(one.stored), f"{one.seconds}")
-    console().print(table)
+        say(f"kept in {agent.where}")
+        with _shown_in_dagster():
+            backup_events.show_backup(db, made, agent.where)
 
 
 @backup.command("drill", exits={1: "the newest backup cannot be restored, or differs"})
@@ -82,9 +45,20 @@ def drill_() -> None:
     """
     with database.serving() as db:
         found = drilling.run(db, keys.load())
-    say(found)
-    say(f"the drill took {found.seconds:.0f} s and left nothing behind", err=True)
+        say(found)
+        say(f"the drill took {found.seconds:.0f} s and left nothing behind", err=True)
+        with _shown_in_dagster():
+            backup_events.show_drill(db, found)
     sys.exit(0 if found.passed else 1)
+
+
+@contextmanager
+def _shown_in_dagster() -> Iterator[None]:
+    """Say on stderr where Dagster could not be told: what the command did is done all the same."""
+    try:
+        yield
+    except DaybreakError as error:
+        say(f"the web UI does not show it: {error}", err=True)
 
 
 @backup.command("config")

@@ -29,7 +29,7 @@ COMMANDS = {
         "Back up the embedded server, encrypted; what has expired is deleted.",
     ),
     "backups": (
-        f"{_CLI}.backup:backups",
+        f"{_CLI}.backups:backups",
         "List the backups and restore points, oldest first, and where they are.",
     ),
     "check": (

@@ -11,10 +11,10 @@ import dagster as dg
 from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import run_requests
-from daybreak_pipeline.orchestration.assets.backups import BACKUP, DRILL
 from daybreak_pipeline.orchestration.assets.files import source_key
 from daybreak_pipeline.orchestration.assets.monitoring import MONITOR
 from daybreak_pipeline.orchestration.assets.report import REPORT
+from daybreak_pipeline.orchestration.backup_events import BACKUP, DRILL
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.tables import TABLES
 

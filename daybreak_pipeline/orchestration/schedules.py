@@ -7,7 +7,7 @@ import dagster as dg
 from daybreak_pipeline import settings
 from daybreak_pipeline.backups import drilling, listing
 from daybreak_pipeline.orchestration import run_requests
-from daybreak_pipeline.orchestration.assets.backups import BACKUP
+from daybreak_pipeline.orchestration.backup_events import BACKUP
 from daybreak_pipeline.orchestration.jobs import back_up, import_all, maintain, monitor_server, restore_drill
 from daybreak_pipeline.timetable import (
     BACKUP_AT,

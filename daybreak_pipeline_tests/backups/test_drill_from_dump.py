@@ -20,7 +20,7 @@ from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.run import import_table
 from daybreak_pipeline.monitoring import surroundings
-from daybreak_pipeline.orchestration.assets.backups import DRILL, RESTORABLE
+from daybreak_pipeline.orchestration.backup_events import DRILL, RESTORABLE
 from daybreak_pipeline.privacy import roles
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.schema import runner

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from daybreak_pipeline.backups import listing, make
+from daybreak_pipeline.cli.main import main
 from daybreak_pipeline.definitions import build_defs
 from daybreak_pipeline.operations import notifications
-from daybreak_pipeline.orchestration.assets.backups import BACKUP, DRILL, RESTORABLE
+from daybreak_pipeline.orchestration import instance
+from daybreak_pipeline.orchestration.backup_events import BACKUP, DRILL, RESTORABLE
 from daybreak_pipeline.orchestration.backup_watch import backup_when_due
+from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.backups.conftest import Site, needs_pgbackrest, until
@@ -66,6 +71,39 @@ def test_a_drill_that_fails_is_an_error_with_a_count_and_a_page(site: Site, db: 
     assert check.severity is dg.AssetCheckSeverity.ERROR
     assert int(str(check.metadata["failing"].value)) >= 1
     assert "docs/runbooks/" in (check.description or "")
+
+
+def test_what_commands_made_is_shown_in_dagster_too(site: Site, db: DatabaseSettings) -> None:
+    ran = [
+        CliRunner().invoke(main, words, catch_exceptions=False) for words in (["backup"], ["backup", "drill"])
+    ]
+    assert [one.exit_code for one in ran] == [0, 0], [one.output for one in ran]
+    assert "web UI does not show it" not in ran[0].output + ran[1].output
+    check = dg.AssetCheckKey(dg.AssetKey(DRILL), RESTORABLE)
+    installation = instance.prepare(Installation.of_environment(db))
+    with instance.opened(installation) as shown:
+        backup, drill = (
+            shown.get_latest_materialization_event(dg.AssetKey(name)) for name in (BACKUP, DRILL)
+        )
+        (proof,) = shown.event_log_storage.get_latest_asset_check_execution_by_key([check]).values()
+    assert site.agent.repository
+    assert backup
+    assert backup.asset_materialization
+    assert backup.asset_materialization.metadata["label"].value == listing.read(site.agent)[-1].label
+    assert drill
+    assert proof.status is AssetCheckExecutionRecordStatus.SUCCEEDED
+
+
+@pytest.mark.usefixtures("db")
+def test_a_backup_is_made_although_dagster_cannot_be_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_DAGSTER_HOST", "127.0.0.1")
+    monkeypatch.setenv("DAYBREAK_DAGSTER_PORT", "1")
+    ran = CliRunner().invoke(main, ["backup"], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    assert "the web UI does not show it: " in ran.output
+    assert len(listing.read(site.agent)) == 1
 
 
 def asked(cursor: str | None = None) -> dg.SensorResult:

@@ -3,23 +3,17 @@
 # Dagster reads the annotations of what it decorates: no postponed evaluation in this module.
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import dagster as dg
 from pydantic import Field
 
 from daybreak_pipeline import database
 from daybreak_pipeline.backups import drilling, listing, make
-from daybreak_pipeline.backups.drill import Drill
-from daybreak_pipeline.orchestration import check_labels as labels
-from daybreak_pipeline.orchestration.assets.monitoring import NEWS
+from daybreak_pipeline.orchestration import backup_events
+from daybreak_pipeline.orchestration.backup_events import BACKUP, DRILL, RESTORABLE
 from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.runbooks import Runbook
-
-BACKUP = "database_backup"
-DRILL = "backup_drill"
-RESTORABLE = "backup_is_restorable"
 
 
 class BackupConfig(dg.Config):
@@ -53,16 +47,7 @@ def _backup_asset() -> dg.AssetsDefinition:
             with health_database.connection() as connection:
                 full = config.full or make.is_full_due(agent)
                 made = make.make(agent, connection, "full" if full else "diff")
-        return dg.MaterializeResult(
-            metadata={
-                "label": dg.MetadataValue.text(made.label),
-                "type": dg.MetadataValue.text(made.type),
-                "seconds": dg.MetadataValue.int(made.seconds),
-                "bytes": dg.MetadataValue.int(made.size),
-                "stored_bytes": dg.MetadataValue.int(made.stored),
-                "repository": dg.MetadataValue.text(agent.where),
-            }
-        )
+        return dg.MaterializeResult(metadata=backup_events.of_backup(made, agent.where))
 
     return database_backup
 
@@ -96,40 +81,8 @@ def _drill_asset() -> dg.AssetsDefinition:
                 pass
             with database.serving() as db:
                 found = drilling.run(db, keys.load())
-        metadata = _metadata(found)
         yield dg.MaterializeResult(
-            metadata=metadata,
-            check_results=[
-                dg.AssetCheckResult(
-                    check_name=RESTORABLE,
-                    passed=found.passed,
-                    severity=dg.AssetCheckSeverity.ERROR,
-                    description=str(found),
-                    metadata={
-                        labels.FAILING: dg.MetadataValue.int(len(found.problems)),
-                        NEWS: True,
-                        **metadata,
-                    },
-                )
-            ],
+            metadata=backup_events.of_drill(found), check_results=[backup_events.checked(found)]
         )
 
     return backup_drill
-
-
-def _metadata(found: Drill) -> dict[str, dg.MetadataValue]:
-    metadata: dict[str, dg.MetadataValue] = {
-        "restored": dg.MetadataValue.text("a dump" if found.of_dump else "a backup"),
-        "seconds": dg.MetadataValue.float(round(found.seconds, 1)),
-        "restore_seconds": dg.MetadataValue.float(round(found.restore_seconds, 1)),
-        "tables": dg.MetadataValue.int(found.tables),
-        "rows": dg.MetadataValue.int(found.rows),
-        "sealed_values_opened": dg.MetadataValue.int(found.opened),
-        "failed_checks_of_the_data": dg.MetadataValue.int(found.failed_checks),
-    }
-    if found.backup:
-        metadata["backup"] = dg.MetadataValue.text(found.backup.label)
-    if found.backup or found.of_dump:
-        age = datetime.now(UTC) - (found.backup.stop if found.backup else found.begun)
-        metadata["backup_age_hours"] = dg.MetadataValue.float(round(age.total_seconds() / 3600, 1))
-    return metadata
