@@ -39,3 +39,11 @@ class ServerUnavailableError(UsageError, TransientError):
 
 class SourceError(DaybreakError):
     """A source file that cannot be imported: its table fails, the others go on."""
+
+
+class SourceAwayError(SourceError, OutsideError):
+    """A source file whose storage does not give it now: it may be a good one."""
+
+
+class SourceReplacedError(SourceAwayError):
+    """A source file that became another one while it was read: the new one is to be read from its beginning."""

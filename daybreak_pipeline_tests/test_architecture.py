@@ -18,6 +18,7 @@ FROM_THE_BOTTOM = (
     "wording",
     "timetable",
     "tables",
+    "locations",
     "settings",
     "generator",
     "embedded_postgres",
@@ -170,6 +171,7 @@ IMPORTED_LATE = {
     "importer/staging.py": 1,  # as above
     "database/__init__.py": 1,  # a given server needs nothing of the embedded one
     "settings/databases.py": 1,  # the installation reads settings before there is a driver
+    "locations/objects.py": 1,  # an extra package, which an export on this machine does not need
     "report/plots.py": 1,  # matplotlib takes a third of a second, which only a report costs
     "orchestration/instance.py": 1,  # preparing the instance needs no Dagster
 }

@@ -12,6 +12,7 @@ import pytest
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import SettingsError, UsageError
+from daybreak_pipeline.locations import ObjectPath
 from daybreak_pipeline.privacy import roles
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.settings.kinds import (
@@ -19,12 +20,13 @@ from daybreak_pipeline.settings.kinds import (
     Addresses,
     Certificates,
     Choice,
-    Directories,
     Directory,
     Flag,
     HeaderName,
     Number,
     Password,
+    Place,
+    Places,
     Port,
     PrivateKeyFile,
     Setting,
@@ -214,8 +216,16 @@ def read(kind: type[Setting[Any]], text: str, **options: Any) -> Any:
         (Directory, "/a b ", Path("/a b "), {}),
         (Directory, "~", Path.home(), {}),
         (Directory, "a", Path.cwd() / "a", {}),
-        (Directories, "/a:b c: /d", (Path("/a"), Path.cwd() / "b c", Path.cwd() / " /d"), {}),
-        (Directories, ":/a::", (Path("/a"),), {}),
+        (Places, "/a:b c: /d", (Path("/a"), Path.cwd() / "b c", Path.cwd() / " /d"), {}),
+        (Places, ":/a::", (Path("/a"),), {}),
+        (
+            Places,
+            "s3://a-bucket/b/:/c:gs://b2",
+            (ObjectPath("s3", "a-bucket", "b"), Path("/c"), ObjectPath("gs", "b2")),
+            {},
+        ),
+        (Place, "a", Path.cwd() / "a", {}),
+        (Place, "S3://a-bucket/b/c d/", ObjectPath("s3", "a-bucket", "b/c d"), {}),
         (HeaderName, "X-Forwarded-User", "X-Forwarded-User", {}),
         (Certificates, "system", "system", {}),
         (Certificates, "ca.crt", str(Path.cwd() / "ca.crt"), {}),
@@ -246,7 +256,11 @@ def test_every_kind_is_read_in_one_way(
         (Flag, "perhaps", {}),
         (Url, "https://example.org:0/", {}),
         (Directory, "~nobody-of-this-name/a", {}),
-        (Directories, "/a:~nobody-of-this-name/a", {}),
+        (Places, "/a:~nobody-of-this-name/a", {}),
+        (Places, "/a:s3://", {}),
+        (Place, "s3://a-bucket/../b", {}),
+        (Place, "s3://a-bucket//b", {}),
+        (Place, "s3://_/b", {}),
         (HeaderName, "X-Forwarded-User:", {}),
         (HeaderName, "X_User", {}),
         (HeaderName, "Ünser", {}),

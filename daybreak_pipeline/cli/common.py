@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
@@ -23,6 +22,7 @@ from click.shell_completion import CompletionItem
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import DaybreakError, SettingsError
+from daybreak_pipeline.locations import Location, locate
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.wording import shown, shown_lines
 
@@ -236,10 +236,24 @@ class LazyGroup(Group):
         return self.lazy[name][1] if name in self.lazy else super().first_sentence(context, name)
 
 
+class Place(click.ParamType[Location]):
+    """A directory, or a prefix of an object storage."""
+
+    name = "place"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Location:
+        """Return the place that a text names."""
+        try:
+            return locate(str(value))
+        except ValueError:
+            self.fail("it is neither a path nor s3://, gs:// or az:// with BUCKET/PREFIX", param, ctx)
+
+
 data_dir_option = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Directory with the export's files (default: DAYBREAK_EXPORT_DIR, or the sample).",
+    type=Place(),
+    metavar="PLACE",
+    help="Directory with the export's files, or s3://BUCKET/PREFIX (default: DAYBREAK_EXPORT_DIR, or the sample).",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of text for people."

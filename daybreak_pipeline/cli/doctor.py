@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 from rich.text import Text
@@ -18,6 +17,7 @@ from daybreak_pipeline.cli.screen import line, styled
 from daybreak_pipeline.embedded_postgres import programs
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.operations import server_settings
 from daybreak_pipeline.orchestration import webserver
 from daybreak_pipeline.pooler import configuration as pooler_configuration
@@ -32,7 +32,7 @@ _SHOWN_FILES = 3
 
 @click.command(cls=Command, looks_at_settings=False, exits={2: "something is missing"})
 @data_dir_option
-def doctor(data_dir: Path | None) -> None:
+def doctor(data_dir: Location | None) -> None:
     """Look at everything that is needed, and say what is missing."""
     screen = console()
     findings = examine(data_dir or settings.export_dir())
@@ -57,7 +57,7 @@ def _mark(finding: Finding) -> Text:
     return styled("advice ", "yellow") if finding.advice else styled("ok     ", "green")
 
 
-def examine(export: Path) -> list[Finding]:
+def examine(export: Location) -> list[Finding]:
     """Return findings on Python, server, login, schema, key and export. Changes nothing but starts the server."""
     findings = [
         Finding("python", sys.version_info >= (3, 11), ".".join(map(str, sys.version_info[:3]))),
@@ -266,7 +266,7 @@ def _sealed(db: settings.DatabaseSettings) -> str:
     return "none is stored in plain, and every table refuses one"
 
 
-def _export(export: Path) -> Finding:
+def _export(export: Location) -> Finding:
     try:
         find.check_export(export)
     except DaybreakError as error:

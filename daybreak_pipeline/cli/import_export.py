@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import click
 
@@ -21,6 +20,7 @@ from daybreak_pipeline.cli.output import progress_line, report
 from daybreak_pipeline.cli.runs import export_directory, keep_report, refresh_summaries, run_import
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer import statements
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.orchestration import readiness, runs
 
 _EXITS = {1: "a table was not imported, its file is absent, or a blocking check failed"}
@@ -42,7 +42,7 @@ _EXITS = {1: "a table was not imported, its file is absent, or a blocking check 
 @json_option
 @verbose_option
 def import_(  # noqa: PLR0913, PLR0917 - click passes the options so
-    data_dir: Path | None,
+    data_dir: Location | None,
     only: tuple[str, ...],
     full: bool,  # noqa: FBT001 - click passes flags so
     partial: bool,  # noqa: FBT001

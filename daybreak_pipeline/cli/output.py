@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.cli import scorecard
 from daybreak_pipeline.cli.common import STARTED, say, say_json, say_lines
 from daybreak_pipeline.cli.screen import Screen, line
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.orchestration.outcomes import Outcome
 
 _SECONDS_BETWEEN_PLAIN_LINES = 5.0
@@ -20,7 +20,7 @@ def report(
     outcome: Outcome,
     what: str = "import",
     *,
-    export: Path | None = None,
+    export: Location | None = None,
     as_json: bool = False,
     verbose: bool = False,
 ) -> None:

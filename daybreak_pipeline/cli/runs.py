@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from daybreak_pipeline import settings
@@ -11,19 +10,20 @@ from daybreak_pipeline.cli.output import progress_line
 from daybreak_pipeline.cli.progress import TerminalProgress
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.importer import find
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.orchestration import runs
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.orchestration.outcomes import Outcome
 from daybreak_pipeline.supervision import alone
 
 
-def export_directory(data_dir: Path | None) -> Path:
+def export_directory(data_dir: Location | None) -> Location:
     """Return the export's directory, given or from the environment.
 
     Raises:
         UsageError: it cannot be an export.
     """
-    export = data_dir.expanduser().absolute() if data_dir else settings.export_dir()
+    export = data_dir or settings.export_dir()
     find.check_export(export)
     return export
 

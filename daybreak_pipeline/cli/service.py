@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -18,6 +17,7 @@ from daybreak_pipeline.cli.common import (
     say_lines,
 )
 from daybreak_pipeline.importer import find
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.supervision import service as services
 from daybreak_pipeline.supervision.service import Service
 from daybreak_pipeline.supervision.units import environment_file
@@ -48,13 +48,13 @@ def service() -> None:
 @click.option(
     "--dry-run", is_flag=True, help="Show what would be written, without secrets, and change nothing."
 )
-def install(of_user: bool, name: str, data_dir: Path | None, port: int | None, dry_run: bool) -> None:  # noqa: FBT001 - click passes flags so
+def install(of_user: bool, name: str, data_dir: Location | None, port: int | None, dry_run: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Write the unit and a file with the settings of this environment, and start the service now and at boot.
 
     A file with settings that is there already is kept. Run this again after the project has moved.
     """
     found = Service(name, of_user)
-    export = data_dir.expanduser().absolute() if data_dir else None
+    export = data_dir
     find.check_export(export or settings.export_dir())
     given = services.variables(export)
     if dry_run:

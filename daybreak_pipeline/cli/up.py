@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import sys
 from contextlib import ExitStack, nullcontext
-from pathlib import Path
 
 import click
 
@@ -16,6 +15,7 @@ from daybreak_pipeline.cli.output import report
 from daybreak_pipeline.cli.pgbouncer import tell_how_to_connect
 from daybreak_pipeline.cli.runs import export_directory, keep_report, refresh_summaries, run_import
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.operations import alert_log
 from daybreak_pipeline.orchestration import instance, process_locks, readiness, runs, webserver
 from daybreak_pipeline.orchestration.installation import Installation
@@ -50,7 +50,7 @@ _OPEN_TO_ALL = (
     "--pgbouncer", "pooled", is_flag=True, help="Run PgBouncer too, for the clients of applications."
 )
 @verbose_option
-def up(data_dir: Path | None, port: int | None, show: bool | None, pooled: bool, verbose: bool) -> None:  # noqa: FBT001 - click passes flags so
+def up(data_dir: Location | None, port: int | None, show: bool | None, pooled: bool, verbose: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Start everything: server, schema, import, scorecard, and the web UI until Ctrl-C."""
     export = export_directory(data_dir)
     login = settings.web()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from daybreak_pipeline.importer.formats import BLOCK, opened, unpacked
+from daybreak_pipeline.locations import Location
 
 UTF_8, WINDOWS_1252 = "UTF-8", "Windows-1252"
 _UTF_16 = {"UTF-16 (little-endian)": "utf-16-le", "UTF-16 (big-endian)": "utf-16-be"}
@@ -31,7 +31,7 @@ _LONGEST_SEQUENCE = 4
 class Text:
     """A file's text. ``encoding`` is known once a byte that depends on it has been read; until then it is UTF-8."""
 
-    def __init__(self, part: Path, block: int = BLOCK) -> None:
+    def __init__(self, part: Location, block: int = BLOCK) -> None:
         self.encoding = UTF_8
         self._part = part
         self._block = block
@@ -110,7 +110,7 @@ def _has_several(block: bytes) -> bool:
     return _SEVERAL_BYTES.search(block) is not None
 
 
-def _is_utf_8(part: Path) -> bool:
+def _is_utf_8(part: Location) -> bool:
     """Whether a file has a valid UTF-8 sequence of several bytes anywhere."""
     with opened(part) as file:
         tail = b""

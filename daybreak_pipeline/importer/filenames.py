@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from daybreak_pipeline.importer.formats import suffix_of
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.tables import TABLES
 
 _SHOWN = 100
@@ -39,7 +40,7 @@ class FileName:
     time: str = ""
 
 
-def parse(path: Path) -> FileName:
+def parse(path: Location) -> FileName:
     """Take a file's (or a directory's) name apart."""
     return _parsed(path.name)
 
@@ -73,7 +74,7 @@ def _moment(found: re.Match[str]) -> tuple[str, str] | None:
     return day, time and time.ljust(6, "0")
 
 
-def resembles(path: Path) -> str | None:
+def resembles(path: Location) -> str | None:
     """Return the table that a file's name comes closest to, None where it comes close to none."""
     return _resembling(parse(path).stem)
 

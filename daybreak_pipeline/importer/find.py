@@ -18,6 +18,7 @@ from daybreak_pipeline.importer import filenames, formats
 from daybreak_pipeline.importer.filenames import FileName, shown
 from daybreak_pipeline.importer.formats import BLOCK, SUFFIXES, suffix_of
 from daybreak_pipeline.importer.parts import Part
+from daybreak_pipeline.locations import Location, ObjectPath, in_order
 from daybreak_pipeline.tables import EXPECTATIONS_FILE, MARK_FILE, TABLES, Table
 
 _OURS = frozenset({EXPECTATIONS_FILE, MARK_FILE})
@@ -62,19 +63,19 @@ class Source:
     the table's.
     """
 
-    path: Path
+    path: Location
     header: tuple[str, ...]
     parts: tuple[Part, ...]
     ignored: tuple[Ignored, ...] = ()
 
     @classmethod
-    def at(cls, path: Path) -> Source:
+    def at(cls, path: Location) -> Source:
         """Return the source at a path; nothing of it has been read yet.
 
         Raises:
             OSError: a directory cannot be listed.
         """
-        found = sorted(part for part in _files_below(path) if suffix_of(part)) if path.is_dir() else [path]
+        found = in_order(part for part in _files_below(path) if suffix_of(part)) if path.is_dir() else [path]
         return cls(path, (), tuple(Part(file) for file in found))
 
     @property
@@ -83,11 +84,11 @@ class Source:
         return self.path.as_uri()
 
     @property
-    def others(self) -> list[Path]:
+    def others(self) -> list[Location]:
         """The files of a directory of parts that are no parts, those apart that are hidden."""
         if not self.path.is_dir():
             return []
-        return sorted(file for file in _files_below(self.path) if not suffix_of(file))
+        return in_order(file for file in _files_below(self.path) if not suffix_of(file))
 
     def size(self) -> int:
         """Return the source's size in bytes."""
@@ -133,7 +134,7 @@ class Source:
         return digest.hexdigest()
 
 
-def check_export(directory: Path) -> None:
+def check_export(directory: Location) -> None:
     """Make sure that a directory can be an export at all.
 
     Raises:
@@ -160,7 +161,7 @@ def check_export(directory: Path) -> None:
         raise UsageError(msg)
 
 
-def find(directory: Path, table: Table) -> Source:
+def find(directory: Location, table: Table) -> Source:
     """Return the source of one table, by file name and header signature.
 
     Of several files with a date in their names the newest counts. One without a date may be newer or older than
@@ -173,10 +174,10 @@ def find(directory: Path, table: Table) -> Source:
     try:
         return _found(directory, table)
     except OSError as error:
-        raise formats.unreadable(Path(error.filename or directory), error) from None
+        raise formats.unreadable(_place(error, directory), error) from None
 
 
-def _found(directory: Path, table: Table) -> Source:
+def _found(directory: Location, table: Table) -> Source:
     choice = _choose(_named_as(directory, table), table)
     if not choice.contenders:
         raise _absent(directory, table)
@@ -199,18 +200,18 @@ def _found(directory: Path, table: Table) -> Source:
     return replace(chosen, ignored=tuple(ignored))
 
 
-def candidates(directory: Path, table: Table) -> list[Path]:
+def candidates(directory: Location, table: Table) -> list[Location]:
     """Return the paths whose name fits a table: newest date first, then the plan's name."""
     with suppress(SourceError):
         return [path for path, _ in _named_as(directory, table)]
     return []
 
 
-def unknown(directory: Path) -> list[Unknown]:
+def unknown(directory: Location) -> list[Unknown]:
     """Return the files and directories of an export that belong to no table, by name. Hidden ones do not count."""
     stems = {stem for table in TABLES.values() for stem in table.file_stems}
     try:
-        paths = sorted(directory.iterdir())
+        paths = in_order(directory.iterdir())
     except OSError:
         return []  # whoever looks for a table's file says so
     return [
@@ -222,7 +223,7 @@ def unknown(directory: Path) -> list[Unknown]:
     ]
 
 
-def hint(directory: Path, table: Table) -> str:
+def hint(directory: Location, table: Table) -> str:
     """Return what to add to a message about a missing file: the first one that may be meant, if there is any."""
     like = [one.file for one in unknown(directory) if one.resembles == table.name]
     return f" ({like[0]} resembles it)" if like else ""
@@ -248,7 +249,7 @@ def _with_header(source: Source) -> Source:
         for part in source.parts:
             _require_file(part.path)
     except OSError as error:
-        raise formats.unreadable(Path(error.filename or path), error) from None
+        raise formats.unreadable(_place(error, path), error) from None
     names = dict.fromkeys(name for part in source.parts for name in part.header(_SIGNATURES))
     return replace(source, header=tuple(names))
 
@@ -257,7 +258,7 @@ def _number(files: int) -> str:
     return "one file" if files == 1 else f"{files:,} files"
 
 
-def _require_file(part: Path) -> None:
+def _require_file(part: Location) -> None:
     if part.is_file():
         return
     what = "is a link that leads nowhere" if part.is_symlink() and not part.exists() else "is no file"
@@ -265,21 +266,21 @@ def _require_file(part: Path) -> None:
     raise SourceError(msg)
 
 
-def _named(directory: Path) -> list[tuple[Path, FileName]]:
+def _named(directory: Location) -> list[tuple[Location, FileName]]:
     """Return what a directory holds that can be a source, hidden files apart, with what its name says."""
     return [
         (path, filenames.parse(path))
-        for path in sorted(directory.iterdir())
+        for path in in_order(directory.iterdir())
         if not path.name.startswith(".") and _may_be_source(path)
     ]
 
 
-def _may_be_source(path: Path) -> bool:
+def _may_be_source(path: Location) -> bool:
     return suffix_of(path) is not None or path.is_dir()
 
 
-def _named_as(directory: Path, table: Table) -> list[tuple[Path, FileName]]:
-    def order(entry: tuple[Path, FileName]) -> tuple[int, int, int]:
+def _named_as(directory: Location, table: Table) -> list[tuple[Location, FileName]]:
+    def order(entry: tuple[Location, FileName]) -> tuple[int, int, int]:
         path, name = entry
         suffix = suffix_of(path)
         kind = SUFFIXES.index(suffix) if suffix else -1
@@ -303,11 +304,11 @@ class _Choice:
     """
 
     contenders: list[Source]
-    older: list[Path]
+    older: list[Location]
     unsuited: list[Source]
 
 
-def _choose(named: list[tuple[Path, FileName]], table: Table) -> _Choice:
+def _choose(named: list[tuple[Location, FileName]], table: Table) -> _Choice:
     choice = _Choice([], [], [])
     sources = [(Source.at(path), name) for path, name in named]
     if len(named) > 1:
@@ -356,13 +357,13 @@ def _is_older(name: FileName, newest: FileName) -> bool:
     return bool(name.time and newest.time) and name.time < newest.time
 
 
-def _absent(directory: Path, table: Table) -> AbsentSourceError:
+def _absent(directory: Location, table: Table) -> AbsentSourceError:
     wanted = " or ".join(f"{stem}.csv" for stem in table.file_stems)
     having = f" with a column {', '.join(table.signature)}" if table.signature else ""
     return AbsentSourceError(f"{table.name}: no file {wanted}{having} in {directory}{hint(directory, table)}")
 
 
-def _files_below(directory: Path) -> Iterator[Path]:
+def _files_below(directory: Location) -> Iterator[Location]:
     """Yield all files below a directory. Names that begin with ``.`` or ``_`` are the tools' own, as is what they hold.
 
     Links to directories are followed, each directory once.
@@ -370,6 +371,9 @@ def _files_below(directory: Path) -> Iterator[Path]:
     Raises:
         OSError: a directory cannot be read.
     """
+    if isinstance(directory, ObjectPath):
+        yield from (file for file in directory.files_below() if not _is_hidden(file, directory))
+        return
     seen: set[str] = set()
 
     def fail(error: OSError) -> None:
@@ -383,6 +387,15 @@ def _files_below(directory: Path) -> Iterator[Path]:
         if real not in seen:
             yield from (Path(place, name) for name in files if not name.startswith((".", "_")))
         seen.add(real)
+
+
+def _place(error: OSError, asked: Location) -> Location:
+    """Return the place that an error is about, which was found on the way through another."""
+    return Path(error.filename) if error.filename and isinstance(asked, Path) else asked
+
+
+def _is_hidden(file: ObjectPath, directory: ObjectPath) -> bool:
+    return any(name.startswith((".", "_")) for name in file.relative_to(directory).split("/"))
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:

@@ -13,10 +13,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import IO
 
-from daybreak_pipeline.errors import SourceError
+from daybreak_pipeline.errors import SourceAwayError, SourceError, SourceReplacedError
+from daybreak_pipeline.locations import Location, ObjectPath, ReplacedError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -43,12 +43,12 @@ _MAGIC = (
 )
 
 
-def suffix_of(path: Path) -> str | None:
+def suffix_of(path: Location) -> str | None:
     """Return which kind of file a path is, None for files that are no source."""
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def unreadable(part: Path, error: Exception) -> SourceError:
+def unreadable(part: Location, error: Exception) -> SourceError:
     """Return the error that says of a file why it cannot be read (``DAMAGE``)."""
     if isinstance(error, EOFError):
         reason = "it is cut off: have it sent again"
@@ -56,7 +56,10 @@ def unreadable(part: Path, error: Exception) -> SourceError:
         reason = error.strerror
     else:
         reason = f"it is damaged, or not what its suffix {suffix_of(part)} says: have it sent again"
-    return SourceError(f"cannot read {part.name}: {reason}")
+    kind = SourceError
+    if isinstance(part, ObjectPath) and isinstance(error, OSError):
+        kind = SourceReplacedError if isinstance(error, ReplacedError) else SourceAwayError
+    return kind(f"cannot read {part.name}: {reason}")
 
 
 def other_format(start: bytes) -> str | None:
@@ -65,7 +68,7 @@ def other_format(start: bytes) -> str | None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Location) -> Iterator[IO[bytes]]:
     """Open a CSV file's content, decompressed.
 
     Raises:
@@ -76,7 +79,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def unpacked(path: Path, raw: IO[bytes]) -> Iterator[IO[bytes]]:
+def unpacked(path: Location, raw: IO[bytes]) -> Iterator[IO[bytes]]:
     """Return the content of a CSV file that is open, decompressed as its name says.
 
     Raises:
@@ -96,7 +99,7 @@ def unpacked(path: Path, raw: IO[bytes]) -> Iterator[IO[bytes]]:
         yield raw
 
 
-def _only_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+def _only_member(path: Location, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     """Return the one file of an archive; what macOS and editors add is none."""
     members = [
         member

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import arrow_text, limits, names
 from daybreak_pipeline.importer.arrow_text import Text
 from daybreak_pipeline.importer.formats import unreadable
+from daybreak_pipeline.locations import Location, ObjectPath
 
 _RECORDS_AT_ONCE = 20_000
 _BYTES_AT_ONCE = 16 << 20
@@ -36,7 +36,7 @@ _SMALLEST = 12
 _T = TypeVar("_T")
 
 
-def column_names(part: Path, raw: IO[bytes]) -> tuple[str, ...]:
+def column_names(part: Location, raw: IO[bytes]) -> tuple[str, ...]:
     """Return the names of a file's columns as they are in it: data, never to be shown.
 
     Args:
@@ -50,7 +50,7 @@ def column_names(part: Path, raw: IO[bytes]) -> tuple[str, ...]:
         return tuple(file.schema_arrow.names)
 
 
-def csv_blocks(part: Path) -> Iterator[tuple[bytes, int]]:
+def csv_blocks(part: Location) -> Iterator[tuple[bytes, int]]:
     """Yield a parquet file as CSV without a header, with each block how many records it has.
 
     The first column says why a record is malformed, and is empty where it is not; the file's columns follow. A malformed
@@ -61,7 +61,7 @@ def csv_blocks(part: Path) -> Iterator[tuple[bytes, int]]:
     """
     options = pa.csv.WriteOptions(include_header=False)
     records = 0
-    with _attempt(part, partial(pa.OSFile, str(part))) as raw, _file(part, raw) as file:
+    with _attempt(part, partial(_source, part)) as raw, _file(part, raw) as file:
         called = names.of_columns(file.schema_arrow.names, ())
         for texts in _columns(part, raw, file) if called else ():
             columns, too_large = _cut(called, texts)
@@ -76,7 +76,11 @@ def csv_blocks(part: Path) -> Iterator[tuple[bytes, int]]:
             raise _unreadable(part, "it is damaged: it does not have as many records as it says")
 
 
-def _columns(part: Path, raw: Any, file: Any) -> Iterator[list[Text]]:
+def _source(part: Location) -> Any:
+    return pa.PythonFile(part.open("rb")) if isinstance(part, ObjectPath) else pa.OSFile(str(part))
+
+
+def _columns(part: Location, raw: Any, file: Any) -> Iterator[list[Text]]:
     """Yield a file's records, a number of them at a time, as columns of text."""
     if not _int96(file):
         for batch in _batches(part, file):
@@ -97,7 +101,7 @@ def _int96(file: Any) -> bool:
     return any(file.schema.column(leaf).physical_type == "INT96" for leaf in leaves)
 
 
-def _unwrapped(part: Path, position: int, column: Any, in_seconds: Any) -> Text:
+def _unwrapped(part: Location, position: int, column: Any, in_seconds: Any) -> Text:
     """Return a column that may have 96-bit times as text, taking those that microseconds cannot hold in seconds."""
     far = [_far(times) for times in _times(in_seconds)]
     if not any(pc.any(wrapped).as_py() for wrapped in far):
@@ -183,7 +187,7 @@ def _malformed(called: tuple[str, ...], columns: list[Text], too_large: list[str
     return pc.ascii_rtrim(pc.binary_join_element_wise(*reasons, ""), "; ")
 
 
-def _batches(part: Path, file: Any) -> Iterator[Any]:
+def _batches(part: Location, file: Any) -> Iterator[Any]:
     """Yield a file's records, as many at a time as are converted well and take little memory."""
     waiting: list[Any] = []
     records = size = 0
@@ -198,7 +202,7 @@ def _batches(part: Path, file: Any) -> Iterator[Any]:
         yield pa.concat_batches(waiting)
 
 
-def _read(part: Path, file: Any) -> Iterator[Any]:
+def _read(part: Location, file: Any) -> Iterator[Any]:
     """Yield a file's records as they are read: by row groups, over which Arrow cannot read some nested types."""
     for number in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(number)
@@ -230,7 +234,7 @@ def _in_dictionaries(batch: Any) -> Any:
     return sizes
 
 
-def _file(part: Path, raw: Any, int96_unit: str = "us") -> Any:
+def _file(part: Location, raw: Any, int96_unit: str = "us") -> Any:
     """Return an open file as parquet.
 
     Raises:
@@ -271,7 +275,7 @@ def _columns_of_leaves(schema: Any) -> list[int]:
     return [position for position, kind in enumerate(schema.types, 1) for _ in range(leaves(kind))]
 
 
-def _look_at_ends(part: Path, raw: IO[bytes]) -> None:
+def _look_at_ends(part: Location, raw: IO[bytes]) -> None:
     """Refuse what its first and last bytes tell to be no whole parquet file."""
     try:
         raw.seek(0)
@@ -295,7 +299,7 @@ def _look_at_ends(part: Path, raw: IO[bytes]) -> None:
         raise _unreadable(part, "it is damaged: have it sent again")
 
 
-def _attempt(part: Path, read: Callable[[], _T]) -> _T:
+def _attempt(part: Location, read: Callable[[], _T]) -> _T:
     """Read something of a file.
 
     Raises:
@@ -317,5 +321,5 @@ def _attempt(part: Path, read: Callable[[], _T]) -> _T:
         raise _unreadable(part, reason) from None
 
 
-def _unreadable(part: Path, reason: str) -> SourceError:
+def _unreadable(part: Location, reason: str) -> SourceError:
     return SourceError(f"cannot read {part.name}: {reason}")

@@ -7,12 +7,12 @@ from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 
 from daybreak_pipeline.importer import headers
 from daybreak_pipeline.importer.encoding import Text
 from daybreak_pipeline.importer.formats import BLOCK, DAMAGE, PLAIN_TEXTS, other_format, suffix_of, unreadable
 from daybreak_pipeline.importer.headers import Header
+from daybreak_pipeline.locations import Location
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sniffed:
 class Part:
     """One file of a source. ``text`` is its content as UTF-8, where it is a text."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.name = path.name
         self.text = Text(path)

@@ -12,20 +12,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 from psycopg import sql
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.errors import DaybreakError, OutsideError, SourceError, TransientError
+from daybreak_pipeline.errors import (
+    DaybreakError,
+    OutsideError,
+    SourceError,
+    SourceReplacedError,
+    TransientError,
+)
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import absent, find, headers, ledger, load, names, repair, standing
 from daybreak_pipeline.importer.find import AbsentSourceError, Ignored, Source
 from daybreak_pipeline.importer.ledger import Accounting, Entry, Status
 from daybreak_pipeline.importer.staging import Progress
 from daybreak_pipeline.importer.statements import execute, from_file
+from daybreak_pipeline.locations import Location, fresh
 from daybreak_pipeline.privacy import audit, keys
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import locks, runner
@@ -34,6 +40,10 @@ from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
+
+
+_ATTEMPTS = 3
+"""How often a file is read that is replaced each time."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ class ImportInterruptedError(ImportFailedError, TransientError):
 def import_table(  # noqa: PLR0913 - each is a fact of the one import
     connection: Connection,
     name: str,
-    export_dir: Path,
+    export_dir: Location,
     *,
     full: bool = False,
     partial: bool = False,
@@ -229,8 +239,11 @@ class _Import:
         )
 
 
-def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
-    """Do the work in a transaction, alone on the table; when it fails, nothing was changed and the ledger says so."""
+def _accounted(begun: _Import, work: Callable[[], Result], attempts: int = _ATTEMPTS) -> Result:
+    """Do the work in a transaction, alone on the table; when it fails, nothing was changed and the ledger says so.
+
+    A file that was replaced while it was read is read again, from its beginning.
+    """
     connection = begun.connection
     file_is_there = False
     try:
@@ -243,7 +256,10 @@ def _accounted(begun: _Import, work: Callable[[], Result]) -> Result:
             keys.hold(connection, begun.wait)
             return work()
     except SourceError as error:
-        failure = ImportFailedError(str(error))
+        if isinstance(error, SourceReplacedError) and attempts > 1:
+            return _accounted(begun, work, attempts - 1)
+        kind = ImportPreventedError if isinstance(error, OutsideError) else ImportFailedError
+        failure: ImportFailedError = kind(str(error))
         file_is_there = not isinstance(error, AbsentSourceError)
     except locks.LockedError as error:
         msg = f"{begun.table}: {error}"
@@ -280,9 +296,9 @@ def _replay(begun: _Import) -> Result:
     return begun.result(entry, None, references_restored=restored)
 
 
-def _import(begun: _Import, export_dir: Path, *, full: bool, partial: bool) -> Result:
+def _import(begun: _Import, export_dir: Location, *, full: bool, partial: bool) -> Result:
     try:
-        source = find.find(export_dir, TABLES[begun.table])
+        source = find.find(fresh(export_dir), TABLES[begun.table])
     except AbsentSourceError:
         last = ledger.last_look(begun.connection, begun.table)
         if last is None:
@@ -291,7 +307,7 @@ def _import(begun: _Import, export_dir: Path, *, full: bool, partial: bool) -> R
     return _import_file(begun, source, full=full)
 
 
-def _keep(begun: _Import, export_dir: Path, last: Entry, *, expected: bool) -> Result:
+def _keep(begun: _Import, export_dir: Location, last: Entry, *, expected: bool) -> Result:
     """Leave the rows of a table whose file is absent, but for what can be repaired without it."""
     connection, catalog = begun.connection, begun.catalog
     absent.note(connection, begun.table, begun.run_id, expected=expected)

@@ -9,23 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from daybreak_pipeline import database, settings
-from daybreak_pipeline.errors import DaybreakError, SourceError
+from daybreak_pipeline.errors import DaybreakError, SourceError, UsageError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.filenames import shown
 from daybreak_pipeline.importer.find import AbsentSourceError, Source
 from daybreak_pipeline.importer.formats import BLOCK
+from daybreak_pipeline.locations import Location, of_uri
 from daybreak_pipeline.tables import TABLES, Table
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 _LAST_SOURCE = """
-    SELECT i.source_uri FROM ingest.file_imports i WHERE i.source_uri LIKE 'file:%%' ORDER BY i.id DESC LIMIT 1
+    SELECT i.source_uri FROM ingest.file_imports i WHERE i.source_uri NOT LIKE 'quarantine:%%' ORDER BY i.id DESC LIMIT 1
 """
 _LOADED = """
     SELECT f.table_name, f.source_bytes, f.source_head_sha256, f.source_sha256, f.started_at
@@ -54,7 +53,7 @@ class Deliveries:
     were left out although they may hold records of a table. ``problem``: why nothing can be said of the directory.
     """
 
-    directory: Path | None = None
+    directory: Location | None = None
     there: frozenset[str] = frozenset()
     waiting: dict[str, Waiting] = field(default_factory=dict)
     unread: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -72,17 +71,16 @@ class _Content:
     started_at: datetime
 
 
-def look(connection: Connection, directory: Path | None = None) -> Deliveries:
+def look(connection: Connection, directory: Location | None = None) -> Deliveries:
     """Return what was delivered: into a directory, or else where the environment or the last import says.
 
     A machine that neither has a directory of its own nor the last import's knows nothing of deliveries.
     """
     chosen = directory or settings.given_export_dir()
     if chosen is None:
-        last = _last_directory(connection)
-        if last is None or not last.is_dir():
+        chosen = _last_directory(connection)
+        if chosen is None:
             return Deliveries()
-        chosen = last
     try:
         find.check_export(chosen)
     except DaybreakError as error:
@@ -90,12 +88,16 @@ def look(connection: Connection, directory: Path | None = None) -> Deliveries:
     return _looked(connection, chosen)
 
 
-def _last_directory(connection: Connection) -> Path | None:
+def _last_directory(connection: Connection) -> Location | None:
     uri = database.value(connection, _LAST_SOURCE)
-    return Path(unquote(urlsplit(uri).path)).parent if uri else None
+    try:
+        found = of_uri(uri).parent if uri else None
+        return found if found and found.is_dir() else None
+    except (OSError, UsageError):  # a storage that this machine may not, or cannot, look at
+        return None
 
 
-def _looked(connection: Connection, directory: Path) -> Deliveries:
+def _looked(connection: Connection, directory: Location) -> Deliveries:
     sources: dict[str, Source] = {}
     waiting: dict[str, Waiting] = {}
     for name, table in TABLES.items():
@@ -140,7 +142,7 @@ def _is(source: Source, written: datetime, content: _Content) -> bool:
     return source.sha256() == content.source_sha256
 
 
-def _written(paths: Iterable[Path]) -> datetime:
+def _written(paths: Iterable[Location]) -> datetime:
     """Return when something of these files was last written to, or came to their place."""
     latest = 0.0
     for path in paths:
@@ -152,7 +154,7 @@ def _written(paths: Iterable[Path]) -> datetime:
     return datetime.fromtimestamp(latest, UTC)
 
 
-def _unread(directory: Path, sources: dict[str, Source]) -> dict[str, tuple[str, ...]]:
+def _unread(directory: Location, sources: dict[str, Source]) -> dict[str, tuple[str, ...]]:
     """Return what may be somebody's records and was left out: not older files, nor second ones of the same content."""
     found: dict[str, list[str]] = {}
     for name, source in sources.items():
@@ -167,5 +169,5 @@ def _unread(directory: Path, sources: dict[str, Source]) -> dict[str, tuple[str,
     return {name: tuple(told) for name, told in found.items()}
 
 
-def _name(paths: list[Path], table: Table) -> str:
+def _name(paths: list[Location], table: Table) -> str:
     return shown(paths[0].name) if paths else table.name

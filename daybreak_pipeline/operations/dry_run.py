@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline.checks import acceptance
@@ -16,6 +15,7 @@ from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.checks.rules import BLOCKING, examine
 from daybreak_pipeline.importer.run import ImportFailedError, Result, import_table
 from daybreak_pipeline.importer.staging import Progress
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.tables import TABLES
 
@@ -52,7 +52,7 @@ class DryRun:
 
 def dry_run(
     connection: Connection,
-    export_dir: Path,
+    export_dir: Location,
     names: Sequence[str],
     *,
     full: bool,

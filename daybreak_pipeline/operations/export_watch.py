@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from daybreak_pipeline.errors import SourceError
+from daybreak_pipeline.errors import SourceAwayError, SourceError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.filenames import shown
 from daybreak_pipeline.importer.find import Source
+from daybreak_pipeline.importer.formats import unreadable
+from daybreak_pipeline.locations import Location, ObjectPath, locate
 from daybreak_pipeline.tables import TABLES, Table
 
 FIRST_PAUSE, LONGEST_PAUSE = 60.0, 3600.0
@@ -83,7 +85,7 @@ class State:
         return json.dumps(kept, separators=(",", ":"))
 
 
-def load(text: str | None, directory: Path) -> State:
+def load(text: str | None, directory: Location) -> State:
     """Return the state that ``dump`` wrote. A state of another directory, or in another form, counts as empty."""
     fresh = State(str(directory))
     try:
@@ -215,7 +217,7 @@ def look(
     Raises:
         UsageError: the directory is missing, cannot be read, or holds nothing of an export.
     """
-    directory = Path(before.directory)
+    directory = locate(before.directory)
     find.check_export(directory)
     begun = time.monotonic()
     found = Look(replace(before, tables={}))
@@ -225,7 +227,7 @@ def look(
             seen, written = _glance(directory, table, last)
         except OSError as error:
             found.problems[name] = (
-                f"cannot read {shown(Path(error.filename or directory).name)}: {error.strerror}"
+                f"cannot read {shown(Path(str(error.filename or directory)).name)}: {error.strerror}"
             )
             if last:
                 found.state.tables[name] = last
@@ -239,14 +241,18 @@ def look(
             elif time.monotonic() - begun > hash_seconds:
                 found.unread[name] = _file_name(directory, table)
             else:
-                seen = _examined(directory, table, seen)
+                try:
+                    seen = _examined(directory, table, seen)
+                except SourceAwayError as error:
+                    # Said, and not kept: the next look tries again, although the file is the same.
+                    found.problems[name] = str(error)
         found.state.tables[name] = seen
         if seen.problem:
             found.problems[name] = seen.problem
     return found
 
 
-def _glance(directory: Path, table: Table, last: Seen | None) -> tuple[Seen | None, float]:
+def _glance(directory: Location, table: Table, last: Seen | None) -> tuple[Seen | None, float]:
     """Return a table's source by its names, sizes and times, and when it was last written to; read nothing.
 
     The time of the last change of the inode counts as well: copying tools set a file's own time to the past.
@@ -269,21 +275,29 @@ def _glance(directory: Path, table: Table, last: Seen | None) -> tuple[Seen | No
     return Seen(stamp, size, modified // _NANOSECONDS), written / _NANOSECONDS
 
 
-def _examined(directory: Path, table: Table, seen: Seen) -> Seen:
-    """Read a source that has come to rest: its header, and its content for the hash."""
+def _examined(directory: Location, table: Table, seen: Seen) -> Seen:
+    """Read a source that has come to rest: its header, and its content for the hash.
+
+    Raises:
+        SourceAwayError: its storage does not give it now.
+    """
     try:
         sha256 = find.find(directory, table).sha256()
         after, _ = _glance(directory, table, seen)
         # Written to while it was read: the hash matches no content that ever existed. The next look starts over.
         return replace(seen, sha256=sha256) if after is seen else after or seen
+    except SourceAwayError:
+        raise
     except SourceError as error:
         return replace(seen, problem=str(error))
     except OSError as error:
+        if isinstance(directory, ObjectPath):
+            raise unreadable(directory, error) from None
         return replace(
             seen,
             problem=f"{table.name}: cannot read {shown(Path(error.filename or '').name)}: {error.strerror}",
         )
 
 
-def _file_name(directory: Path, table: Table) -> str:
+def _file_name(directory: Location, table: Table) -> str:
     return shown(find.candidates(directory, table)[0].name)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.locations import Location, locate
 
 _OUTSIDE = (
     "export_dir is outside the directories that this installation imports from: leave it empty, or have the operator add it to "
@@ -20,11 +20,11 @@ class ExportDirectories:
     A command's run uses the export given to the command. Links are resolved before paths are compared.
     """
 
-    def __init__(self, export_dir: Callable[[], Path] = settings.export_dir) -> None:
+    def __init__(self, export_dir: Callable[[], Location] = settings.export_dir) -> None:
         """Take the function that returns the installation's export."""
         self._export_dir = export_dir
 
-    def chosen(self, configured: str) -> Path:
+    def chosen(self, configured: str) -> Location:
         """Return the directory that a run's configuration asks for, or else the installation's export.
 
         Raises:
@@ -34,7 +34,7 @@ class ExportDirectories:
         if not configured or configured == str(own):
             return own
         try:
-            asked = Path(configured).expanduser().resolve()
+            asked = locate(configured).resolve()
             allowed = [root.resolve() for root in (own, *settings.export_roots())]
         except (
             OSError,

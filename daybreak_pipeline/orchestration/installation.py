@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from daybreak_pipeline import settings
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.settings import DatabaseSettings
 
@@ -25,13 +26,13 @@ class Installation:
 
     database: DatabaseSettings
     key: str | None = field(repr=False)
-    export_dir: Path
+    export_dir: Location
     dagster_home: Path
     dagster_url: str = field(default="", repr=False)
 
     @classmethod
     def of_environment(
-        cls, database: DatabaseSettings, *, export_dir: Path | None = None, key: KeySource = keys.load
+        cls, database: DatabaseSettings, *, export_dir: Location | None = None, key: KeySource = keys.load
     ) -> Installation:
         """Return the installation that the environment describes, with a running server.
 

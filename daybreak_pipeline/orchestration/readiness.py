@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.backups import migrations
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.orchestration import instance
 from daybreak_pipeline.orchestration.installation import Installation, KeySource
 from daybreak_pipeline.pooler import configuration as pooler_configuration
@@ -64,7 +64,7 @@ def looked_at() -> Iterator[DatabaseSettings]:
 @contextmanager
 def ready(
     *,
-    export_dir: Path | None = None,
+    export_dir: Location | None = None,
     migrate: bool = True,
     key: KeySource = keys.load,
     warn: Callable[[str], None] = _warn,

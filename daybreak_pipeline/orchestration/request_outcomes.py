@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from daybreak_pipeline.importer.ledger import Newest
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.operations.export_watch import Look
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.jobs import import_all
@@ -48,7 +48,7 @@ def followed_up(instance: dg.DagsterInstance, look: Look, imported: Mapping[str,
     return look
 
 
-def refused(instance: dg.DagsterInstance, directory: Path) -> list[str]:
+def refused(instance: dg.DagsterInstance, directory: Location) -> list[str]:
     """Return the tables that the last import of a directory did not get for a reason outside the data.
 
     An import that others asked for, the schedule for one: what the sensor asked for itself, ``followed_up`` knows.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.orchestration.assets.files import OBSERVE_OP, source_key
 from daybreak_pipeline.tables import TABLES
 
@@ -38,7 +38,7 @@ _HASH_CHARACTERS = 12
 
 
 def configuration(
-    export_dir: Path, tables: Iterable[str], *, full: bool = False, replay: bool = False
+    export_dir: Location, tables: Iterable[str], *, full: bool = False, replay: bool = False
 ) -> dict[str, Any]:
     """Return the run configuration that imports tables, and observes their files, from one directory."""
     options = {"export_dir": str(export_dir), "full": full, "replay": replay}
@@ -51,7 +51,7 @@ def selection(tables: Iterable[str]) -> list[dg.AssetKey]:
     return [key for name in tables for key in (source_key(name), dg.AssetKey(name))]
 
 
-def tags(started_by: str, export_dir: Path, *, partial: bool = False) -> dict[str, str]:
+def tags(started_by: str, export_dir: Location, *, partial: bool = False) -> dict[str, str]:
     """Return the tags that every import has."""
     every = {STARTED_BY: started_by, EXPORT: export_dir.absolute().as_uri()}
     return every | ({PARTIAL: "true"} if partial else {})

@@ -23,6 +23,7 @@ from daybreak_pipeline.settings.processes import (
     child_environment,
     given_texts,
     libpq_variables,
+    of_storages,
     own_environment,
     secret_names,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "new_encryption_key",
     "notifier",
     "notify_socket",
+    "of_storages",
     "own_environment",
     "pooler",
     "refuse_open_home",

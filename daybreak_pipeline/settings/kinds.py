@@ -15,6 +15,7 @@ from typing import ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.locations import Location, is_on_storage, locate
 
 Value = TypeVar("Value")
 
@@ -277,16 +278,30 @@ class Directory(Setting[Path]):
         return _absolute(text)
 
 
-class Directories(Setting[tuple[Path, ...]]):
-    """Directories, written as in ``PATH``."""
+class Place(Setting[Location]):
+    """A directory, or a prefix of an object storage. Its callers find out whether it exists."""
 
-    kind = f"directories with `{os.pathsep}` between them"
+    kind = "a directory, or s3://, gs:// or az:// with BUCKET/PREFIX"
 
     def _text(self) -> str:
         return os.environ.get(self.name, "")
 
-    def _read(self, text: str) -> tuple[Path, ...]:
-        return tuple(_absolute(one) for one in text.split(os.pathsep) if one)
+    def _read(self, text: str) -> Location:
+        return locate(text) if is_on_storage(text) else _absolute(text)
+
+
+class Places(Setting[tuple[Location, ...]]):
+    """Directories and prefixes of object storages, written as in ``PATH``."""
+
+    kind = f"directories, or s3://BUCKET/PREFIX and the like, with `{os.pathsep}` between them"
+
+    def _text(self) -> str:
+        return os.environ.get(self.name, "")
+
+    def _read(self, text: str) -> tuple[Location, ...]:
+        # The : of s3:// ends no path.
+        parts = [one for one in re.split(rf"{re.escape(os.pathsep)}(?!//)", text) if one]
+        return tuple(locate(one) if is_on_storage(one) else _absolute(one) for one in parts)
 
 
 class Repository(Setting[str]):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from daybreak_pipeline.settings import variables
-from daybreak_pipeline.settings.kinds import Certificates, Directories
+from daybreak_pipeline.settings.kinds import Certificates, Places
 
 _OF_A_SESSION = {
     *variables.DISPLAYS,
@@ -20,6 +20,8 @@ _OF_A_SESSION = {
     variables.NOTIFY_SOCKET.name,
     variables.JOURNAL_STREAM.name,
 }
+
+_OF_STORAGES = ("AWS_", "GOOGLE_", "AZURE_")
 
 
 def names() -> list[str]:
@@ -56,12 +58,17 @@ def given_texts() -> dict[str, str]:
         value = one.given()
         if isinstance(value, Path):
             text = str(value)
-        elif isinstance(one, Directories) and value:
+        elif isinstance(one, Places) and value:
             text = os.pathsep.join(map(str, value))
         elif isinstance(one, Certificates) and value:
             text = value
         found[one.name] = text.strip("\r\n")
     return found
+
+
+def of_storages() -> dict[str, str]:
+    """Return the variables from which the libraries of object storages take credentials and addresses."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_OF_STORAGES)}
 
 
 def secret_names() -> set[str]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.settings import variables
 from daybreak_pipeline.settings.variables import PROJECT_ROOT, SAMPLE
 
@@ -24,17 +25,17 @@ def home() -> Path:
     return PROJECT_ROOT / ".daybreak"
 
 
-def export_dir() -> Path:
+def export_dir() -> Location:
     """Return the directory that holds the export: ``DAYBREAK_EXPORT_DIR`` or the sample."""
     return variables.EXPORT_DIR.given() or SAMPLE
 
 
-def given_export_dir() -> Path | None:
+def given_export_dir() -> Location | None:
     """Return the export's directory as ``DAYBREAK_EXPORT_DIR`` names it; None where it does not."""
     return variables.EXPORT_DIR.given()
 
 
-def export_roots() -> tuple[Path, ...]:
+def export_roots() -> tuple[Location, ...]:
     """Return what else a run may import from, besides the export: ``DAYBREAK_EXPORT_ROOTS``.
 
     Raises:

@@ -13,7 +13,6 @@ from daybreak_pipeline.settings.kinds import (
     Addresses,
     Certificates,
     Choice,
-    Directories,
     Directory,
     Flag,
     HeaderName,
@@ -21,6 +20,8 @@ from daybreak_pipeline.settings.kinds import (
     Number,
     OwnCertificate,
     Password,
+    Place,
+    Places,
     Port,
     PrivateKeyFile,
     Repository,
@@ -70,13 +71,13 @@ SECTIONS = {
 
 # --- Where things are ---------------------------------------------------------------------------------------
 
-EXPORT_DIR = Directory(
+EXPORT_DIR = Place(
     "DAYBREAK_EXPORT_DIR",
     section=PLACES,
-    meaning="The directory with the export; `--data-dir` overrides it.",
+    meaning="Where the export is: a directory, or `s3://BUCKET/PREFIX`, also `gs://` and `az://`. `--data-dir` overrides it.",
     otherwise="`data/sample`",
 )
-EXPORT_ROOTS = Directories(
+EXPORT_ROOTS = Places(
     "DAYBREAK_EXPORT_ROOTS",
     section=PLACES,
     meaning=(

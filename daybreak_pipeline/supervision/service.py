@@ -15,6 +15,7 @@ from typing import Any
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.locations import Location, ObjectPath
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.supervision import alone
@@ -95,11 +96,17 @@ class Service:
             raise UsageError(msg)
 
 
-def variables(export: Path | None) -> dict[str, str]:
-    """Return the settings for the service: those of this environment, and the places that must not depend on it."""
-    return settings.given_texts() | {
+def variables(export: Location | None) -> dict[str, str]:
+    """Return the settings for the service: those of this environment, and the places that must not depend on it.
+
+    Where the export is on an object storage, also what the library needs to get at it.
+    """
+    place = export or settings.export_dir()
+    return {
+        **settings.given_texts(),
+        **(settings.of_storages() if isinstance(place, ObjectPath) else {}),
         "DAYBREAK_HOME": str(settings.home()),
-        "DAYBREAK_EXPORT_DIR": str(export or settings.export_dir()),
+        "DAYBREAK_EXPORT_DIR": str(place),
     }
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.importer.find import Source
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.operations import export_watch
 from daybreak_pipeline.operations.export_watch import Look, State
 
@@ -84,7 +85,7 @@ def test_a_time_in_the_future_does_not_hold_a_file_back_for_ever(directory: Path
 
 
 def test_an_unchanged_file_is_hashed_once(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[Path] = []
+    read: list[Location] = []
     hash_it = Source.sha256
 
     def counted(self: Source) -> str:

@@ -10,6 +10,7 @@ import errno
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import hypothesis
@@ -89,7 +90,7 @@ class World:
 
     def absent(self, name: str) -> None:
         for path in find.candidates(self.export.directory, tables.TABLES[name]):
-            path.unlink()
+            Path(str(path)).unlink()
         self.models[name].file = None
 
     def broken(self, name: str) -> None:

@@ -7,7 +7,6 @@ So the UI shows which table is older than its file.
 
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -16,6 +15,7 @@ from pydantic import Field
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.formats import SUFFIXES
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.orchestration.export_directories import ExportDirectories
 from daybreak_pipeline.orchestration.resources import step_failures
 from daybreak_pipeline.tables import TABLES, Table
@@ -83,7 +83,7 @@ def build_source_assets() -> dg.AssetsDefinition:
     return cast("dg.AssetsDefinition", observe_export)
 
 
-def observe(directory: Path, table: Table) -> dg.ObserveResult:
+def observe(directory: Location, table: Table) -> dg.ObserveResult:
     """Return the content hash of a table's file as an observation; a missing file is an observation, too."""
     try:
         source = find.find(directory, table)
