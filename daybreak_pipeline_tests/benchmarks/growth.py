@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from daybreak_pipeline.locations import Location
 from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.benchmarks.cases import KEY, Bench, Case, Take, generate
 
@@ -33,8 +34,9 @@ from resource import RUSAGE_SELF, getrusage
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.importer.run import import_table
+from daybreak_pipeline.locations import locate
 
-result = import_table(database.connect(settings.given_database(), key=sys.argv[3]), sys.argv[1], Path(sys.argv[2]))
+result = import_table(database.connect(settings.given_database(), key=sys.argv[3]), sys.argv[1], locate(sys.argv[2]))
 status = Path("/proc/self/status")
 if status.exists():
     peak = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
@@ -100,11 +102,16 @@ def _measure_one(bench: Bench, growth: Growth, case: Case, records: int, take: T
         shutil.rmtree(directory)
 
 
-def import_apart(settings: DatabaseSettings, table: str, directory: Path) -> tuple[float, int]:
-    """Import a table in a process of its own. Returns the import's seconds, and the process's peak memory in bytes."""
+def import_apart(
+    settings: DatabaseSettings, table: str, directory: Location, **variables: str
+) -> tuple[float, int]:
+    """Import a table in a process of its own. Returns the import's seconds, and the process's peak memory in bytes.
+
+    ``variables`` are what its environment has besides the settings of the database.
+    """
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, table, str(directory), KEY],
-        env=settings.environment() | {"PATH": ""},
+        env=settings.environment() | variables | {"PATH": ""},
         check=True,
         stdout=subprocess.PIPE,
         text=True,
