@@ -7,6 +7,9 @@ what was accepted, when another kind appears, or when the day has passed.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +34,11 @@ _IN_FORCE = """
     SELECT id, table_name AS table, check_name AS check, column_name AS column, counts, why, until, accepted_at, accepted_by
     FROM ingest.accepted_findings WHERE reopened_at IS NULL ORDER BY table_name, check_name, column_name NULLS FIRST
 """
+_EVER = """
+    SELECT id, table_name AS table, check_name AS check, column_name AS column, counts, why, until, accepted_at, accepted_by,
+           reopened_at
+    FROM ingest.accepted_findings WHERE reopened_at IS NULL OR reopened_at >= %(since)s ORDER BY id
+"""
 _NEWEST = """
     SELECT r.description AS summary, r.failed AS count, r.total, r.severity, r.passed, r.details
     FROM ingest.check_results r WHERE r.table_name = %(table)s AND r.check_name = %(check)s
@@ -49,7 +57,10 @@ _ACCEPT = """
 
 @dataclass(frozen=True)
 class Acceptance:
-    """One accepted finding, in force until somebody reopens it. ``counts`` are those that were accepted, by kind."""
+    """One accepted finding, in force until somebody reopens it. ``counts`` are those that were accepted, by kind.
+
+    ``reopened_at`` is set where it is known to be over.
+    """
 
     id: int
     table: str
@@ -60,6 +71,7 @@ class Acceptance:
     until: date | None
     accepted_at: datetime
     accepted_by: str
+    reopened_at: datetime | None = None
 
     @property
     def count(self) -> int:
@@ -69,6 +81,10 @@ class Acceptance:
     def is_over(self, today: date) -> bool:
         """Whether its last day has passed."""
         return self.until is not None and self.until < today
+
+    def was_in_force(self, moment: datetime) -> bool:
+        """Whether it was accepted by then, and not reopened yet."""
+        return self.accepted_at <= moment and (self.reopened_at is None or self.reopened_at > moment)
 
     def covers(self, tally: Tally) -> bool:
         """Whether all that a tally counts was accepted."""
@@ -88,9 +104,18 @@ Accepted = Mapping[tuple[str, str], Sequence[Acceptance]]
 
 def in_force(connection: Connection) -> Accepted:
     """Return all that is accepted; nothing where the schema is older than this."""
+    return _grouped(connection, _IN_FORCE, {})
+
+
+def ever_since(connection: Connection, since: datetime) -> Accepted:
+    """Return all that was accepted at any time since a moment, and when it was reopened."""
+    return _grouped(connection, _EVER, {"since": since})
+
+
+def _grouped(connection: Connection, query: str, parameters: Mapping[str, object]) -> Accepted:
     found: dict[tuple[str, str], list[Acceptance]] = defaultdict(list)
     if database.value(connection, "SELECT to_regclass('ingest.accepted_findings') IS NOT NULL"):
-        for acceptance in database.every(connection, Acceptance, _IN_FORCE):
+        for acceptance in database.every(connection, Acceptance, query, parameters):
             found[acceptance.table, acceptance.check].append(acceptance)
     return found
 
@@ -145,7 +170,7 @@ def newest(connection: Connection, wanted: Iterable[tuple[str, str]]) -> dict[tu
     accepted = in_force(connection)
     found: dict[tuple[str, str], Finding] = {}
     for table, check in wanted:
-        finding = _newest(connection, table, check)
+        finding = as_found(connection, table, check)
         if finding:
             found[table, check] = judged(accepted, table, {check: finding})[check]
     return found
@@ -155,6 +180,17 @@ def silent(connection: Connection) -> set[tuple[str, str]]:
     """Return the tables and checks whose newest result fails, and is accepted whole."""
     found = newest(connection, in_force(connection))
     return {name for name, finding in found.items() if finding.is_accepted}
+
+
+def columns(finding: Finding) -> list[str]:
+    """Return the columns of a finding, each of which can be accepted alone."""
+    return sorted({name for tally in finding.faults for name in tally.columns})
+
+
+def seen_as(finding: Finding) -> str:
+    """Return what a finding looks like to who accepts it: another text when a kind or its number changes."""
+    counts = sorted((tally.kind, tally.count) for tally in finding.faults)
+    return hashlib.sha256(json.dumps(counts).encode()).hexdigest()
 
 
 def can_be_accepted(check: str, finding: Finding) -> bool:
@@ -171,6 +207,7 @@ def accept(  # noqa: PLR0913 - each is a fact of the row
     until: date | None = None,
     why: str,
     who: str,
+    seen: str = "",
 ) -> Acceptance:
     """Accept what a check found when it last ran, in a transaction; what was accepted of the same before is replaced.
 
@@ -182,12 +219,13 @@ def accept(  # noqa: PLR0913 - each is a fact of the row
         until: the last day on which it is accepted.
         why: the reason, for all who read the report.
         who: the person.
+        seen: what the person has seen (``seen_as``), who may have looked a while ago; empty where they accept what is there.
 
     Raises:
-        UsageError: there is nothing to accept, it cannot be accepted, or the role may not.
+        UsageError: there is nothing to accept, it cannot be accepted, is not what was seen, or the role may not.
     """
     why = " ".join(why.split())
-    counts = _counts(connection, table, check, column)
+    counts = _counts(connection, table, check, column, seen)
     _require_sound(why, until)
     parameters: dict[str, Any] = {"table": table, "check": check, "column": column, "who": who}
     try:
@@ -196,6 +234,9 @@ def accept(  # noqa: PLR0913 - each is a fact of the row
             connection.execute(_ACCEPT, parameters | {"counts": Jsonb(counts), "why": why, "until": until})
     except psycopg.errors.InsufficientPrivilege:
         raise _not_allowed(connection) from None
+    except psycopg.errors.UniqueViolation:
+        msg = f"somebody has accepted {table}.{check} at the same moment: look at it again"
+        raise UsageError(msg) from None
     return next(one for one in in_force(connection)[table, check] if one.column == column)
 
 
@@ -218,22 +259,29 @@ def reopen(connection: Connection, table: str, check: str, *, column: str | None
     return number
 
 
-def _counts(connection: Connection, table: str, check: str, column: str | None) -> dict[str, int]:
+def _counts(connection: Connection, table: str, check: str, column: str | None, seen: str) -> dict[str, int]:
     """Return what there is to accept: kinds of faults, and how many of each."""
     if check in BLOCKING:
         msg = f"{check} cannot be accepted: it says that an import failed, or lost records; mend that and import again"
         raise UsageError(msg)
-    found = _newest(connection, table, check)
+    found = as_found(connection, table, check)
     if found is None:
         msg = f"{table}.{check} has no result: run daybreak check first"
         raise UsageError(msg)
     if found.passed:
         msg = f"{table}.{check} passes: there is nothing to accept"
         raise UsageError(msg)
+    if seen and seen != seen_as(found):
+        msg = f"{table}.{check} has found something else since: look at it again"
+        raise UsageError(msg)
     chosen = [tally for tally in found.faults if column is None or column in tally.columns]
     if not chosen:
-        columns = sorted({name for tally in found.faults for name in tally.columns})
-        named = f"it fails for {', '.join(columns)}" if columns else "what it found is of no single column"
+        failing_columns = columns(found)
+        named = (
+            f"it fails for {', '.join(failing_columns)}"
+            if failing_columns
+            else "what it found is of no single column"
+        )
         msg = f"{table}.{check} finds nothing that can be accepted" + (
             f" in {column}: {named}" if column else ": it has counted nothing"
         )
@@ -243,14 +291,18 @@ def _counts(connection: Connection, table: str, check: str, column: str | None) 
 
 def _require_sound(why: str, until: date | None) -> None:
     if not why or len(why) > LONGEST_REASON:
-        msg = f"--why takes a reason of 1 to {LONGEST_REASON} characters, without any personal value"
+        msg = f"it takes a reason of 1 to {LONGEST_REASON} characters, without any personal value"
+        raise UsageError(msg)
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in why):
+        msg = "the reason has characters that cannot be shown: write it as plain text"
         raise UsageError(msg)
     if until and until < datetime.now(UTC).date():
-        msg = f"--until {until} has passed: name the last day on which it is to be accepted"
+        msg = f"{until} has passed: name the last day on which it is to be accepted"
         raise UsageError(msg)
 
 
-def _newest(connection: Connection, table: str, check: str) -> Finding | None:
+def as_found(connection: Connection, table: str, check: str) -> Finding | None:
+    """Return what a check found when it last ran, whatever of it was accepted."""
     return database.one(connection, _finding, _NEWEST, {"table": table, "check": check})
 
 

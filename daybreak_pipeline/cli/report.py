@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 import click
 
-from daybreak_pipeline import database, settings
+from daybreak_pipeline import settings
 from daybreak_pipeline.cli import browser
 from daybreak_pipeline.cli.common import Command, say
-from daybreak_pipeline.monitoring import survey
 from daybreak_pipeline.orchestration import readiness
-from daybreak_pipeline.report import render, server_page, store, trends, trends_page
-from daybreak_pipeline.report.gather import gather
-from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline.report import pages, store
 
 
 @click.command(cls=Command)
@@ -39,20 +35,10 @@ def report(show: bool, out: Path | None, page: str | None) -> None:  # noqa: FBT
     beside = () if out else {*store.pages(), *names}
     path = (out or store.directory() / name).expanduser().absolute()
     with readiness.looked_at() as db:
-        pages = {each: _page(db, each, beside) for each in names}
+        made = {each: pages.make(db, each, beside) for each in names}
     with settings.files_for(path):
-        for each, text in pages.items():
+        for each, text in made.items():
             store.write(path.with_name(each) if not out else path, text)
     say(path)
     if show and not browser.show(path):
         say("there is no browser here: open the file on a machine that has one", err=True)
-
-
-def _page(db: DatabaseSettings, name: str, beside: Collection[str]) -> str:
-    """Return a page as of now."""
-    if name == store.SERVER:
-        return server_page.html(survey.look(db), beside=beside)
-    if name == store.TRENDS:
-        with database.connect(db) as connection:
-            return trends_page.html(trends.read(connection), beside=beside)
-    return render.html(gather(db, for_report=True), beside=beside)

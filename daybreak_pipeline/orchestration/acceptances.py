@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import dagster as dg
+
 from daybreak_pipeline import database
 from daybreak_pipeline.checks import acceptance
 from daybreak_pipeline.orchestration import instance
 from daybreak_pipeline.orchestration.asset_checks import evaluation
 from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 
 
@@ -22,9 +25,16 @@ def show(installation: Installation, changed: Collection[tuple[str, str]]) -> No
         installation: as ``ready`` yields it.
         changed: the tables and checks.
     """
-    with database.connect(installation.database) as connection:
-        newest = acceptance.newest(connection, changed)
     with instance.opened(installation) as dagster_instance:
-        for (table, check), finding in newest.items():
-            if table in TABLES:
-                dagster_instance.report_runless_asset_event(evaluation(table, check, finding))
+        tell(dagster_instance, installation.database, changed)
+
+
+def tell(
+    dagster_instance: dg.DagsterInstance, db: DatabaseSettings, changed: Collection[tuple[str, str]]
+) -> None:
+    """Do the same where the instance is open already."""
+    with database.connect(db) as connection:
+        newest = acceptance.newest(connection, changed)
+    for (table, check), finding in newest.items():
+        if table in TABLES:
+            dagster_instance.report_runless_asset_event(evaluation(table, check, finding))

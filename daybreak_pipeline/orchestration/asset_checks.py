@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from urllib.parse import urlencode
 
 import dagster as dg
 
@@ -121,6 +122,9 @@ def evaluation(table: str, rule: str, finding: Finding) -> dg.AssetCheckEvaluati
             labels.WHAT_TO_DO: steps.step(table, rule, finding),
         }
         metadata |= {name: dg.MetadataValue.text(text) for name, text in told.items() if text}
+    if acceptance.can_be_accepted(rule, finding) and (finding.accepted or not finding.passed):
+        where = urlencode({"table": table, "check": rule})
+        metadata[labels.ACCEPT] = dg.MetadataValue.md(f"[Here is the form](/report/finding?{where})")
     if finding.sql:
         metadata[labels.SQL] = dg.MetadataValue.md(code_block(finding.sql, "sql"))
     return dg.AssetCheckEvaluation(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 import dagster as dg
+from starlette.requests import HTTPConnection
 
 from daybreak_pipeline.orchestration import run_requests
 
@@ -32,6 +33,11 @@ def signed(scope: MutableMapping[str, Any], name: str) -> dict[str, Any]:
     header = _HEADER.encode()
     others = [(key, value) for key, value in scope["headers"] if key.lower() != header]
     return {**scope, "headers": [*others, (header, quote(name).encode())]}
+
+
+def name_of(request: HTTPConnection) -> str:
+    """Return the user that ``signed`` has named."""
+    return unquote(request.headers[_HEADER])
 
 
 class AttributedRuns(dg.QueuedRunCoordinator):

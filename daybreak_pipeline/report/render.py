@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from daybreak_pipeline.checks import acceptance
 from daybreak_pipeline.importer.ledger import COUNTS
 from daybreak_pipeline.report import steps, store
 from daybreak_pipeline.report.facts import CheckResult, Facts, Streak, TableFacts
 from daybreak_pipeline.report.plots import Trend, sparkline
 from daybreak_pipeline.report.reasons import REASONS
 from daybreak_pipeline.report.verdict import Verdict, judge
+from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline.wording import age, percent, shown_lines
 
 if TYPE_CHECKING:
@@ -40,11 +42,13 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~<>&-]|:(?=//)|(?<=www)\.|(?<=WWW)\.
 
 def html(facts: Facts, *, beside: Collection[str] = ()) -> str:
     """Return the report as one HTML file that needs no other; it leads to the pages that are beside it."""
-    return page("report.html.j2", store.LATEST, beside, **_context(facts))
+    return page("report.html.j2", store.LATEST, beside, **context(facts))
 
 
 def page(template: str, name: str, beside: Collection[str], **context: object) -> str:
     """Return a page: one file of HTML that needs no other, in the frame that all pages share.
+
+    What only the web UI can do (``if-served``) is not seen in a file.
 
     Args:
         template: the page's own part.
@@ -58,10 +62,11 @@ def page(template: str, name: str, beside: Collection[str], **context: object) -
 
 def markdown(facts: Facts) -> str:
     """Return the verdict, what is broken and the heat map as Markdown."""
-    return environment().get_template("report.md.j2").render(**_context(facts))
+    return environment().get_template("report.md.j2").render(**context(facts))
 
 
-def _context(facts: Facts) -> dict[str, object]:
+def context(facts: Facts) -> dict[str, object]:
+    """Return what every template about the data shows."""
     verdict = judge(facts)
     return {
         "facts": facts,
@@ -77,6 +82,10 @@ def _context(facts: Facts) -> dict[str, object]:
         "summary": _summary(facts, verdict),
         "places": steps.where,
         "reasons": REASONS,
+        "acceptable": lambda check: (
+            check.table in TABLES and acceptance.can_be_accepted(check.name, check.finding)
+        ),
+        "accept": steps.ACCEPT,
     }
 
 

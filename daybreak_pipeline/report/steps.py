@@ -21,6 +21,8 @@ _REASONS = {
 }
 """Checks that look at what was quarantined for a reason of its own (``checks.rules``)."""
 
+ACCEPT = "Accept it"
+"""What the command that accepts is called: the served report has a form for that."""
 _STEPS = {
     "orphans": "Ask {sender} for the missing rows of {parents}, and import that file: what waits for them loads by itself.",
     "valid_enums": "Ask {sender} what the code means. A mistake: let them correct it. A new code: widen the list by a "
@@ -109,7 +111,7 @@ def actions(table: TableFacts, check: CheckResult) -> Iterator[Action]:
     if found.sql:
         yield Action("See the rows", found.sql, "sql")
     if table.known and acceptance.can_be_accepted(check.name, found):
-        yield Action("Accept it", f"daybreak checks accept {table.name} {shlex.quote(check.name)} --why '…'")
+        yield Action(ACCEPT, f"daybreak checks accept {table.name} {shlex.quote(check.name)} --why '…'")
 
 
 def _mending(table: TableFacts, check: CheckResult) -> Iterator[Action]:

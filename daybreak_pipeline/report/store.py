@@ -17,6 +17,8 @@ TRENDS = "trends.html"
 """The page about how it went, day by day, beside the reports."""
 SERVER = "server.html"
 """The page about the server, beside the reports."""
+FINDING = "finding.html"
+"""What reports call the page on which a finding is accepted. It is served only, and never kept."""
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z-[0-9a-f-]+\.html")
 
 

@@ -174,7 +174,14 @@ def test_one_column_is_accepted_and_the_others_are_not(export: Export) -> None:
         ),
         ("required_values", {"why": " \n"}, "a reason of 1 to 500 characters"),
         ("required_values", {"why": "a" * 501}, "a reason of 1 to 500 characters"),
-        ("required_values", {"until": date(2020, 1, 1)}, "--until 2020-01-01 has passed"),
+        ("required_values", {"why": "known\x00"}, "characters that cannot be shown"),
+        ("required_values", {"why": "known\udcff"}, "characters that cannot be shown"),
+        (
+            "required_values",
+            {"seen": "something else"},
+            "documents.required_values has found something else since",
+        ),
+        ("required_values", {"until": date(2020, 1, 1)}, "2020-01-01 has passed"),
         ("phase_of_the_moon", {}, "documents.phase_of_the_moon has no result: run daybreak check first"),
     ],
 )

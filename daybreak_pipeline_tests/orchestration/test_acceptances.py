@@ -50,6 +50,9 @@ def test_what_is_accepted_passes_in_dagster_at_once_and_later_until_it_is_reopen
     assert (seen.passed, seen.severity) == (True, dg.AssetCheckSeverity.WARN)
     assert labels.SEVERITY not in seen.metadata
     assert "account ann" in str(seen.metadata[labels.ACCEPTED].value)
+    assert "(/report/finding?table=documents&check=required_values)" in str(
+        seen.metadata[labels.ACCEPT].value
+    )
     assert r"known since \*May\*" in str(seen.metadata[labels.ACCEPTED].value)
     assert WHY not in (seen.description or "")
     assert alerts._failed_checks(runs.dagster, str(again.run_id)) == {}

@@ -50,6 +50,10 @@ def test_an_accepted_finding_is_grey_and_the_answer_is_yes(session: Connection) 
         r"3 accepted by account ann on \d{4}-\d\d-\d\d until \d{4}-\d\d-\d\d: known since <May>", told
     )
     assert "○ 3" in render.markdown(facts(session))
+    assert (
+        read.one("p", **{"class": "if-file"}).text
+        == "Take that back: daybreak checks reopen kinships orphans"
+    )
 
 
 @pytest.mark.parametrize(("count", "until"), [(4, "7"), (3, "-1")])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from daybreak_pipeline.orchestration.web.request_rules import FORM
 from daybreak_pipeline.report import store
 
 PATHS = {store.LATEST: "/report", store.TRENDS: "/report/trends", store.SERVER: "/report/server"}
 """Where each page is; among files it has the name that it is kept under."""
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_LINKED = PATHS | {store.FINDING: FORM}
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action {forms}"
 """A page has its style in it and plots as SVG: it runs no script and loads nothing."""
 _NONE_YET = {
     store.LATEST: "There is no data-quality report yet: it is made after every import and every check.\n",
@@ -33,10 +36,28 @@ def _endpoint(name: str) -> Callable[[Request], Response]:
             page = (store.directory() / name).read_bytes()
         except FileNotFoundError:
             return PlainTextResponse(_NONE_YET[name], 404)
-        # Relative, as a proxy may have put all of it below a path of its own.
-        up = "" if name == store.LATEST else "../"
-        for file, path in PATHS.items():
-            page = page.replace(f'href="{file}"'.encode(), f'href="{up}{path.removeprefix("/")}"'.encode())
-        return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"})
+        return shown(page, below=name != store.LATEST)
 
     return newest
+
+
+def shown(page: bytes, status: int = 200, *, below: bool, has_form: bool = False) -> HTMLResponse:
+    """Return a page as it is served: its links lead to where pages are here, and it shows what only works here.
+
+    Args:
+        page: the page, as it would be a file.
+        status: of the response.
+        below: whether its path is one below the report's.
+        has_form: whether it has a form.
+    """
+    # Relative, as a proxy may have put all of it below a path of its own.
+    up = "../" if below else ""
+    for file, path in _LINKED.items():
+        page = re.sub(
+            rf'href="{re.escape(file)}(?=["?#])'.encode(),
+            f'href="{up}{path.removeprefix("/")}'.encode(),
+            page,
+        )
+    page = page.replace(b'<body class="file">', b'<body class="served">', 1)
+    policy = _POLICY.format(forms="'self'" if has_form else "'none'")
+    return HTMLResponse(page, status, {"Content-Security-Policy": policy, "Cache-Control": "no-store"})

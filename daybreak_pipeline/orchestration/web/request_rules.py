@@ -1,8 +1,8 @@
 """Which requests the web UI accepts, and from where: no other site's page can make a browser change anything here.
 
 A request that only reads may come from anywhere as a page navigation, and in every other form from our own pages. A
-request that may change something must be a POST of JSON, or a WebSocket, from our own pages; a program that sends its
-token need not state its origin. Whether GraphQL by GET only reads is decided by its document.
+request that may change something must be a POST of JSON, or of a form where the path is a form's, or a WebSocket, from our own
+pages; a program that sends its token need not state its origin. Whether GraphQL by GET only reads is decided by its document.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from starlette.requests import HTTPConnection
 
 from daybreak_pipeline.orchestration.web.login import Person
 
+FORM = "/report/finding"
+"""The path of the one page with a form: pages that run no script cannot send JSON."""
 _MOST_TOKENS = 10_000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -34,7 +36,9 @@ class Refusal(NamedTuple):
 
 _METHOD = Refusal(405, "only GET, HEAD and POST are served")
 _BY_GET = Refusal(405, "GraphQL by GET may be a query only: send everything else by POST")
-_NOT_JSON = Refusal(415, "a POST must be of type application/json")
+_JSON, _FIELDS = "application/json", "application/x-www-form-urlencoded"
+_NOT_JSON = Refusal(415, f"a POST must be of type {_JSON}")
+_NOT_FIELDS = Refusal(415, f"a POST of this form must be of type {_FIELDS}")
 _OF_OTHERS = Refusal(403, "a page of another origin may not ask for this")
 _FROM_NOWHERE = Refusal(
     403, "the request does not say where it comes from: it has neither Origin nor Sec-Fetch-Site"
@@ -69,11 +73,10 @@ def refusal(connection: HTTPConnection, person: Person, public_origin: str) -> R
                 value.partition(";")[0].strip().lower()
                 for value in connection.headers.getlist("content-type")
             ]
-            return (
-                _unless_ours(connection, person, public_origin)
-                if types == ["application/json"]
-                else _NOT_JSON
+            wanted, otherwise = (
+                (_FIELDS, _NOT_FIELDS) if connection.scope["path"] == FORM else (_JSON, _NOT_JSON)
             )
+            return _unless_ours(connection, person, public_origin) if types == [wanted] else otherwise
         case _:
             return _METHOD
 

@@ -16,7 +16,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import code_location
 from daybreak_pipeline.orchestration.attribution import AttributedRuns
-from daybreak_pipeline.orchestration.web import health_page, metrics_page, report_page
+from daybreak_pipeline.orchestration.web import finding_page, health_page, metrics_page, report_page
 from daybreak_pipeline.orchestration.web.guard import guarded
 from daybreak_pipeline.orchestration.web.login import METRICS, Login, is_loopback
 
@@ -59,6 +59,7 @@ def serve(listener: socket.socket, token: str) -> None:
             app = Starlette(
                 routes=[
                     *report_page.routes(),
+                    finding_page.route(instance),
                     Route(METRICS, metrics_page.metrics),
                     Route(health_page.PATH, health_page.for_people),
                     Mount("/", dagster),

@@ -9,6 +9,7 @@ import pytest
 
 from daybreak_pipeline.orchestration.web.request_rules import origin_of
 from daybreak_pipeline_tests.conftest import forget_settings
+from daybreak_pipeline_tests.orchestration.web.raw_http import call
 from daybreak_pipeline_tests.orchestration.web.serving import Served, served
 
 QUERY = "query a { version ...b } fragment b on Query { version }"
@@ -73,6 +74,19 @@ def test_pages_of_others_may_lead_here_and_embed_nothing(
 ) -> None:
     fetched = (f"Sec-Fetch-Site: {site}", f"Sec-Fetch-Mode: {mode}", f"Sec-Fetch-Dest: {dest}")
     assert ui.get("/favicon.png", ui.cookie, *fetched).status == status
+
+
+@pytest.mark.parametrize(
+    "path", ["/report/finding/", "//report/finding", "/report/Finding", "/report", "/graphql", "/"]
+)
+def test_a_form_is_taken_at_one_path_and_from_our_own_pages(ui: Served, path: str) -> None:
+    form = ("Content-Type: application/x-www-form-urlencoded", ui.cookie)
+    assert call(ui.port, "POST", path, *form, ui.origin, body="a=b").status == 415
+    for foreign in ("Origin: null", "Origin: http://evil.example", "Sec-Fetch-Site: same-site", "Referer: x"):
+        assert call(ui.port, "POST", "/report/finding", *form, foreign, body="a=b").status == 403
+    assert (
+        call(ui.port, "POST", "/report/finding", *form, ui.origin, body="a=b").status == 404
+    )  # no such finding
 
 
 @pytest.mark.parametrize(
