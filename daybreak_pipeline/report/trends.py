@@ -6,13 +6,18 @@ from it is one row for each table and day.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from daybreak_pipeline import database, settings
+from daybreak_pipeline.checks import acceptance
+from daybreak_pipeline.checks import history as checks_history
+from daybreak_pipeline.checks.acceptance import Accepted
+from daybreak_pipeline.checks.findings import Finding
 from daybreak_pipeline.report import queries
 from daybreak_pipeline.tables import TABLES
 
@@ -30,14 +35,15 @@ Numbers = tuple[float | None, ...]
 class ByDay:
     """Numbers of one table, or of all together, one for each day; None where there is none.
 
-    ``errors`` and ``warnings`` are checks that failed, ``quarantined`` the records in quarantine at the end of the day,
-    ``read`` the records of the file that the table was last loaded from, ``seconds`` how long loading it took, and ``failed``
-    the imports that failed.
+    ``errors`` and ``warnings`` are checks that failed, ``accepted`` those that somebody had accepted by then,
+    ``quarantined`` the records in quarantine at the end of the day, ``read`` the records of the file that the table was last
+    loaded from, ``seconds`` how long loading it took, and ``failed`` the imports that failed.
     """
 
     name: str
     errors: Numbers
     warnings: Numbers
+    accepted: Numbers
     quarantined: Numbers
     read: Numbers
     seconds: Numbers
@@ -78,6 +84,31 @@ class _Checks:
     errors: int
     warnings: int
     on_that_day: bool
+    accepted: int = 0
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A result that fails, of a check of which something was accepted: it holds from a day to before the next one."""
+
+    table: str
+    check: str
+    day: date
+    next_day: date | None
+    finding: Finding
+
+    @classmethod
+    def of_row(
+        cls,
+        *,
+        table: str,
+        check: str,
+        day: date,
+        next_day: date | None,
+        details: Mapping[str, Any],
+        **found: Any,
+    ) -> _Failed:
+        return cls(table, check, day, next_day, checks_history.read(found, details))
 
 
 @dataclass(frozen=True)
@@ -110,8 +141,10 @@ def read(connection: Connection) -> Trends:
         today = at.astimezone(UTC).date()
         since = datetime.combine(today - timedelta(days=7 * WEEKS - 1), time(), UTC)
         part = partial(_part, connection, {"at": at, "since": since, "alerts": SHOWN_ALERTS})
+        checks = part(_Checks, "checks_by_day", "ingest.check_results")
+        failed = part(_Failed.of_row, "accepted_by_day", "ingest.accepted_findings") if checks else []
         history = _History(
-            part(_Checks, "checks_by_day", "ingest.check_results"),
+            list(_in_the_light_of(acceptance.ever_since(connection, since), checks, failed, at)),
             part(_Imports, "imports_by_day", "ingest.file_imports"),
             part(_Quarantine, "quarantine_by_day", "ingest.quarantine"),
         )
@@ -132,6 +165,37 @@ def _part(
 ) -> list[T]:
     there = database.value(connection, "SELECT to_regclass(%s) IS NOT NULL", [source])
     return database.every(connection, kind, queries.text(name), parameters) if there else []
+
+
+def _in_the_light_of(
+    accepted: Accepted, checks: Iterable[_Checks], failed: Iterable[_Failed], at: datetime
+) -> Iterator[_Checks]:
+    """Yield the numbers of checks by day, with what was accepted at the end of that day counted apart."""
+    of_table: dict[str, list[_Failed]] = defaultdict(list)
+    for one in failed:
+        of_table[one.table].append(one)
+    for numbers in checks:
+        moment = min(at, datetime.combine(numbers.day + timedelta(days=1), time(), UTC))
+        counted = numbers
+        for one in of_table[numbers.table]:
+            if one.day <= numbers.day and (one.next_day is None or numbers.day < one.next_day):
+                now = [given for given in accepted[one.table, one.check] if given.was_in_force(moment)]
+                limit = acceptance.threshold(one.table, one.check)
+                judged = acceptance.judge(one.finding, now, limit, numbers.day)
+                counted = _moved(counted, one.finding, judged)
+        yield counted
+
+
+def _moved(numbers: _Checks, found: Finding, judged: Finding) -> _Checks:
+    """Return the numbers with one result counted as it was judged, and not as it was found."""
+    errors = (judged.severity == "ERROR" and not judged.passed) - (found.severity == "ERROR")
+    warnings = (judged.severity == "WARN" and not judged.passed) - (found.severity == "WARN")
+    return replace(
+        numbers,
+        errors=numbers.errors + errors,
+        warnings=numbers.warnings + warnings,
+        accepted=numbers.accepted + judged.is_accepted,
+    )
 
 
 class _History:
@@ -165,6 +229,7 @@ class _History:
                 (
                     checked and checked.errors,
                     checked and checked.warnings,
+                    checked and checked.accepted,
                     waiting(day) or 0 if looked or checked else None,
                     looked and looked.read,
                     looked and looked.seconds,
@@ -188,6 +253,7 @@ class _History:
                 (
                     sum(one.errors for one in checks) if checks else None,
                     sum(one.warnings for one in checks) if checks else None,
+                    sum(one.accepted for one in checks) if checks else None,
                     _sum(of(day) for of in waiting) if looked or checks else None,
                     _sum(of(day) for of in read) if looked else None,
                     sum(seconds) if seconds else None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from daybreak_pipeline.report import render, store
 from daybreak_pipeline.report.plots import LARGE, SMALL, Chart, Line, Size, chart
-from daybreak_pipeline.report.trends import SHOWN_ALERTS, WEEKS, ByDay, Numbers, Trends
+from daybreak_pipeline.report.trends import SHOWN_ALERTS, WEEKS, ByDay, Numbers, Trends, latest
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -59,6 +59,7 @@ def html(trends: Trends, *, beside: Collection[str] = ()) -> str:
         shown_alerts=SHOWN_ALERTS,
         answer=answer(*changes.values()),
         changes=[one.says(says[name]) for name, one in changes.items() if one],
+        accepted=int(latest(total.accepted) or 0),
         charts=_charts(trends.days, total, LARGE),
         tables=[(one, [plot for _, plot in _charts(trends.days, one, SMALL)]) for one in trends.tables],
         numbers=_numbers(trends),
@@ -100,14 +101,15 @@ def _counted(one: str, many: str = "") -> Callable[[float], str]:
 
 def _charts(days: tuple[date, ...], of: ByDay, size: Size) -> list[tuple[str, Markup]]:
     """Return the plots of one table, or of all together, with their titles."""
-    errors, warnings = (
+    found = (
         Line(of.errors, _counted("error"), "ERROR"),
         Line(of.warnings, _counted("warning"), "WARN"),
+        *([Line(of.accepted, _counted("accepted", "accepted"), "accepted")] if any(of.accepted) else []),
     )
     failed = tuple(f"{_counted('import')(number)} failed" if number else "" for number in of.failed)
     nothing = ("",) * len(days)
     shown = [
-        Chart("Failing checks", days, (errors, warnings), nothing, gap="no check"),
+        Chart("Failing checks", days, found, nothing, gap="no check"),
         Chart("Records in quarantine", days, (Line(of.quarantined, _counted("record")),), nothing),
         Chart("Records in the files", days, (Line(of.read, _counted("record")),), failed),
         Chart(
@@ -124,5 +126,5 @@ def _charts(days: tuple[date, ...], of: ByDay, size: Size) -> list[tuple[str, Ma
 def _numbers(trends: Trends) -> list[tuple[date, list[float | None]]]:
     """Return what the plots of all tables show, the newest day first."""
     of = trends.total
-    columns = (of.errors, of.warnings, of.quarantined, of.read, of.seconds, of.failed)
+    columns = (of.errors, of.warnings, of.accepted, of.quarantined, of.read, of.seconds, of.failed)
     return [(day, list(line)) for day, *line in zip(trends.days, *columns, strict=True)][::-1]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.report import plots, store, trends, trends_page
+from daybreak_pipeline.report import plots, queries, store, trends, trends_page
 from daybreak_pipeline.report.plots import Chart, Line
 from daybreak_pipeline.report.trends import ByDay, Trends
 from daybreak_pipeline.tables import TABLES
@@ -18,7 +18,7 @@ from daybreak_pipeline_tests.report.pages import Page, checked, everything_wrong
 
 DAY = 24
 HOSTILE = """</style><script>alert(1)</script>"><img src=x>"""
-NOTHING = ByDay("", (), (), (), (), (), ())
+NOTHING = ByDay("", (), (), (), (), (), (), ())
 
 
 def history(connection: Connection) -> Trends:
@@ -91,7 +91,7 @@ def test_the_first_day_is_a_point_with_its_numbers(session: Connection) -> None:
     first_day(session)
     found = history(session)
     assert len(found.days) == 1
-    assert of(found, "documents") == ByDay("documents", (1,), (0,), (0,), (10,), (2.0,), (0,))
+    assert of(found, "documents") == ByDay("documents", (1,), (0,), (0,), (0,), (10,), (2.0,), (0,))
     read = Page.read(trends_page.html(found))
     assert "Too early to say : 1 failing check; 0 records in quarantine." in read.verdict()
     (plot, *_) = read.one("section", id="all").all("svg")
@@ -144,6 +144,57 @@ def test_the_last_result_of_a_day_counts_until_the_next(session: Connection) -> 
     assert found.total.warnings == (1, None, 1)
     assert of(found, "documents").warnings == (1, None, None)
     assert of(found, "kinships").errors == (1, None, 0)
+
+
+def accepted(connection: Connection, table: str, days_ago: int, *, until: int = 99, **reopened: int) -> None:
+    """Accept three orphans of a table, of the kind a; days are counted from today backwards."""
+    connection.execute(
+        """
+        INSERT INTO ingest.accepted_findings
+            (table_name, check_name, counts, why, accepted_by, accepted_at, until, reopened_at, reopened_by)
+        VALUES (%(table)s, 'orphans', '{"a": 3}', 'known', 'account ann', now() - make_interval(days => %(days_ago)s),
+                now()::date + %(until)s::int, now() - make_interval(days => %(reopened)s),
+                CASE WHEN %(reopened)s::int IS NOT NULL THEN 'account ann' END)
+        """,
+        {"table": table, "days_ago": days_ago, "until": until, "reopened": reopened.get("reopened")},
+    )
+
+
+def test_what_was_accepted_is_counted_apart_while_it_was(session: Connection) -> None:
+    for table in ("documents", "kinships", "referrals", "contracts"):
+        more = {"b": 1} if table == "contracts" else {}
+        for day in range(4):
+            checked(session, table, "orphans", 3 + len(more), hours_ago=DAY * day, counts={"a": 3} | more)
+    accepted(session, "documents", 2, until=-1)  # its last day was yesterday
+    accepted(session, "kinships", 400, reopened=1)
+    accepted(session, "referrals", 2)
+    accepted(session, "contracts", 2)  # one kind of two
+    checked(session, "kinships", "valid_json", 1, severity="WARN", hours_ago=DAY * 3)  # nobody accepts it
+    found = history(session)
+    assert (of(found, "documents").errors, of(found, "documents").accepted) == ((1, 0, 0, 1), (0, 1, 1, 0))
+    assert (of(found, "kinships").errors, of(found, "kinships").accepted) == ((0, 0, 1, 1), (1, 1, 0, 0))
+    assert (of(found, "referrals").errors, of(found, "referrals").accepted) == ((1, 0, 0, 0), (0, 1, 1, 1))
+    assert (of(found, "contracts").errors, of(found, "contracts").accepted) == ((1, 0, 0, 0), (0, 0, 0, 0))
+    assert of(found, "contracts").warnings == (0, 1, 1, 1)  # what is left of it alone
+    assert found.total.errors == (3, 0, 1, 2)
+    assert found.total.warnings == (1, 2, 2, 2)
+    assert found.total.accepted == (1, 3, 2, 1)
+    now = Counter(check.state for table in queries.read(session).tables for check in table.checks)
+    assert (now["ERROR"], now["WARN"], now["accepted"]) == (2, 2, 1)  # the report says the same
+
+    read = Page.read(trends_page.html(found))
+    assert "4 failing checks, as many as on" in read.verdict()
+    assert "1 finding is accepted" in read.verdict()
+    plot = read.one("section", id="all").all("svg")[0]
+    assert plot.attributes["aria-label"].endswith(": 2 errors, 2 warnings, 1 accepted")
+    assert "line-accepted" in {path.attributes["class"] for path in plot.all("path")}
+
+
+def test_without_anything_accepted_there_is_no_line_of_it(session: Connection) -> None:
+    first_day(session)
+    source = trends_page.html(history(session))
+    assert "accepted by somebody" not in source
+    assert 'class="line-accepted' not in source
 
 
 def test_quarantine_is_what_waited_at_the_end_of_the_day(session: Connection) -> None:

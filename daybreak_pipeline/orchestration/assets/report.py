@@ -79,6 +79,7 @@ def _plotted(total: ByDay) -> dict[str, dg.MetadataValue]:
     numbers = {
         "check_errors": total.errors,
         "check_warnings": total.warnings,
+        "accepted_findings": total.accepted,
         "records_in_quarantine": total.quarantined,
         "records_in_files": total.read,
         "seconds_of_imports": total.seconds,
