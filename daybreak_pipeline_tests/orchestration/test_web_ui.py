@@ -232,6 +232,49 @@ def test_the_newest_report_is_a_click_away_from_its_asset(ui: Ui, page: Page) ->
     assert page.url == f"{ui.url}/report"
 
 
+def test_in_three_clicks_from_the_report_the_worst_finding_is_accepted_and_the_verdict_changes(
+    ui: Ui, page: Page
+) -> None:
+    """No click but those that are counted, and no script: the form works where scripts are forbidden."""
+    found = re.search(r"the report is at (\S+)", ui.running.said())
+    assert found
+    page.goto(found[1])
+    worst = page.locator("#broken").get_by_role("row").nth(1)
+    table, check = (cell.inner_text().split()[0] for cell in worst.get_by_role("cell").all()[1:3])
+    before = page.locator(".figures").inner_text()
+
+    worst.get_by_role("link", name=check, exact=True).click()
+    finding = page.locator(f"[id='{table}-{check}']")
+    expect(finding).to_be_in_viewport()
+    expect(finding.locator(".ids code").first).to_be_visible()  # its rows
+    expect(finding.get_by_text("daybreak checks accept")).to_be_hidden()
+    finding.get_by_role("link", name=f"Accept {table}.{check}").click()
+    page.get_by_label("Why can we live with it?").fill("planted, to show what is caught")
+    page.get_by_role("button", name="Accept", exact=True).click()
+
+    told = re.compile("accepted by the web UI of .+: planted, to show what is caught")
+    expect(page.locator("form").get_by_text(told)).to_be_visible()
+    expect(page.locator(".chip.accepted")).to_be_visible()
+    picture(page, "an_accepted_finding")
+    page.get_by_role("link", name="Back to all that broke").click()
+    assert page.url == f"{ui.url}/report#broken"
+    assert page.locator(".figures").inner_text() != before
+    assert re.search(r"\b1\b accepted", page.locator(".figures").inner_text())
+    assert (
+        page.locator("#broken").get_by_role("row").filter(has_text=table).filter(has_text=check).count() == 0
+    )
+    expect(page.locator(f"[id='{table}-{check}'] .chip.accepted")).to_have_count(1)
+    executions = f'assetCheckExecutions(assetKey: {{path: ["{table}"]}}, checkName: "{check}", limit: 1)'
+    (newest,) = ui.running.ask(f"{{ {executions} {{ evaluation {{ success }} }} }}")["assetCheckExecutions"]
+    assert newest["evaluation"] == {"success": True}  # Dagster has no grey
+
+    page.get_by_role("link", name=f"Reopen {table}.{check}").click()
+    page.get_by_role("button", name="Reopen it").click()
+    expect(page.get_by_role("button", name="Accept", exact=True)).to_be_visible()
+    page.goto(f"{ui.url}/report")
+    assert page.locator(".figures").inner_text() == before
+
+
 def test_schedule_and_sensors_are_switched_on(ui: Ui, page: Page) -> None:
     page.goto(ui.url)
     page.get_by_role("link", name="Automation").click()
