@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test pooler pgaudit promtool browser bare-debian test-slow lint format bench clean
+.PHONY: install up test pooler pgaudit promtool browser bare-debian node test-slow lint format bench clean
 
 install: $(INSTALLED)
 
@@ -46,7 +46,11 @@ promtool: install
 bare-debian: install
 	@$(BIN)/python -m daybreak_pipeline_tests.bare_debian
 
-test-slow: browser pgaudit promtool bare-debian
+# What applications in Node do is run by Node, and TypeScript is compiled. Without them, those tests are skipped and say so.
+node: install
+	@$(BIN)/python -m daybreak_pipeline_tests.node
+
+test-slow: browser pgaudit promtool bare-debian node
 	$(PYTEST) -m slow
 
 lint: install
