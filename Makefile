@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install up test pooler pgaudit promtool browser bare-debian node test-slow lint format bench clean
+.PHONY: install up test pooler pgaudit promtool browser bare-debian node test-slow docs lint format bench clean
 
 install: $(INSTALLED)
 
@@ -52,6 +52,11 @@ node: install
 
 test-slow: browser pgaudit promtool bare-debian node
 	$(PYTEST) -m slow
+
+# What is made from the database with the sample, on a server of its own: docs/data-dictionary.md, docs/images/schema.svg; and
+# docs/settings.md. A slow test compares.
+docs: install
+	@$(BIN)/python -m daybreak_pipeline.documentation
 
 lint: install
 	$(BIN)/ruff check .

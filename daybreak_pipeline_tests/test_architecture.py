@@ -29,6 +29,7 @@ FROM_THE_BOTTOM = (
     "privacy",
     "pooler",
     "importer",
+    "documentation",
     "checks",
     "backups",
     "operations",

@@ -134,7 +134,7 @@ def test_our_own_variable_wins_over_the_one_of_the_plan(
 
 
 def test_the_page_is_what_the_declaration_says() -> None:
-    """After a change: python -m daybreak_pipeline.settings > docs/settings.md."""
+    """After a change: make docs."""
     assert (PROJECT_ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == page()
 
 

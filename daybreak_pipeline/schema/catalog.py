@@ -159,7 +159,7 @@ class TableCatalog:
         return frozenset(self.by_name) | TRANSPORT_COLUMNS
 
 
-_TECHNICAL = frozenset(
+TECHNICAL = frozenset(
     {
         "_source_hash",
         "_import_id",
@@ -170,6 +170,7 @@ _TECHNICAL = frozenset(
         "name_tokens",
     }
 )
+"""Columns of the importer's own, and of search: no export and no application fills them."""
 
 
 def read(connection: Connection, name: str) -> TableCatalog:
@@ -192,9 +193,9 @@ def read(connection: Connection, name: str) -> TableCatalog:
             foreign_keys.append(ForeignKey(constraint, columns[0], foreign))
     return TableCatalog(
         table=table,
-        columns=tuple(c for c in everything if c.name not in _TECHNICAL and c.name not in encrypted),
+        columns=tuple(c for c in everything if c.name not in TECHNICAL and c.name not in encrypted),
         sealed=frozenset(column.removesuffix("_encrypted") for column in encrypted),
-        technical=frozenset(names & _TECHNICAL),
+        technical=frozenset(names & TECHNICAL),
         checks=tuple(checks),
         unique_keys=tuple(unique_keys),
         foreign_keys=tuple(foreign_keys),

@@ -14,8 +14,7 @@ _HEAD = """\
 All of them are variables of the environment. None is needed for the sample and the embedded server. An empty one counts as not
 set.
 
-This page is made of the declarations in `daybreak_pipeline/settings/variables.py`. After a change there, run
-`python -m daybreak_pipeline.settings > docs/settings.md`.
+This page is made of the declarations in `daybreak_pipeline/settings/variables.py`. After a change there, run `make docs`.
 """
 _COLUMNS = "| variable | | holds | while it is not set |\n|---|---|---|---|\n"
 
