@@ -72,6 +72,10 @@ COMMANDS = {
         f"{_CLI}.migrate:migrate",
         "Apply or roll back the schema's migrations.",
     ),
+    "models": (
+        f"{_CLI}.models:models",
+        "Write types for applications, as the database has its tables and views: for TypeScript or for Python.",
+    ),
     "pgbouncer": (
         f"{_CLI}.pgbouncer:pgbouncer",
         "Write the configuration of PgBouncer, which shares few connections to the server among many clients.",

@@ -23,6 +23,10 @@ _NUMBERS = frozenset({"int2", "int4", "int8"})
 _RELATIONS = """
     SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, coalesce(obj_description(c.oid, 'pg_class'), ''),
            pg_relation_is_updatable(c.oid, true),
+           coalesce(NOT has_table_privilege(to_regrole(%(application)s), c.oid, 'SELECT')
+                    OR has_table_privilege(to_regrole(%(application)s), c.oid, 'INSERT'), true),
+           coalesce(NOT has_table_privilege(to_regrole(%(application)s), c.oid, 'SELECT')
+                    OR has_any_column_privilege(to_regrole(%(application)s), c.oid, 'UPDATE'), true),
            ARRAY(SELECT a.attname FROM pg_constraint k, unnest(k.conkey) WITH ORDINALITY u (n, i), pg_attribute a
                  WHERE k.conrelid = c.oid AND k.contype = 'p' AND a.attrelid = c.oid AND a.attnum = u.n ORDER BY u.i)::text[],
            n.nspname IN ('public', 'app')
@@ -112,7 +116,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or a view, with its columns in their order."""
+    """A table or a view, with its columns in their order. ``table`` is the one whose rows a view of its name shows.
+
+    What the role of applications may not do cannot be done, where it has been granted anything.
+    """
 
     schema: str
     name: str
@@ -123,6 +130,7 @@ class Relation:
     can_insert: bool
     can_update: bool
     is_for_applications: bool
+    table: str | None = None
 
     @property
     def full_name(self) -> str:
@@ -159,11 +167,11 @@ def read(connection: Connection) -> tuple[Relation, ...]:
             comment,
             _columns(columns[oid], kept_empty[oid]),
             tuple(primary_key),
-            bool(may & _INSERT),
-            bool(may & _UPDATE),
+            bool(events & _INSERT) and may_insert,
+            bool(events & _UPDATE) and may_update,
             is_for_applications,
         )
-        for oid, schema, name, kind, comment, may, primary_key, is_for_applications in rows
+        for oid, schema, name, kind, comment, events, may_insert, may_update, primary_key, is_for_applications in rows
     }
     read_from: dict[int, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for view, source, column in connection.execute(_READ_BY_VIEWS, [oids]):
@@ -182,7 +190,8 @@ def _columns(rows: list[tuple[Any, ...]], kept_empty: Collection[str]) -> tuple[
 def _column(
     facts: tuple[Any, ...], checks: list[str], twins: Collection[str], kept_empty: Collection[str]
 ) -> Column:
-    column = Column(*facts[:5], tuple(facts[5]), *facts[6:])
+    values: list[Any] = [tuple(fact) if isinstance(fact, list) else fact for fact in facts]
+    column = Column(*values)
     return replace(
         column,
         codes=codes.of_column(
@@ -227,4 +236,10 @@ def _as_its_tables(view: Relation, sources: list[tuple[Relation, set[str]]]) -> 
             is_sealed=bool(same) and same[0].is_sealed,
         )
 
-    return replace(view, columns=tuple(map(shown, view.columns)))
+    tables = [source for source, _ in sources if source.kind == "table" and source.name == view.name]
+    return replace(
+        view,
+        columns=tuple(map(shown, view.columns)),
+        primary_key=tables[0].primary_key if tables else (),
+        table=tables[0].full_name if tables else None,
+    )

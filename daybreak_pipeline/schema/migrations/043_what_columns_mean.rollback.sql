@@ -9,6 +9,7 @@ BEGIN
                           'app.insurance_companies', 'app.clinician_directory', 'app.onboarding_funnel',
                           'reporting.onboarding_funnel', 'reporting.coverage_by_insurer', 'ingest.file_imports']) AS view
         JOIN pg_attribute a ON a.attrelid = view::regclass AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE (view, a.attname) <> ('ingest.file_imports', 'loaded') -- said so before
         UNION ALL
         SELECT relation::regclass, column_name
         FROM (VALUES ('ingest.imports', ARRAY['id', 'table_name', 'source_bytes', 'started_at', 'finished_at', 'error', 'rows_read',
