@@ -276,6 +276,7 @@ DECLARE
                                                AND relowner <> 'daybreak_reporting'::regrole);
     joined BOOLEAN := false;
     member BOOLEAN := pg_has_role('daybreak_reporting', 'USAGE');
+    statement TEXT;
 BEGIN
     IF NOT member THEN
         BEGIN
@@ -300,6 +301,22 @@ BEGIN
         EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA reporting TO daybreak_readonly, daybreak_admin, %s', owner);
     END IF;
     PERFORM reporting.refresh();
+    IF member THEN -- their columns mean what those of the tables mean
+        FOR statement IN
+            SELECT format('COMMENT ON COLUMN reporting.%I.%I IS %L', said.relname, said.attname, said.meaning)
+            FROM (SELECT v.relname, shown.attname, col_description(v.oid, shown.attnum) AS present,
+                         col_description(t.oid, own.attnum)
+                             || CASE WHEN shown.atttypid <> own.atttypid THEN ' Of the time, the day in UTC.' ELSE '' END AS meaning
+                  FROM pg_class v
+                  JOIN pg_class t ON t.relname = v.relname AND t.relnamespace = 'public'::regnamespace
+                  JOIN pg_attribute shown ON shown.attrelid = v.oid AND shown.attnum > 0
+                  JOIN pg_attribute own ON own.attrelid = t.oid AND own.attname = shown.attname AND NOT own.attisdropped
+                  WHERE v.relnamespace = 'reporting'::regnamespace AND v.relkind = 'v') said
+            WHERE said.meaning IS DISTINCT FROM said.present
+        LOOP
+            EXECUTE statement;
+        END LOOP;
+    END IF;
     IF joined THEN
         REVOKE daybreak_reporting FROM CURRENT_USER;
     END IF;

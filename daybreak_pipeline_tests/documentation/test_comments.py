@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from daybreak_pipeline import database
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.documentation import codes, relations
 from daybreak_pipeline.documentation.dictionary import READ_BY_PEOPLE
 from daybreak_pipeline.documentation.relations import Relation
+from daybreak_pipeline.settings import DatabaseSettings
 
 SAY = "add a COMMENT ON to the migration: {}"
 
@@ -39,6 +41,24 @@ def test_every_column_that_people_read_says_what_it_means(described: list[Relati
         if not column.comment
     ]
     assert silent == [], SAY.format(", ".join(silent))
+
+
+def test_columns_of_the_reporting_views_mean_what_the_tables_columns_mean(db: DatabaseSettings) -> None:
+    with database.connect(db) as connection:
+        found = {relation.full_name: relation for relation in relations.read(connection)}
+    silent = []
+    for relation in found.values():
+        table = found.get(f"public.{relation.name}")
+        if relation.schema == "reporting" and table:
+            silent += [
+                f"{relation.full_name}.{column.name}"
+                for column in relation.columns
+                if not column.comment.startswith(table.by_name[column.name].comment or "-")
+            ]
+    assert silent == []
+    assert (
+        found["reporting.referrals"].by_name["referred_at"].comment.endswith("Of the time, the day in UTC.")
+    )
 
 
 def test_every_number_that_a_check_allows_has_a_name(described: list[Relation]) -> None:
