@@ -105,7 +105,7 @@ COMMENT ON COLUMN ingest.field_issues.row_id IS 'The row''s id.';
 COMMENT ON COLUMN ingest.field_issues.column_name IS 'The column.';
 COMMENT ON COLUMN ingest.field_issues.value_encrypted IS 'The value as it was in the source, sealed.';
 COMMENT ON COLUMN ingest.field_issues.first_seen_at IS 'When it was found.';
-COMMENT ON COLUMN ingest.field_issues.resolved_at IS 'When it was settled; NULL while it stands.';
+COMMENT ON COLUMN ingest.field_issues.resolved_at IS 'When it was settled; NULL while it is open.';
 
 COMMENT ON COLUMN ingest.check_results.id IS 'Number of the result.';
 COMMENT ON COLUMN ingest.check_results.table_name IS 'The table that was checked.';
