@@ -1,6 +1,7 @@
 """Python models: SQLAlchemy classes for the tables and views, and pydantic classes of what is read, inserted and updated.
 
 What the module imports has names that begin with an underscore, and no field's name does, so that neither hides the other.
+sqlacodegen makes such classes, too, but knows neither pydantic, nor lists of codes, nor that sealed columns are read elsewhere.
 """
 
 from __future__ import annotations

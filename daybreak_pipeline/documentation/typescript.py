@@ -51,7 +51,8 @@ _HEAD = """\
 // Made by `daybreak models --language typescript` from the catalog as of migration {revision}. What is changed here is lost.
 //
 // What node-postgres (pg) returns unless its type parsers are changed: bigint and numeric as text, times and dates as Date, JSON
-// parsed, infinite times as the number Infinity. An element of an array may be NULL, which no type here says.
+// parsed. A date is midnight in the time zone of the program, an infinite time the number Infinity. An element of an array may be
+// NULL, which no type here says.
 
 /** What a JSON column takes. An array has to be passed as JSON.stringify(array): pg makes a PostgreSQL array of it otherwise. */
 export type JsonInput = string | {{ [key: string]: unknown }};

@@ -87,6 +87,14 @@ def test_a_server_that_is_not_there_is_one_line(db: DatabaseSettings) -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
+def test_a_database_without_grants_shows_tables_and_views_of_applications(migrated: DatabaseSettings) -> None:
+    done = daybreak(migrated.environment(), "models", "--language", "typescript")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"app.coverage_status": { row: AppCoverageStatus };' in done.stdout
+    assert '"reporting.' not in done.stdout
+    assert '"ingest.' not in done.stdout
+
+
 def test_a_database_without_the_schema_is_one_line(empty: DatabaseSettings) -> None:
     done = daybreak(empty.environment(), "models", "--language", "python")
     assert (done.returncode, done.stdout) == (2, "")
