@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .PHONY: install up test pooler pgaudit promtool browser bare-debian node test-slow docs lint format bench clean
-.PHONY: install up test pooler pgaudit promtool browser bare-debian node test-slow lint format bench clean
 
 install: $(INSTALLED)
 

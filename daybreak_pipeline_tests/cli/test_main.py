@@ -637,6 +637,36 @@ def test_run_gives_a_command_the_database_and_the_key(given: Environment, migrat
     assert Path(seen["DAGSTER_HOME"]).is_dir()
 
 
+def test_run_gives_an_application_its_own_login_and_the_key_and_nothing_of_the_owner(
+    given: Environment, migrated: DatabaseSettings
+) -> None:
+    arguments = (
+        "run",
+        "--application",
+        "--",
+        sys.executable,
+        "-c",
+        "import json, os; print(json.dumps(dict(os.environ)))",
+    )
+    assert "set DAYBREAK_APP_PASSWORD" in one_line(daybreak(given, *arguments))
+    known = given | {"DAYBREAK_APP_PASSWORD": "a-password"}
+    assert daybreak(known, "roles", "apply").returncode == 0
+    assert "daybreak roles apply" in one_line(
+        daybreak(known | {"DAYBREAK_APP_PASSWORD": "wrong"}, *arguments)
+    )
+    seen = json.loads(daybreak(known, *arguments).stdout)
+    login = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "ENCRYPTION_KEY")
+    assert [seen[name] for name in login] == [
+        migrated.host, str(migrated.port), migrated.name, "daybreak_app", "a-password", KEY,
+    ]  # fmt: skip
+    assert {"DB_USER", "DB_PASSWORD", "DAYBREAK_APP_PASSWORD"} & set(seen) == set()
+    done = daybreak(known, "run", "--application", "--", *arguments[3:4], "-c", _ASKS)
+    assert done.stdout == "daybreak_app\n", done.stderr
+
+
+_ASKS = "import psycopg; print(psycopg.connect().execute('SELECT session_user').fetchone()[0])"
+
+
 @pytest.mark.parametrize(("program", "code"), [("exit 7", 7), ("kill -KILL $$", 137)])
 def test_run_ends_as_its_command_does(
     keyed: DatabaseSettings, tmp_path: Path, program: str, code: int

@@ -1,0 +1,1 @@
+"""The documents: their blocks run, or are listed with a reason."""
