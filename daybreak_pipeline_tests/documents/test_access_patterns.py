@@ -149,6 +149,21 @@ def test_node_repeats_what_a_lost_connection_stopped_and_nothing_that_was_refuse
     assert done.stdout.splitlines()[-1] == "end 4 true 1"
 
 
+_TIMEOUT_AT_THE_START = """
+import pg from 'pg';
+const pool = new pg.Pool({ statement_timeout: 3000 });
+console.log(await pool.query('SHOW statement_timeout').then((found) => found.rows[0].statement_timeout, (error) => error.code));
+await pool.end();
+"""
+
+
+@pytest.mark.slow
+@needs_node
+def test_a_timeout_in_nodes_pool_is_refused_by_pgbouncer(environment: dict[str, str], tmp_path: Path) -> None:
+    done = in_node(tmp_path, _TIMEOUT_AT_THE_START, environment)
+    assert done.stdout.strip() == ("08P01" if "PGSSLMODE" in environment else "3s"), done.stderr
+
+
 _LOST_IN_PYTHON = """
 tries = []
 def unit(db):

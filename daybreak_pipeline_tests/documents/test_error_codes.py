@@ -16,6 +16,7 @@ from daybreak_pipeline.schema import references
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline_tests.application import NOBODY, Application, add
 from daybreak_pipeline_tests.conftest import KEY, Databases
+from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.pgbouncer import needs_pgbouncer, pooled
 from daybreak_pipeline_tests.privacy.test_roles import APP, apply_with_passwords, login
 
@@ -154,6 +155,7 @@ def failed_before(_application: Application, other: Other) -> object:
 
 PROVOKED: dict[str, Provoked] = {
     "22001": within("INSERT INTO organizations (kind, name) VALUES (1, repeat('x', 300)) RETURNING id"),
+    "22007": within("SELECT '2013-04-5x'::date"),
     "22023": within("SELECT * FROM search_people('ir*')"),
     "22P02": within("SELECT '{\"a\"}'::jsonb"),
     "23502": within("INSERT INTO organizations (kind) VALUES (1) RETURNING id"),
@@ -171,6 +173,7 @@ PROVOKED: dict[str, Provoked] = {
     "40001": changed_meanwhile,
     "40P01": deadlock,
     "53300": crowded,
+    "55000": outside("INSERT INTO app.patients_and_guardians (role) VALUES (1)"),
     "55P03": locked,
     "57014": too_long,
     "57P01": ended,
@@ -256,6 +259,24 @@ def test_common_queries_leave_out_what_is_marked_and_the_plans_views_do_not(appl
     assert application.all("SELECT FROM app.relatives WHERE person_id = %s", child) == []
     for name in (PEOPLE, "users", f"app.{PEOPLE}"):
         assert application.one(f"SELECT count(*) FROM {name} WHERE id = %s", parent) == 1  # noqa: S608 - names of this file
+
+
+def test_a_row_of_an_export_that_was_deleted_comes_back_and_one_that_was_marked_does_not(
+    export: Export,
+) -> None:
+    deleted, marked = (record("documents", word) for word in ("deleted", "marked"))
+    export.load("documents", deleted, marked)
+    export.connection.execute("DELETE FROM documents WHERE id = %s", [deleted["id"]])
+    export.connection.execute("UPDATE documents SET _fivetran_deleted = true WHERE id = %s", [marked["id"]])
+    export.connection.commit()
+    export.load("documents", deleted, marked, record("documents", "another"))
+    assert {
+        str(row): is_marked for row, is_marked in export.rows("documents", "id", "_fivetran_deleted")
+    } == {
+        deleted["id"]: False,
+        marked["id"]: True,
+        record("documents", "another")["id"]: False,
+    }
 
 
 def test_the_owner_is_not_held_to_what_applications_are(db: DatabaseSettings) -> None:
