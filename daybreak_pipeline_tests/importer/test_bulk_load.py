@@ -57,7 +57,7 @@ def test_the_schema_is_the_same_afterwards(export: Export, table: str) -> None:
         if table == "referral_members":
             export.load("referrals", record("referrals", "referral"), full=True)
         export.connection.commit()
-    export.connection.execute("COMMENT ON INDEX idx_orgs_slug IS 'kept'")
+    export.connection.execute("COMMENT ON INDEX idx_orgs_parent IS 'kept'")
     export.connection.execute("COMMENT ON CONSTRAINT fk_org_parent ON organizations IS 'kept'")
     export.connection.commit()
     before = export.connection.execute(_SCHEMA).fetchall()

@@ -162,7 +162,7 @@ class Unique:
 PRIMARY_KEYS = tuple(Unique(table, ("id",), f"{table}_pkey") for table in TABLES)
 UNIQUE = (
     Unique("kinships", ("user_0_id", "user_1_id"), "kinships_user_0_id_user_1_id_key"),
-    Unique("organizations", ("slug",), "organizations_slug_key"),
+    Unique("organizations", ("slug",), "idx_orgs_slug"),
     Unique(
         "org_contracts", ("organization_id", "contract_id"), "org_contracts_organization_id_contract_id_key"
     ),
