@@ -1,7 +1,7 @@
-"""What enforced references cost an application and an import, beside the same without. Prints Markdown.
+"""What enforced references cost an application and an import, beside the same without.
 
-``python -m daybreak_pipeline_tests.benchmarks.references``. Not a test: nothing fails when it is slow. Each is measured
-enforced and released in turn, in one run.
+``python -m daybreak_pipeline_tests.benchmarks.references`` prints it and writes it to docs/benchmarks.md. Not a test: nothing
+fails when it is slow. Each is measured enforced and released in turn, in one run.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import LiteralString
 
 import click
 
 from daybreak_pipeline.privacy import roles
 from daybreak_pipeline.schema import references
+from daybreak_pipeline_tests.benchmarks import page
 from daybreak_pipeline_tests.benchmarks.__main__ import _bench
 from daybreak_pipeline_tests.benchmarks.cases import Bench
 
+TITLE = "What enforced references cost"
 # Two references each, to people in no order.
 _ROWS: LiteralString = """
     INSERT INTO questionnaires (subject_id, respondent_id, type, question_answers)
@@ -37,8 +40,15 @@ _DELETIONS: LiteralString = """
 @click.option("--people", default=300_000, show_default=True, help="Patients to refer to.")
 @click.option("--rows", default=10_000, show_default=True, help="Rows in one statement.")
 @click.option("--runs", default=5, show_default=True, help="Runs of each; medians are printed.")
-def main(people: int, rows: int, runs: int) -> None:
-    """Measure and print."""
+@click.option(
+    "--report",
+    default=page.PAGE,
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page to write to.",
+)
+def main(people: int, rows: int, runs: int, report: Path) -> None:
+    """Measure, print and write the section."""
     taken: dict[tuple[str, bool], list[float]] = defaultdict(list)
     with _bench(people) as bench:
         roles.apply(bench.settings)
@@ -61,14 +71,21 @@ def main(people: int, rows: int, runs: int) -> None:
             ):
                 parameters = {"people": people, "rows": many}
                 taken[name, enforced].append(_seconds(bench, statement, role, parameters))
-    click.echo(f"Medians of {runs} runs, in milliseconds; {people:,} people.\n")
-    click.echo("| measurement | released | enforced | more for a row |\n|---|---|---|---|")
+        lines = [
+            f"Medians of {runs} runs, in milliseconds; {people:,} people. {page.circumstances(bench.connection)}",
+            "",
+            "| measurement | released | enforced | more for a row |",
+            "|---|---|---|---|",
+        ]
     for name in dict.fromkeys(name for name, _ in taken):
         before, after = (statistics.median(taken[name, one]) for one in (False, True))
         number = int(next(word.replace(",", "") for word in f"{name} 1".split() if word[0].isdigit()))
-        click.echo(
+        lines.append(
             f"| {name} | {before * 1e3:.1f} | {after * 1e3:.1f} | {(after - before) / number * 1e6:.1f} µs |"
         )
+    lines += ["", "To repeat it: `.venv/bin/python -m daybreak_pipeline_tests.benchmarks.references`."]
+    page.write(TITLE, lines, report)
+    click.echo("\n".join(lines))
 
 
 def _seconds(bench: Bench, statement: LiteralString, role: str, parameters: dict[str, int]) -> float:

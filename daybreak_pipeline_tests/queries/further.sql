@@ -55,6 +55,22 @@ SELECT user_id AS person FROM memberships WHERE id > %(middle)s ORDER BY id LIMI
 SELECT o.id, o.name, o.tzdb FROM memberships m JOIN organizations o ON o.id = m.organization_id
 WHERE m.user_id = %(person)s AND m._fivetran_deleted IS NOT TRUE ORDER BY o.id
 
+-- query: anybody by e-mail, in the plan's view of all users
+-- uses: idx_patients_guardians_email, idx_clinicians_email
+-- parameters
+SELECT email FROM patients_and_guardians WHERE id > %(middle)s AND email IS NOT NULL ORDER BY id LIMIT 20
+-- statement
+SELECT id, user_type, first_name, last_name FROM users WHERE email = %(email)s AND _fivetran_deleted IS NOT TRUE ORDER BY id
+
+-- query: who answered a patient's questionnaires, guardian or clinician
+-- uses: idx_questionnaires_subject, patients_and_guardians_pkey, clinicians_pkey
+-- parameters
+SELECT subject_id AS patient FROM questionnaires WHERE id > %(middle)s ORDER BY id LIMIT 20
+-- statement
+SELECT q.id, q.type, q.completed_at, u.user_type, u.first_name, u.last_name
+FROM questionnaires q JOIN users u ON u.id = q.respondent_id
+WHERE q.subject_id = %(patient)s AND q._fivetran_deleted IS NOT TRUE ORDER BY q.started_at DESC, q.id
+
 -- query: a clinician by e-mail
 -- uses: idx_clinicians_email
 -- parameters
@@ -102,17 +118,12 @@ SELECT first_name, last_name, states_active, care_languages,
         WHERE care_provider_profile_id = %(clinician)s)
 FROM app.clinicians WHERE id = %(clinician)s
 
--- query: clinicians who take an insurance, page by page
+-- query: how many clinicians take an insurance
 -- uses: idx_clin_ins_aff_insurance
 -- parameters
-SELECT credentialed_insurance_id AS insurance, care_provider_profile_id AS after FROM clinician_insurance_affiliations
-WHERE id > %(middle)s ORDER BY id LIMIT 20
+SELECT credentialed_insurance_id AS insurance FROM clinician_insurance_affiliations WHERE id > %(middle)s ORDER BY id LIMIT 20
 -- statement
-SELECT c.id, c.first_name, c.last_name, c.states_active
-FROM (SELECT care_provider_profile_id AS id FROM clinician_insurance_affiliations
-      WHERE credentialed_insurance_id = %(insurance)s AND care_provider_profile_id > %(after)s AND _fivetran_deleted IS NOT TRUE
-      ORDER BY care_provider_profile_id LIMIT 50) a
-JOIN app.clinicians c ON c.id = a.id AND c._fivetran_deleted IS NOT TRUE ORDER BY c.id
+SELECT count(*) FROM clinician_insurance_affiliations WHERE credentialed_insurance_id = %(insurance)s AND _fivetran_deleted IS NOT TRUE
 
 -- query: availabilities that begin on a day
 -- uses: idx_clinician_avail_range
@@ -136,15 +147,10 @@ WHERE user_id = %(patient)s AND _fivetran_deleted IS NOT TRUE ORDER BY updated_a
 -- parameters
 SELECT '[{"day": "Sunday", "time_blocks": [{"start": "06:15:00"}]}]' AS wanted
 -- statement
-SELECT id, user_id FROM patient_availabilities WHERE availability @> %(wanted)s::jsonb AND _fivetran_deleted IS NOT TRUE ORDER BY id LIMIT 50
-
--- query: patients with time at an hour that many have
--- uses: idx_patient_avail_availability
--- slow: a GIN index on JSONB knows which rows have the day, the hour and the length, not which belong together; narrow the patients first
--- parameters
-SELECT '[{"day": "Sunday", "time_blocks": [{"start": "18:00:00", "duration": 90}]}]' AS wanted
--- statement
-SELECT id, user_id FROM patient_availabilities WHERE availability @> %(wanted)s::jsonb AND _fivetran_deleted IS NOT TRUE ORDER BY id LIMIT 50
+WITH found AS MATERIALIZED (
+    SELECT id, user_id FROM patient_availabilities WHERE availability @> %(wanted)s::jsonb AND _fivetran_deleted IS NOT TRUE
+)
+SELECT id, user_id FROM found ORDER BY id LIMIT 50
 
 -- query: coverages with a rare label
 -- uses: idx_insurance_coverages_labels

@@ -134,11 +134,11 @@ SELECT id, first_name, last_name, preferred_language FROM app.patients_and_guard
 SELECT first_name || ' ' || last_name AS query FROM app.patients_and_guardians
 WHERE id > %(middle)s AND first_name ~ '^\w{2,}$' AND last_name ~ '^\w{2,}$' ORDER BY id LIMIT 20
 -- statement
-SELECT id, user_type, first_name, last_name FROM search_people(%(query)s, 1000)
+SELECT id, user_type, first_name, last_name FROM search_people(%(query)s)
 -- plain
 SELECT id, user_type, first_name, last_name FROM users
 WHERE privacy.name_words(concat_ws(' ', first_name, preferred_name, middle_name, last_name), true) @> privacy.name_words(%(query)s, false)
-ORDER BY id LIMIT 1000
+ORDER BY id LIMIT 50
 
 -- query: search by the beginnings of two names
 -- uses: idx_patients_guardians_name_search, idx_clinicians_name_search

@@ -1,4 +1,4 @@
-"""The queries of the workload find what is there, by the indexes that are meant for them; each index has its query."""
+"""The queries of the workload find what is there, by their indexes; each index has its query."""
 
 from __future__ import annotations
 

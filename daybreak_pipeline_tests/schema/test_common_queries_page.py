@@ -34,6 +34,8 @@ INSERT INTO organizations (id, kind, name, tzdb) VALUES (%(s)s, 2, 'Any School',
 INSERT INTO contracts (id, effective_date, services, terms) VALUES (%(s)s, '2025-01-01', '{}', '[]');
 INSERT INTO org_contracts (organization_id, contract_id) VALUES (%(s)s, %(s)s);
 INSERT INTO patients_and_guardians (id, role) VALUES (%(s)s, 1), (%(p)s, 1);
+INSERT INTO patients_and_guardians (id, role) VALUES ('ffffffff-0000-4000-8000-000000000001', 1);
+INSERT INTO memberships (user_id, organization_id) VALUES ('ffffffff-0000-4000-8000-000000000001', %(s)s);
 INSERT INTO kinships (user_0_id, user_1_id, kind, user_0_label, user_1_label) VALUES (%(p)s, %(s)s, 1, 1, 2);
 INSERT INTO referrals (submitter_id, organization_id, service_kind, contract_id, referred_at, ready_for_scheduling_at)
     VALUES (%(p)s, %(s)s, 1, %(s)s, '2025-03-01', '2025-03-02');
