@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,17 +73,22 @@ def test_there_are_25_likeliest_queries_and_none_is_there_twice() -> None:
 # --- By which index ---------------------------------------------------------------------------------------
 
 
+_NAMES_OF_LARGE_TABLES = """
+    SELECT t.relname::text, c.relname::text
+    FROM pg_class t JOIN pg_index i ON i.indrelid = t.oid JOIN pg_class c ON c.oid = i.indexrelid WHERE t.reltuples > %s
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("query", ALL, ids=NAMES)
 def test_a_query_reads_by_its_indexes(large: Connection, query: Query) -> None:
-    """By the statistics of tables with thousands of rows. The benchmark looks at the same with a million patients."""
-    whole = {
-        table for (table,) in large.execute("SELECT relname FROM pg_class WHERE reltuples > %s", [FEW_ROWS])
-    }
+    """By the statistics of tables with thousands of rows. The benchmark looks at all with a million patients."""
+    of_large_tables = {name for names in large.execute(_NAMES_OF_LARGE_TABLES, [FEW_ROWS]) for name in names}
+    wanted = replace(query, uses=tuple(either for either in query.uses if either & of_large_tables))
     for values in queries.drawn(large, query)[:3]:
         plan = queries.plan(large, query, values)
-        assert plan.lacks(query) == []
-        assert plan.read_whole & whole == set()
+        assert plan.lacks(wanted) == []
+        assert plan.read_whole & of_large_tables == set()
 
 
 # --- The indexes ------------------------------------------------------------------------------------------
