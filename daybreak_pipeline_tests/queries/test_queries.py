@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from daybreak_pipeline import database
@@ -44,6 +45,11 @@ def small(
 def large(
     databases: Databases, template: DatabaseSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Connection]:
+    with psycopg.connect(template.conninfo()) as connection:
+        try:
+            connection.execute("LOAD 'auto_explain'")
+        except psycopg.errors.UndefinedFile:
+            pytest.skip("the server does not have PostgreSQL's auto_explain")
     yield from filled(databases, template, tmp_path_factory.mktemp("large"), LARGE)
 
 
