@@ -185,7 +185,7 @@ WITH RECURSIVE family AS (
 SELECT id FROM family ORDER BY id
 
 -- query: patients of an organization, page by page
--- uses: idx_memberships_org, patients_and_guardians_pkey
+-- uses: idx_memberships_org | memberships_user_id_organization_id_key, patients_and_guardians_pkey
 -- parameters
 SELECT organization_id AS organization, %(middle)s::uuid AS after FROM memberships WHERE id > %(middle)s ORDER BY id LIMIT 20
 -- statement
