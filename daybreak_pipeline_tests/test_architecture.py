@@ -173,6 +173,7 @@ IMPORTED_LATE = {
     "database/__init__.py": 1,  # a given server needs nothing of the embedded one
     "settings/databases.py": 1,  # the installation reads settings before there is a driver
     "locations/objects.py": 1,  # an extra package, which an export on this machine does not need
+    "report/numbers.py": 1,  # pandas takes half a second, which only a frame costs
     "report/plots.py": 1,  # matplotlib takes a third of a second, which only a report costs
     "orchestration/instance.py": 1,  # preparing the instance needs no Dagster
 }

@@ -48,6 +48,10 @@ COMMANDS = {
         f"{_CLI}.erase:erase",
         "Erase one person's values everywhere: in the row, search tokens, quarantine, repaired values and the audit trail.",
     ),
+    "frames": (
+        f"{_CLI}.frames:frames",
+        "Hand over numbers for analysts (funnel, time to care, coverage, capacity); without a name, list what there is.",
+    ),
     "generate": (
         f"{_CLI}.generate:generate",
         "Write a synthetic export of 16 files, or of some tables; nobody in it exists.",

@@ -18,7 +18,7 @@ from daybreak_pipeline.report import pages, store
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write (default: reports/latest.html, trends.html or server.html in DAYBREAK_HOME).",
+    help="File to write (default: reports/latest.html, trends.html, server.html or numbers.html in DAYBREAK_HOME).",
 )
 @click.option("--trends", "page", flag_value=store.TRENDS, help="The page about how it went, day by day.")
 @click.option(
@@ -26,6 +26,12 @@ from daybreak_pipeline.report import pages, store
     "page",
     flag_value=store.SERVER,
     help="The page about the server: is it healthy, how long will it last.",
+)
+@click.option(
+    "--numbers",
+    "page",
+    flag_value=store.NUMBERS,
+    help="The page for analysts: how many reach care and how fast, coverage, capacity.",
 )
 def report(show: bool, out: Path | None, page: str | None) -> None:  # noqa: FBT001 - click passes flags so
     """Write the data-quality report: can the data be trusted, what broke, since when, what to do."""

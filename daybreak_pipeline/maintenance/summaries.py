@@ -39,6 +39,24 @@ SUMMARIES = {
             "How many coverages and patients each insurance company has, by eligibility.",
             ("insurance_coverages", "patients_and_guardians"),
         ),
+        Summary(
+            "funnel_by_week",
+            "The onboarding funnel and the time to care by week and district, without small groups.",
+            ("referrals", "organizations"),
+        ),
+        Summary(
+            "coverage_by_week",
+            "Patients' best coverage by week and district, without small groups.",
+            (
+                *("insurance_coverages", "patients_and_guardians"),
+                *("referral_members", "referrals", "memberships", "organizations"),
+            ),
+        ),
+        Summary(
+            "capacity_by_week",
+            "Clinicians with free time and its hours, this week and the next eleven, by district and state, without small groups.",
+            ("clinician_availabilities", "clinicians", "memberships", "organizations"),
+        ),
     )
 }
 
@@ -62,6 +80,8 @@ def refresh(connection: Connection, summary: Summary) -> Refreshed:
     )
     # What a restore has left empty can only be filled with a lock; nobody can read it yet anyway.
     how = sql.SQL("CONCURRENTLY ") if filled else sql.SQL("")
-    connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(how, view))
+    # Their plans are guesses that would have the server compile them for seconds, however few rows there are.
+    with connection.transaction(), database.local_settings(connection, jit="off"):
+        connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(how, view))
     rows = database.value(connection, sql.SQL("SELECT count(*) FROM {}").format(view))
     return Refreshed(int(rows), time.monotonic() - begun)

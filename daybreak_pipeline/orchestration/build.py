@@ -16,6 +16,7 @@ from daybreak_pipeline.orchestration.assets.files import build_source_assets
 from daybreak_pipeline.orchestration.assets.imported_tables import build_table_assets
 from daybreak_pipeline.orchestration.assets.maintenance import build_maintenance_asset
 from daybreak_pipeline.orchestration.assets.monitoring import build_monitoring_assets
+from daybreak_pipeline.orchestration.assets.numbers import build_numbers_assets
 from daybreak_pipeline.orchestration.assets.report import build_report_asset, build_report_sensor
 from daybreak_pipeline.orchestration.assets.summaries import build_summary_assets
 from daybreak_pipeline.orchestration.backup_watch import backup_when_due
@@ -38,6 +39,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             build_monitoring_assets(),
             *build_backup_assets(),
             *build_summary_assets(),
+            build_numbers_assets(),
         ],
         asset_checks=build_checks(),
         jobs=JOBS,

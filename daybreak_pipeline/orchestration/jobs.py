@@ -13,6 +13,7 @@ from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import run_requests
 from daybreak_pipeline.orchestration.assets.files import source_key
 from daybreak_pipeline.orchestration.assets.monitoring import MONITOR
+from daybreak_pipeline.orchestration.assets.numbers import NUMBERS
 from daybreak_pipeline.orchestration.assets.report import REPORT
 from daybreak_pipeline.orchestration.backup_events import BACKUP, DRILL
 from daybreak_pipeline.runbooks import Runbook
@@ -53,8 +54,9 @@ report_data_quality = dg.define_asset_job(
 
 refresh_summaries = dg.define_asset_job(
     "refresh_summaries",
-    selection=dg.AssetSelection.assets(*SUMMARIES),
-    description="Compute the summaries (materialized views) again, from the tables as they are now.",
+    selection=dg.AssetSelection.assets(*SUMMARIES, *NUMBERS),
+    description="Compute the summaries (materialized views) again, from the tables as they are now, and show the numbers "
+    "for analysts.",
 )
 
 # Gives way to imports by itself (``maintenance.giving_way``).

@@ -35,6 +35,7 @@ BEGIN
             -- Summaries are the tables' owner's, who alone can refresh them; they hold numbers only.
             (21, 'daybreak_readonly', 'reporting', 'view', 'onboarding\_funnel', 'SELECT'),
             (22, 'daybreak_readonly', 'reporting', 'view', 'coverage\_by\_insurer', 'SELECT'),
+            (24, 'daybreak_readonly', 'reporting', 'view', '%\_by\_week', 'SELECT'),
             -- And which findings of checks were accepted, by whom and why. Who imports may accept, and administrators.
             (23, 'daybreak_readonly', 'ingest', 'table', 'accepted\_findings', 'SELECT'),
             -- The owner of those views: columns of the tables, see below, and what refreshing the views takes.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from daybreak_pipeline import database
 from daybreak_pipeline.monitoring import survey
-from daybreak_pipeline.report import render, server_page, store, trends, trends_page
+from daybreak_pipeline.report import numbers_page, render, server_page, store, trends, trends_page
 from daybreak_pipeline.report.gather import gather
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ def make(db: DatabaseSettings, name: str, beside: Collection[str] = ()) -> str:
     if name == store.TRENDS:
         with database.connect(db) as connection:
             return trends_page.html(trends.read(connection), beside=beside)
+    if name == store.NUMBERS:
+        with database.connect(db) as connection:
+            return numbers_page.html(numbers_page.read(connection), beside=beside)
     return render.html(gather(db, for_report=True), beside=beside)
 
 

@@ -147,13 +147,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over days. ``marked`` has what is said of days that stand out, such as those with failed imports."""
+    """Lines over days. ``marked`` has what is said of days that stand out, such as those with failed imports.
+
+    ``over`` is what they are over instead of days, of which ``days`` has the first; ``called``, what each is called then.
+    """
 
     label: str
     days: tuple[date, ...]
     lines: tuple[Line, ...]
     marked: tuple[str, ...]
     gap: str = "no import"
+    over: str = "day"
+    called: tuple[str, ...] = ()
 
     def says(self, place: int) -> str:
         """Return the numbers of a day in words."""
@@ -163,7 +168,8 @@ class Chart:
             if place < len(line.values) and (value := line.values[place]) is not None
         ]
         told = [", ".join(known) or self.gap, *filter(None, [self.marked[place]])]
-        return f"{self.days[place]:%Y-%m-%d}: {'; '.join(told)}"
+        name = self.called[place] if self.called else f"{self.days[place]:%Y-%m-%d}"
+        return f"{name}: {'; '.join(told)}"
 
     @property
     def text(self) -> str:
@@ -174,8 +180,8 @@ class Chart:
             if any(line.values[place] is not None for line in self.lines)
         ]
         if not known:
-            return f"{self.label}: no day with a number"
-        days = f"{len(known)} day{'' if len(known) == 1 else 's'}"
+            return f"{self.label}: no {self.over} with a number"
+        days = f"{len(known)} {self.over}{'' if len(known) == 1 else 's'}"
         first = f", first {self.says(known[0])}" if len(known) > 1 else ""
         return f"{self.label}, {days} with a number{first}, last {self.says(known[-1])}"
 

@@ -34,6 +34,7 @@ _QUESTIONS = {
     store.LATEST: "Can I trust today\u2019s data?",
     store.TRENDS: "Is it getting better?",
     store.SERVER: "Is the server healthy?",
+    store.NUMBERS: "How many reach care, and how fast?",
 }
 """What each page answers, as links to it say."""
 # Also text that Markdown would turn into a link or a character: https://…, www.…, &#65;

@@ -19,6 +19,8 @@ SERVER = "server.html"
 """The page about the server, beside the reports."""
 FINDING = "finding.html"
 """What reports call the page on which a finding is accepted. It is served only, and never kept."""
+NUMBERS = "numbers.html"
+"""The page with the numbers for analysts, beside the reports."""
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}Z-[0-9a-f-]+\.html")
 
 
@@ -28,8 +30,8 @@ def directory() -> Path:
 
 
 def pages() -> tuple[str, ...]:
-    """Return the names of the pages that are there, for links: the newest report, the trends, the server."""
-    return tuple(name for name in (LATEST, TRENDS, SERVER) if (directory() / name).exists())
+    """Return the names of the pages that are there, for links: the newest report, the trends, the server, the numbers."""
+    return tuple(name for name in (LATEST, TRENDS, SERVER, NUMBERS) if (directory() / name).exists())
 
 
 def keep(page: str, at: datetime, run_id: str) -> tuple[Path, Path]:

@@ -30,6 +30,7 @@ from daybreak_pipeline.embedded_postgres import server
 from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import webserver
+from daybreak_pipeline.orchestration.assets.numbers import NUMBERS
 from daybreak_pipeline.schema import runner
 from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings, web
 from daybreak_pipeline.supervision.supervisor import Supervisor
@@ -235,7 +236,7 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
             for node in nodes
             if node["isMaterializable"]
         }
-        imported = dict.fromkeys((*TABLES, *SUMMARIES, "data_quality_report"), 1)
+        imported = dict.fromkeys((*TABLES, *SUMMARIES, *NUMBERS, "data_quality_report"), 1)
         assert {name: materialised[name] for name in imported} == imported
         assert materialised.keys() - imported == {"maintenance", "database_backup", "backup_drill", *ASSETS}
         assert len(nodes) == len(materialised) + len(TABLES)

@@ -159,4 +159,5 @@ def test_the_daemon_refreshes_what_is_made_of_an_imported_table() -> None:
         dagster.report_runless_asset_event(dg.AssetMaterialization("referrals"))
         seen = dg.evaluate_automation_conditions(defs, dagster, asset_selection=chosen, cursor=seen.cursor)
         asked = {name for name in SUMMARIES if seen.get_num_requested(dg.AssetKey(name))}
-    assert asked == {"onboarding_funnel"}
+    assert asked == {name for name, summary in SUMMARIES.items() if "referrals" in summary.tables}
+    assert "capacity_by_week" not in asked

@@ -20,6 +20,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.definitions import build_defs, defs
 from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.monitoring.thresholds import ASSETS
+from daybreak_pipeline.orchestration.assets.numbers import NUMBERS
 from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.tables import TABLES
@@ -55,7 +56,7 @@ def test_there_are_16_tables_and_16_files() -> None:
     tables = {(name,) for name in TABLES}
     files = {("export", name) for name in TABLES}
     others = {("data_quality_report",), ("maintenance",), ("database_backup",), ("backup_drill",)}
-    assert set(specs()) == tables | files | others | {(name,) for name in (*ASSETS, *SUMMARIES)}
+    assert set(specs()) == tables | files | others | {(name,) for name in (*ASSETS, *SUMMARIES, *NUMBERS)}
     assert (len(tables), len(files)) == (16, 16)
 
 
@@ -79,7 +80,7 @@ def test_files_depend_on_nothing() -> None:
 def test_files_are_observed_and_tables_are_materialised() -> None:
     graph = defs.resolve_asset_graph()
     others = ("data_quality_report", "maintenance", "database_backup", "backup_drill")
-    made = (*TABLES, *ASSETS, *SUMMARIES, *others)
+    made = (*TABLES, *ASSETS, *SUMMARIES, *NUMBERS, *others)
     assert graph.observable_asset_keys == {dg.AssetKey(["export", name]) for name in TABLES}
     assert graph.materializable_asset_keys == {dg.AssetKey(name) for name in made}
 

@@ -15,7 +15,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from daybreak_pipeline.checks.rules import RULES
+from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.monitoring.thresholds import ASSETS
+from daybreak_pipeline.orchestration.assets.numbers import NUMBERS
 from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.browser import CHROMIUM, SANDBOX_OFF, needs_chromium
@@ -121,7 +123,7 @@ def icon_button(within: Locator, icon: str) -> Locator:
 
 def test_the_asset_graph_shows_every_group_and_every_table_by_name(ui: Ui, page: Page) -> None:
     groups: dict[str, list[str]] = defaultdict(list)
-    groups["analytics"] = ["coverage_by_insurer", "onboarding_funnel"]
+    groups["analytics"] = sorted((*SUMMARIES, *NUMBERS))
     groups["data_quality"] = ["data_quality_report"]
     groups["export"] = sorted(TABLES)
     groups["monitoring"] = sorted(ASSETS)

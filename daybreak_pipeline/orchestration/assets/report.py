@@ -14,6 +14,7 @@ import dagster as dg
 from daybreak_pipeline.errors import DaybreakError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.maintenance.summaries import SUMMARIES
+from daybreak_pipeline.orchestration.assets.numbers import NUMBERS
 from daybreak_pipeline.orchestration.resources import HealthDatabase
 from daybreak_pipeline.report import render, store, trends, trends_page
 from daybreak_pipeline.report.gather import gather
@@ -107,8 +108,8 @@ def build_report_sensor() -> dg.AutomationConditionSensorDefinition:
     """Return the sensor that makes the daemon evaluate the condition, turned on by default."""
     return dg.AutomationConditionSensorDefinition(
         name="report_after_runs",
-        target=dg.AssetSelection.assets(REPORT, *SUMMARIES),
+        target=dg.AssetSelection.assets(REPORT, *SUMMARIES, *NUMBERS),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Makes the data-quality report again when an import or a check has ended, whatever came of it, and "
-        "refreshes the summaries of what was imported.",
+        "refreshes the summaries of what was imported, and what is shown of them.",
     )

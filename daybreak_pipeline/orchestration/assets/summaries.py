@@ -32,7 +32,7 @@ def _summary_asset(summary: Summary) -> dg.AssetsDefinition:
         description=f"{summary.description} A materialized view: `reporting.{summary.name}`.",
         metadata={"dagster/table_name": table_name},
         freshness_policy=dg.FreshnessPolicy.time_window(warn_window=LATE_AFTER, fail_window=TOO_LATE_AFTER),
-        automation_condition=_when_its_tables_are_imported(),
+        automation_condition=when_its_sources_are_new(),
     )
     def refresh(
         context: dg.AssetExecutionContext, health_database: dg.ResourceParam[HealthDatabase]
@@ -50,7 +50,7 @@ def _summary_asset(summary: Summary) -> dg.AssetsDefinition:
     return refresh
 
 
-def _when_its_tables_are_imported() -> dg.AutomationCondition[Any]:
+def when_its_sources_are_new() -> dg.AutomationCondition[Any]:
     """Return the condition: a table was imported since the last refresh, and none is being imported."""
     imported = _CONDITION.any_deps_match(_CONDITION.newly_updated()).since_last_handled()
     under_way = _CONDITION.any_deps_match(_CONDITION.in_progress()) | _CONDITION.in_progress()

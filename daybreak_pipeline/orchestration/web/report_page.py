@@ -1,4 +1,4 @@
-"""The report's pages as pages of the web UI: the newest report, the trends, and the page about the server."""
+"""The report's pages as pages of the web UI: the newest report, the trends, the server, and numbers for analysts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from starlette.routing import Route
 from daybreak_pipeline.orchestration.web.request_rules import FORM
 from daybreak_pipeline.report import store
 
-PATHS = {store.LATEST: "/report", store.TRENDS: "/report/trends", store.SERVER: "/report/server"}
+PATHS = {
+    store.LATEST: "/report",
+    store.TRENDS: "/report/trends",
+    store.SERVER: "/report/server",
+    store.NUMBERS: "/report/numbers",
+}
 """Where each page is; among files it has the name that it is kept under."""
 _LINKED = PATHS | {store.FINDING: FORM}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action {forms}"
@@ -21,6 +26,7 @@ _NONE_YET = {
     store.LATEST: "There is no data-quality report yet: it is made after every import and every check.\n",
     store.TRENDS: "There is no page about trends yet: it is made with every data-quality report.\n",
     store.SERVER: "There is no page about the server yet: it is made every few minutes, by the job monitor_server.\n",
+    store.NUMBERS: "There is no page with numbers for analysts yet: it is made after every import that changes rows.\n",
 }
 
 
