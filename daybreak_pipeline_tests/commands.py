@@ -37,6 +37,7 @@ _FORKED.set_forkserver_preload(
         "dagster._core.storage.schedules.sqlite",
         "dagster_postgres",
         "matplotlib.figure",
+        "pandas",
     ]
 )
 

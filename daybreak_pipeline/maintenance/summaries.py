@@ -54,7 +54,7 @@ SUMMARIES = {
         ),
         Summary(
             "capacity_by_week",
-            "Clinicians with free time and its hours, this week and the next eleven, by district and state, without small groups.",
+            "Clinicians with free time and its hours, for twelve weeks, by district and state, without small groups.",
             ("clinician_availabilities", "clinicians", "memberships", "organizations"),
         ),
     )

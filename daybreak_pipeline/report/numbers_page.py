@@ -23,7 +23,7 @@ SHOWN = 13
 """How many periods a table has at the most; the command has all."""
 _DISTRICTS = 20
 _KINDS = ("plain", "two", "three")
-_PLOTS = {
+_PLOTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "funnel": {"Referrals": ("referred", "onboarding_completed", "enrolled")},
     "time-to-care": {"Median days": ("days_to_care", "days_to_onboarding", "days_to_scheduled")},
     "coverage": {"Patients": ("patients", "insured", "eligible")},

@@ -11,14 +11,15 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.report import queries, render, server_page, store, trends, trends_page
+from daybreak_pipeline.report import numbers_page, queries, render, server_page, store, trends, trends_page
 from daybreak_pipeline_tests.browser import CHROMIUM, SANDBOX_OFF, needs_chromium
 from daybreak_pipeline_tests.report.pages import bad_morning, checked
+from daybreak_pipeline_tests.report.test_numbers import example
 from daybreak_pipeline_tests.report.test_server_page import bad as bad_server
 
 pytestmark = needs_chromium
 
-PAGES = (store.LATEST, store.TRENDS, store.SERVER)
+PAGES = (store.LATEST, store.TRENDS, store.SERVER, store.NUMBERS)
 RULES_OF_AXE = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice", "experimental"]
 Scheme = Literal["light", "dark"]
 
@@ -38,6 +39,7 @@ def written(connection: Connection, directory: Path) -> Path:
         render.html(queries.read(connection), beside=PAGES),
         trends_page.html(trends.read(connection), beside=PAGES),
         server_page.html(bad_server(), beside=PAGES),
+        numbers_page.html(example(), beside=PAGES),
     )
     for name, source in zip(PAGES, sources, strict=True):
         (directory / name).write_text(source, encoding="utf-8")
@@ -119,3 +121,17 @@ def test_pointing_at_a_day_shows_its_numbers(
     expect(days.first.locator("text")).to_be_visible()
     expect(days.last.locator("text")).to_be_hidden()
     assert str(days.first.locator("text").text_content()).endswith(": 16,000 records")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pointing_at_a_period_shows_its_numbers(browser: Browser, tmp_path: Path, scheme: Scheme) -> None:
+    path = tmp_path / store.NUMBERS
+    path.write_text(numbers_page.html(example()), encoding="utf-8")
+    page = opened(browser, path, scheme=scheme)
+    periods = page.locator("#funnel svg g.day")
+    periods.nth(3).locator("rect").hover()
+    expect(periods.nth(3).locator("text")).to_be_visible()
+    expect(periods.last.locator("text")).to_be_hidden()
+    assert str(periods.nth(3).locator("text").text_content()).startswith("2025-03-24, 2 weeks: 421 referred")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -28,7 +28,7 @@ def rows(connection: Connection, view: str) -> list[dict[str, object]]:
     summaries.refresh(connection, SUMMARIES[view])
     return database.every(
         connection, dict[str, object], f"SELECT * FROM reporting.{view} ORDER BY id".encode()
-    )  # type: ignore[arg-type]  # a name of this file
+    )
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def _spec(name: str, frame: Frame) -> dg.AssetSpec:
 def _metadata(frame: Frame, made: "pd.DataFrame") -> dict[str, Any]:
     """Return rows, columns, the newest rows, where the plots are, and the newest numbers of all together for the UI to plot."""
     newest = numbers_page.whole(made)[-1:]
-    columns = [dg.TableColumn(name, str(kind)) for name, kind in made.dtypes.items()]
+    columns = [dg.TableColumn(name, kind) for name, kind in frame.columns.items()]
     shown = [
         dg.TableRecord({name: str(value) if name == "week" else value for name, value in row.items()})
         for row in numbers.records(made.tail(_ROWS))

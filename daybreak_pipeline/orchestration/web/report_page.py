@@ -26,7 +26,7 @@ _NONE_YET = {
     store.LATEST: "There is no data-quality report yet: it is made after every import and every check.\n",
     store.TRENDS: "There is no page about trends yet: it is made with every data-quality report.\n",
     store.SERVER: "There is no page about the server yet: it is made every few minutes, by the job monitor_server.\n",
-    store.NUMBERS: "There is no page with numbers for analysts yet: it is made after every import that changes rows.\n",
+    store.NUMBERS: "There is no page about numbers for analysts yet: it is made after every import that changes rows.\n",
 }
 
 

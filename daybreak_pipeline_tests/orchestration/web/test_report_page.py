@@ -43,7 +43,9 @@ def test_the_newest_report_is_served_to_who_is_logged_in_and_a_sentence_where_th
     assert call(ui.port, "HEAD", "/report", cookie).body == b""
 
 
-@pytest.mark.parametrize(("page", "about"), [("server", "the server"), ("trends", "trends")])
+@pytest.mark.parametrize(
+    ("page", "about"), [("server", "the server"), ("trends", "trends"), ("numbers", "numbers for analysts")]
+)
 def test_the_other_pages_are_below_the_report_and_they_lead_to_each_other(
     ui: Served, page: str, about: str
 ) -> None:
@@ -53,16 +55,16 @@ def test_the_other_pages_are_below_the_report_and_they_lead_to_each_other(
     assert (none.status, none.text().split(":")[0]) == (404, f"There is no page about {about} yet")
     reports = ui.home / "reports"
     reports.mkdir(exist_ok=True)
-    links = '<a href="latest.html"><a href="trends.html"><a href="server.html">'
+    links = '<a href="latest.html"><a href="trends.html"><a href="server.html"><a href="numbers.html">'
     for name in (page, "latest"):
         (reports / f"{name}.html").write_text(links, encoding="utf-8")
     found = ui.get(f"/report/{page}", cookie)
     assert (found.status, found.text()) == (
         200,
-        '<a href="../report"><a href="../report/trends"><a href="../report/server">',
+        '<a href="../report"><a href="../report/trends"><a href="../report/server"><a href="../report/numbers">',
     )
     assert any("default-src 'none'" in policy for policy in found.all("content-security-policy"))
-    newest = '<a href="report"><a href="report/trends"><a href="report/server">'
+    newest = '<a href="report"><a href="report/trends"><a href="report/server"><a href="report/numbers">'
     assert ui.get("/report", cookie).text() == newest
 
 
