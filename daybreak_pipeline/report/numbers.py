@@ -66,14 +66,14 @@ FRAMES = {
         ),
         Frame(
             "time-to-care",
-            "Median days from step to step, by the week of the referral.",
+            "Median days to onboarding, then step by step, and in all to care, by the week of the referral.",
             "funnel_by_week",
             {
-                "days_to_onboarding": "to completed onboarding",
-                "days_to_ready": "from there to ready",
-                "days_to_scheduled": "from there to scheduled",
-                "days_to_enrolled": "from there to enrolled",
-                "days_to_care": "from referral to care",
+                "days_to_onboarding": "to onboarding",
+                "days_to_ready": "then to ready",
+                "days_to_scheduled": "then to scheduled",
+                "days_to_enrolled": "then to enrolled",
+                "days_to_care": "to care",
             },
         ),
         Frame(

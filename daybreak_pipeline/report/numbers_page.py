@@ -25,7 +25,7 @@ _DISTRICTS = 20
 _KINDS = ("plain", "two", "three")
 _PLOTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "funnel": {"Referrals": ("referred", "onboarding_completed", "enrolled")},
-    "time-to-care": {"Median days": ("days_to_care", "days_to_onboarding", "days_to_scheduled")},
+    "time-to-care": {"Median days": ("days_to_care", "days_to_onboarding")},
     "coverage": {"Patients": ("patients", "insured", "eligible")},
     "capacity": {"Hours": ("hours",), "Clinicians": ("clinicians",)},
 }
@@ -59,7 +59,8 @@ class Part:
     frame: Frame
     periods: int
     plots: list[tuple[str, list[tuple[str, str]], Markup]]
-    tables: list[Table]
+    by_week: list[Table]
+    by_group: list[Table]
 
 
 def read(connection: Connection) -> Numbers:
@@ -99,7 +100,7 @@ def _part(frame: Frame, made: pd.DataFrame) -> Part:
         for title, names in _PLOTS[frame.name].items()
         if rows
     ]  # fmt: skip
-    return Part(frame, len(rows), plots, [*_by_week(frame, rows), *_by_group(frame, numbers.records(made))])
+    return Part(frame, len(rows), plots, _by_week(frame, rows), _by_group(frame, numbers.records(made)))
 
 
 def _plot(frame: Frame, title: str, names: tuple[str, ...], rows: list[dict[str, Any]]) -> Markup:

@@ -60,7 +60,7 @@ def test_it_tells_what_it_shows_and_escapes_names(tmp_path: Path) -> None:
     assert [link.attributes["href"] for link in page.one("nav").all("a")] == ["latest.html"]
     for frame in FRAMES.values():
         part = page.one("section", id=frame.name)
-        weekly, by_district = part.all("table")
+        by_district, weekly = part.all("table")
         assert [cell.text for cell in weekly.one("thead").all("th")] == ["week", *frame.numbers.values()]
         assert len(weekly.one("tbody").all("tr")) == 13
         assert "Sierra <b>Unified</b>" in by_district.text
