@@ -14,12 +14,13 @@ from daybreak_pipeline import database
 from daybreak_pipeline.maintenance import summaries
 from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.report.numbers import FRAMES
-from daybreak_pipeline.settings import DatabaseSettings
+from daybreak_pipeline.settings import PROJECT_ROOT, DatabaseSettings
 from daybreak_pipeline_tests.cli.test_main import environment_of, one_line
 from daybreak_pipeline_tests.commands import Environment, daybreak
 from daybreak_pipeline_tests.conftest import Databases
 from daybreak_pipeline_tests.exports import uuid
 from daybreak_pipeline_tests.privacy.test_roles import APP, READONLY, apply_with_passwords, login
+from daybreak_pipeline_tests.schema.test_common_queries_page import examples
 
 _REFERRED = """
 INSERT INTO contracts (id, effective_date, services, terms) VALUES (%(d)s, '2025-01-01', '{}', '[]');
@@ -28,6 +29,7 @@ INSERT INTO referrals (submitter_id, organization_id, service_kind, contract_id,
     SELECT gen_random_uuid(), %(d)s, 1, %(d)s, '2025-03-05', CASE WHEN n <= 12 THEN timestamptz '2025-03-09' END
     FROM generate_series(1, 15) n"""
 DISTRICT = uuid("district")
+PAGE = (PROJECT_ROOT / "docs" / "numbers-for-analysts.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +134,13 @@ def test_who_may_not_read_them_and_a_server_that_is_gone_are_one_line(
 def test_a_database_without_them_says_so(empty: DatabaseSettings, tmp_path: Path) -> None:
     line = one_line(daybreak(environment_of(empty, tmp_path / "home"), "frames", "coverage"))
     assert line.endswith("the database has no reporting.coverage_by_week: run daybreak migrate up")
+
+
+def test_the_examples_of_the_page_run_as_an_analyst_and_every_column_is_defined(
+    served: DatabaseSettings,
+) -> None:
+    with database.connect(login(served, READONLY)) as connection:
+        for example in examples(PAGE):
+            connection.execute(example.encode())
+    columns = {column for frame in FRAMES.values() for column in frame.columns}
+    assert {column for column in columns if f"`{column}`" not in PAGE} == set()
