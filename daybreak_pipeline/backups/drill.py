@@ -22,7 +22,7 @@ from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.privacy import keys, sealed_faults
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.schema import catalog as catalogs
-from daybreak_pipeline.schema import runner
+from daybreak_pipeline.schema import protected, runner
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -226,6 +226,8 @@ def use(drill: Drill, connection: Connection) -> None:
         _open(drill, connection, catalog)
         found = examine(connection, catalog)
         drill.failed_checks += sum(not finding.passed for finding in found.values())
+    for table in protected.of_applications(connection):
+        _open(drill, connection, catalogs.read(connection, table))
 
 
 def _open(drill: Drill, connection: Connection, catalog: TableCatalog) -> None:

@@ -20,19 +20,21 @@ what remains:
   health data under the row's id: what the views of schema reporting show
   backups made before now, until they are deleted
   the write-ahead log, until the server has recycled it
-  the row's old versions, until VACUUM: daybreak psql -c 'VACUUM {table}'
+  the row's old versions, until VACUUM: daybreak psql -c 'VACUUM {table}'"""
+_REMAINS_OUTSIDE = """\
   the export: importing the same record again restores nothing, but a record that its source changes from now on loads.
   Erase the person at the source as well"""
 
 
 @click.command(cls=Command)
-@click.argument("table", type=click.Choice(list(TABLES)), metavar="TABLE")
+@click.argument("table", metavar="TABLE")
 @click.argument("row_id", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def erase(table: str, row_id: str, yes: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Erase one person's values everywhere: in the row, search tokens, quarantine, repaired values and the audit trail.
 
-    The row and its health data stay under its id. Asks first; it cannot be undone.
+    The row and its health data stay under its id. TABLE is one of the plan's, or one that an application has protected.
+    Asks first; it cannot be undone.
     """
     with readiness.ready(migrate=False) as installation:
         roles.require_importer(installation.database)
@@ -65,11 +67,14 @@ def _counted(found: Person | Erased) -> str:
 
 def _show(found: Person, done: Erased) -> None:
     say(f"erased of {found.table} {found.row_id}: {_counted(done)}")
-    if not found.is_row:
+    if not found.is_row and found.table in TABLES:
         say("there is no row: a record of it that was not changed since does not load")
     for table, row_id in done.coverages[:_NAMED]:
         say(f"about the same person: daybreak erase {table} {row_id}")
     if len(done.coverages) > _NAMED:
         say(f"and {len(done.coverages) - _NAMED:,} more rows")
-    for line in _REMAINS.format(table=found.table).splitlines():
+    remains = _REMAINS.format(table=found.table)
+    if found.table in TABLES:
+        remains += f"\n{_REMAINS_OUTSIDE}"
+    for line in remains.splitlines():
         say(line)

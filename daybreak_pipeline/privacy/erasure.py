@@ -19,8 +19,8 @@ from daybreak_pipeline import database
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.schema import catalog as catalogs
-from daybreak_pipeline.schema import locks
-from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline.schema import locks, protected
+from daybreak_pipeline.tables import TABLES, Table
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 # The importer's other columns are times and numbers; _source_hash would let who has the key test a guess.
 _PERSONAL = """
     SELECT a.attname::text, a.attnotnull FROM pg_attribute a
-    WHERE a.attrelid = %(target)s::regclass AND a.attnum > 0 AND NOT a.attisdropped
-      AND (a.attname NOT LIKE '\\_%%' OR a.attname IN ('_export_columns_encrypted', '_source_hash'))
+    WHERE a.attrelid = %(target)s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+      AND (a.attname NOT LIKE '\\_%%' OR a.attname IN ('_export_columns_encrypted', '_source_hash')
+           OR a.attname = ANY (%(sealed)s))
       AND a.attname <> ALL (%(links)s)
       AND (a.attname NOT IN (SELECT column_name FROM reporting.columns() WHERE target = %(target)s::regclass)
            OR a.attname IN (SELECT column_name FROM ingest.field_issues
@@ -76,7 +77,7 @@ _SEARCHES = """
     UPDATE audit.changes search SET before_encrypted = privacy.seal('{}', privacy.required_key('seal'),
                privacy.tag('audit.changes', 'before_encrypted'))
     FROM audit.changes found
-    WHERE found.table_name = %(table)s AND found.row_id = %(id)s AND found.reading = 'search_people'
+    WHERE found.table_name = %(table)s AND found.row_id = %(id)s AND found.reading = search.reading
       AND search.transaction_id = found.transaction_id AND search.rows_read IS NOT NULL
       AND search.changed_at BETWEEN found.changed_at - interval '1 minute' AND found.changed_at
       AND search.before_encrypted IS NOT NULL
@@ -84,17 +85,19 @@ _SEARCHES = """
 # Rows that name a person as theirs, also those that only quarantine has, or that an application has deleted.
 _ABOUT = """
     SELECT row_id FROM (
-        SELECT id::text AS row_id, user_id::text FROM {}
+        SELECT id::text AS row_id, {column}::text AS person FROM {table}
         UNION ALL
         SELECT row_id, privacy.as_object(privacy.unseal(record_encrypted, privacy.required_key('seal'),
-                           privacy.tag('ingest.quarantine', 'record_encrypted'))) ->> 'user_id'
+                           privacy.tag('ingest.quarantine', 'record_encrypted'))) ->> {name}
         FROM ingest.quarantine WHERE table_name = %(table)s
         UNION ALL
         SELECT row_id, privacy.as_object(privacy.unseal(before_encrypted, privacy.required_key('seal'),
-                           privacy.tag('audit.changes', 'before_encrypted'))) ->> 'user_id'
+                           privacy.tag('audit.changes', 'before_encrypted'))) ->> {name}
         FROM audit.changes WHERE table_name = %(table)s AND action = 'DELETE'
     ) about
-    WHERE row_id IS NOT NULL AND ingest.try_cast(user_id, NULL::uuid) = ingest.try_cast(%(id)s::text, NULL::uuid)
+    WHERE row_id IS NOT NULL
+      AND coalesce(ingest.try_cast(person, NULL::uuid)::text, person)
+          = coalesce(ingest.try_cast(%(id)s::text, NULL::uuid)::text, %(id)s)
     GROUP BY row_id ORDER BY row_id
 """
 _BURY = """
@@ -152,7 +155,7 @@ def erase(
 
     Args:
         connection: of the tables' owner, with the key and no transaction open.
-        table: one of the plan's tables.
+        table: one of the plan's tables, or a protected one of an application.
         row_id: the row's id; the row may be gone.
         tell: called while an import or a rotation has to be waited for.
 
@@ -169,7 +172,7 @@ def erase(
         connection.execute(_ASIDE)
         if person.is_row:
             _clear(connection, person, personal)
-        else:
+        elif table in TABLES:  # an application's rows come from no file
             connection.execute(
                 "DELETE FROM ingest.tombstones WHERE table_name = %(table)s AND row_id = %(id)s", parameters
             )
@@ -192,7 +195,7 @@ def _find(connection: Connection, table: str, row_id: str) -> Person:
     row = connection.execute(
         sql.SQL(
             "SELECT to_jsonb(t) FROM {} t WHERE t.id = ingest.try_cast(%s::text, NULL::{}) FOR UPDATE"
-        ).format(sql.Identifier("public", table), kind),
+        ).format(database.verbatim(connection, sql.Identifier("public", table)), kind),
         [person.row_id],
     ).fetchone()
     parameters = {"table": table, "id": person.row_id}
@@ -213,19 +216,23 @@ def _find(connection: Connection, table: str, row_id: str) -> Person:
 
 def _personal(connection: Connection, person: Person) -> dict[str, bool]:
     """Return the columns of the row that are erased, and whether each needs a value."""
+    table = protected.table(connection, person.table)
     parameters = {
-        "target": f"public.{person.table}",
+        "target": sql.Identifier("public", table.name).as_string(connection),
         "table": person.table,
         "id": person.row_id,
-        "links": _links(person.table),
+        "links": _links(table),
+        "sealed": [f"{name}{end}" for name in table.sealed_columns for end in ("", "_encrypted")],
     }
     return dict(connection.execute(_PERSONAL.encode(), parameters).fetchall())
 
 
-def _links(table: str) -> list[str]:
+def _links(table: Table) -> list[str]:
     """Return the columns that hold rows together: references of this table, and what other tables refer to in it."""
-    own = [reference.column for reference in TABLES[table].references]
-    pointed_at = [r.target_column for other in TABLES.values() for r in other.references if table in r.tables]
+    own = [reference.column for reference in table.references]
+    pointed_at = [
+        r.target_column for other in TABLES.values() for r in other.references if table.name in r.tables
+    ]
     return sorted({*own, *pointed_at})
 
 
@@ -256,12 +263,33 @@ def _clear(connection: Connection, person: Person, personal: dict[str, bool]) ->
 def _coverages(connection: Connection, person: Person) -> list[tuple[str, str]]:
     """Return table and id of the rows with personal values of their own that are about this one."""
     found: list[tuple[str, str]] = []
-    for other in TABLES.values():
-        names = [r.column for r in other.references if r.column == "user_id" and person.table in r.tables]
-        if other.sealed_columns and names:
-            rows = connection.execute(
-                sql.SQL(_ABOUT).format(sql.Identifier("public", other.name)),
-                {"table": other.name, "id": person.row_id},
+    for other, columns in _about(connection, person.table):
+        for column in columns:
+            parts = {
+                "column": sql.Identifier(column),
+                "name": sql.Literal(column),
+                "table": sql.Identifier("public", other),
+            }
+            query = sql.SQL(_ABOUT).format(
+                **{name: database.verbatim(connection, part) for name, part in parts.items()}
             )
-            found += [(other.name, row_id) for (row_id,) in rows]
+            rows = connection.execute(query, {"table": other, "id": person.row_id})
+            found += [(other, row_id) for (row_id,) in rows]
     return found
+
+
+def _about(connection: Connection, table: str) -> list[tuple[str, list[str]]]:
+    """Return the tables with personal values of their own whose rows are about one of this table, and by which columns."""
+    planned = [
+        (other.name, [r.column for r in other.references if r.column == "user_id" and table in r.tables])
+        for other in TABLES.values()
+        if other.sealed_columns
+    ]
+    applications = [protected.table(connection, name) for name in protected.of_applications(connection)]
+    return planned + [
+        (
+            other.name,
+            [r.column for r in other.references if r.target_column == "id" and table in r.tables],
+        )
+        for other in applications
+    ]

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _GRANTS = Path(__file__).with_name("roles.sql")
 _SET_PASSWORD = Path(__file__).with_name("set_password.sql")
 _ATTEMPTS = 5
+_VIEWS_MADE = """
+    SELECT string_agg(concat_ws(' ', table_name, extract(epoch FROM renewed_at)), ', ' ORDER BY table_name)
+    FROM privacy.protected_tables
+"""
 # No lock reaches across databases: another database's command may change the same role meanwhile ("tuple
 # concurrently updated" is an internal error to PostgreSQL).
 _CONCURRENTLY_CHANGED = (
@@ -359,9 +363,11 @@ def _describe(role: Role, present: _Present) -> str:
 
 
 def _fingerprint(connection: Connection) -> str:
-    """Return what the grants depend on: the newest migration, and ``roles.sql``."""
-    content = hashlib.sha256(_GRANTS.read_bytes()).hexdigest()[:16]
-    return f"{runner.current_revision(connection)}-{content}"
+    """Return what the grants depend on: the newest migration, ``roles.sql``, and when views of protected tables were made."""
+    content = hashlib.sha256(_GRANTS.read_bytes())
+    if database.value(connection, "SELECT to_regclass('privacy.protected_tables') IS NOT NULL"):
+        content.update(str(database.value(connection, _VIEWS_MADE)).encode())
+    return f"{runner.current_revision(connection)}-{content.hexdigest()[:16]}"
 
 
 @contextmanager

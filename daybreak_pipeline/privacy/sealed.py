@@ -3,7 +3,7 @@
 Whose turn it is, progress and state belong to ``rotation``.
 
 A new migration's column is covered by its name: ``*_encrypted`` is sealed, the names in ``HASH_COLUMNS`` are
-keyed hashes, ``name_tokens`` is the blind index of the table's ``searchable_columns``.
+keyed hashes, ``name_tokens`` is the blind index of the columns that are on record as searched (``schema.protected``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.tables import TABLES
+from daybreak_pipeline.schema import protected
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -252,9 +252,10 @@ def targets(connection: Connection) -> list[Target]:
         UsageError: a table is not as the names of its columns say, or has no primary key to go along.
     """
     rows = connection.execute(_TARGETS, {"hashes": list(HASH_COLUMNS), "tokens": TOKENS}).fetchall()
+    searched = {one.name: tuple(one.searched) for one in protected.tables(connection)}
     found = []
     for schema, name, key, sealed, hashes, tokens, not_bytea, expected in rows:
-        searchable = TABLES[name].searchable_columns if tokens and name in TABLES else ()
+        searchable = searched.get(name, ()) if tokens and schema == "public" else ()
         reason = (
             f"its column {not_bytea[0]} is not of type bytea"
             if not_bytea

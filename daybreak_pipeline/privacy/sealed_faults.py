@@ -125,9 +125,9 @@ def _note(
             WHERE f.code <> EXCLUDED.code
         """).format(
             rows=rows,
-            table=sql.Identifier("public", catalog.table.name),
+            table=database.verbatim(connection, sql.Identifier("public", catalog.table.name)),
             id_type=sql.SQL(catalog.id_type),
-            values=sql.SQL(", ").join(_values(catalog)),
+            values=database.verbatim(connection, sql.SQL(", ").join(_values(catalog))),
         ),
         parameters,
     )
@@ -139,7 +139,7 @@ def _values(catalog: TableCatalog) -> list[sql.Composed]:
         sql.SQL("({}, {}, {})").format(sql.Literal(name), sealed, fault(catalog, name, sealed))
         for name in (
             *(column.name for column in catalog.columns if column.name in catalog.sealed),
-            EXPORT_COLUMNS,
+            *([EXPORT_COLUMNS] if f"{EXPORT_COLUMNS}_encrypted" in catalog.technical else []),
         )
         for sealed in [sql.Identifier("t", f"{name}_encrypted")]
     ]

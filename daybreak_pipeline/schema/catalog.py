@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from daybreak_pipeline.tables import DELETED_FLAG, TABLES, TRANSPORT_COLUMNS, Table
+from daybreak_pipeline.schema import protected
+from daybreak_pipeline.tables import DELETED_FLAG, TRANSPORT_COLUMNS, Table
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -174,8 +175,14 @@ TECHNICAL = frozenset(
 
 
 def read(connection: Connection, name: str) -> TableCatalog:
-    """Read one table's catalog. The table must exist: migrations run before."""
-    table = TABLES[name]
+    """Read the catalog of one of the plan's tables, or of a protected one of an application.
+
+    The table must exist: migrations run before.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    table = protected.table(connection, name)
     everything = [Column(*row) for row in connection.execute(_COLUMNS, [f"public.{name}"])]
     names = {column.name for column in everything}
     encrypted = {f"{column}_encrypted" for column in table.sealed_columns} & names

@@ -20,7 +20,7 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import ServerUnavailableError, UsageError
 from daybreak_pipeline.failures import explanations
-from daybreak_pipeline.schema import extensions, preconditions
+from daybreak_pipeline.schema import extensions, preconditions, protected
 from daybreak_pipeline.tables import TABLES
 
 if TYPE_CHECKING:
@@ -243,10 +243,11 @@ def require_applied(current: str, to: str, directory: Path = MIGRATIONS) -> None
 
 
 def tables_with_rows(connection: Connection) -> list[str]:
-    """Return which of the plan's tables exist and hold rows, and the audit trail where it does."""
+    """Return which tables of the plan, and protected ones of applications, hold rows, and the audit trail where it does."""
     result = []
-    for schema, name in [*(("public", name) for name in TABLES), ("audit", "changes")]:
-        if _exists(connection, f"{schema}.{name}") and database.has_rows(
+    names = [*TABLES, *protected.of_applications(connection)]
+    for schema, name in [*(("public", name) for name in names), ("audit", "changes")]:
+        if _exists(connection, sql.Identifier(schema, name).as_string(connection)) and database.has_rows(
             connection, sql.Identifier(schema, name)
         ):
             result.append(name if schema == "public" else f"{schema}.{name}")
