@@ -36,7 +36,7 @@ def add(evidence: Evidence, findings: Mapping[str, Finding]) -> dict[str, Findin
     """Return findings that say where their first rows came from, and which file was the last of the table."""
     wanted = {row for finding in findings.values() for tally in finding.faults for row in _nowhere(tally)}
     origins: dict[str, Place] = {}
-    if wanted:
+    if wanted and "_import_id" in evidence.catalog.technical:
         query = sql.SQL(_ORIGINS).format(
             table=sql.Identifier("public", evidence.table), id_type=sql.SQL(evidence.catalog.id_type)
         )

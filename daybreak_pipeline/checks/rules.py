@@ -141,7 +141,10 @@ def examine(
         evidence = Evidence(connection, catalog)
         faults = {rule.name: rule.faults(evidence) for rule in chosen}
         evidence.rows, tallies = scan(
-            connection, catalog.table.name, [fault for listed in faults.values() for fault in listed]
+            connection,
+            catalog.table.name,
+            [fault for listed in faults.values() for fault in listed],
+            imported="_record_number" in catalog.technical,
         )
         findings: dict[str, Finding] = {}
         for rule in chosen:

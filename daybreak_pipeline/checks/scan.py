@@ -42,8 +42,17 @@ class Fault:
     hidden: tuple[str, ...] = ()
 
 
-def scan(connection: Connection, table: str, faults: Sequence[Fault]) -> tuple[int, list[Tally]]:
-    """Return how many rows a table has, and a tally for each fault."""
+def scan(
+    connection: Connection, table: str, faults: Sequence[Fault], *, imported: bool = True
+) -> tuple[int, list[Tally]]:
+    """Return how many rows a table has, and a tally for each fault.
+
+    Args:
+        connection: to the database.
+        table: the table's name.
+        faults: what is counted.
+        imported: whether rows say which record they come from; those of an application's table do not.
+    """
     source = sql.Identifier("public", table)
     counts = [sql.SQL("count(*)")] + [
         sql.SQL("count(*) FILTER (WHERE {})").format(fault.condition) for fault in faults
@@ -51,11 +60,11 @@ def scan(connection: Connection, table: str, faults: Sequence[Fault]) -> tuple[i
     query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(counts), source)
     rows, *found = connection.execute(query).fetchone() or [0] * len(counts)
     queries = {
-        position: _matching(source, fault)
+        position: _matching(source, fault, imported=imported)
         for position, (fault, number) in enumerate(zip(faults, found, strict=True))
         if number and fault.shown
     }
-    first = first_rows(connection, queries)
+    first = first_rows(connection, queries, imported=imported)
     return rows, [
         Tally(
             fault.label,
@@ -68,15 +77,22 @@ def scan(connection: Connection, table: str, faults: Sequence[Fault]) -> tuple[i
     ]
 
 
-def first_rows(connection: Connection, queries: dict[int, sql.Composed]) -> dict[int, tuple[str, ...]]:
-    """Return the first ids of each query, by their place in the file."""
+def first_rows(
+    connection: Connection, queries: dict[int, sql.Composed], *, imported: bool = True
+) -> dict[int, tuple[str, ...]]:
+    """Return the first ids of each query, by their place in the file; by id alone where they come from none."""
     if not queries:
         return {}
     each = sql.SQL(" UNION ALL ").join(
         # No index has this order, so none tempts the server to look for few rows one by one.
         sql.SQL(
-            "(SELECT {} AS number, f.id::text, f._record_number FROM ({}) f ORDER BY f._record_number, f.id::text LIMIT {})"
-        ).format(sql.Literal(number), query, sql.Literal(SHOWN_ROWS))
+            "(SELECT {} AS number, f.id::text, {} AS _record_number FROM ({}) f ORDER BY 3, 2 LIMIT {})"
+        ).format(
+            sql.Literal(number),
+            sql.SQL("f._record_number" if imported else "NULL::bigint"),
+            query,
+            sql.Literal(SHOWN_ROWS),
+        )
         for number, query in queries.items()
     )
     found = connection.execute(
@@ -87,8 +103,9 @@ def first_rows(connection: Connection, queries: dict[int, sql.Composed]) -> dict
     return {number: tuple(ids) for number, ids in found}
 
 
-def _matching(source: sql.Identifier, fault: Fault) -> sql.Composed:
-    names = dict.fromkeys(["id", *fault.columns, "_import_id", "_record_number"])
+def _matching(source: sql.Identifier, fault: Fault, *, imported: bool) -> sql.Composed:
+    origin = ["_import_id", "_record_number"] if imported else []
+    names = dict.fromkeys(["id", *fault.columns, *origin])
     return sql.SQL("SELECT {} FROM {} WHERE {}").format(
         sql.SQL(", ").join(sql.Identifier(name) for name in names), source, fault.condition
     )

@@ -10,6 +10,10 @@ from typing import Any
 import dagster as dg
 
 from daybreak_pipeline import settings
+from daybreak_pipeline.orchestration.application_checks import (
+    build_application_asset,
+    build_application_checks,
+)
 from daybreak_pipeline.orchestration.asset_checks import build_checks
 from daybreak_pipeline.orchestration.assets.backups import build_backup_assets
 from daybreak_pipeline.orchestration.assets.files import build_source_assets
@@ -40,8 +44,9 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             *build_backup_assets(),
             *build_summary_assets(),
             build_numbers_assets(),
+            build_application_asset(),
         ],
-        asset_checks=build_checks(),
+        asset_checks=[*build_checks(), build_application_checks()],
         jobs=JOBS,
         schedules=SCHEDULES,
         sensors=[*SENSORS, build_report_sensor(), backup_when_due, tell_of_trouble],

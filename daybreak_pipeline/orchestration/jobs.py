@@ -11,6 +11,7 @@ import dagster as dg
 from daybreak_pipeline.maintenance.summaries import SUMMARIES
 from daybreak_pipeline.monitoring.thresholds import ASSETS
 from daybreak_pipeline.orchestration import run_requests
+from daybreak_pipeline.orchestration.application_checks import ASSET as APPLICATION_TABLES
 from daybreak_pipeline.orchestration.assets.files import source_key
 from daybreak_pipeline.orchestration.assets.monitoring import MONITOR
 from daybreak_pipeline.orchestration.assets.numbers import NUMBERS
@@ -28,14 +29,14 @@ _TABLES = dg.AssetSelection.assets(*TABLES)
 # The files are observed first, so that each table's materialization names the version of its file.
 import_all = dg.define_asset_job(
     "import_all",
-    selection=_FILES | _TABLES,
+    selection=_FILES | _TABLES | dg.AssetSelection.checks_for_assets(APPLICATION_TABLES),
     tags=run_requests.REPEATED_WHOLE,
     description="Import every table whose file has changed, parents first, and check it.",
 )
 
 check_all = dg.define_asset_job(
     "check_all",
-    selection=dg.AssetSelection.checks_for_assets(*TABLES),
+    selection=dg.AssetSelection.checks_for_assets(*TABLES, APPLICATION_TABLES),
     description="Check every table as it is now, without importing.",
 )
 

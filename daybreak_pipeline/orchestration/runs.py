@@ -318,7 +318,7 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Finding]]:
     found: dict[str, dict[str, Finding]] = {name: {} for name in TABLES}
     for evaluation in result.get_asset_check_evaluations():
         metadata = evaluation.metadata  # as asset_checks writes it
-        found[evaluation.asset_key.path[-1]][evaluation.check_name] = Finding(
+        found.setdefault(evaluation.asset_key.path[-1], {})[evaluation.check_name] = Finding(
             summary=evaluation.description or "",
             count=int(str(metadata[labels.FAILING].value)),
             total=int(str(metadata[labels.LOOKED_AT].value)),

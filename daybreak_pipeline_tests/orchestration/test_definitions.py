@@ -56,6 +56,7 @@ def test_there_are_16_tables_and_16_files() -> None:
     tables = {(name,) for name in TABLES}
     files = {("export", name) for name in TABLES}
     others = {("data_quality_report",), ("maintenance",), ("database_backup",), ("backup_drill",)}
+    others |= {("application_tables",)}
     assert set(specs()) == tables | files | others | {(name,) for name in (*ASSETS, *SUMMARIES, *NUMBERS)}
     assert (len(tables), len(files)) == (16, 16)
 
@@ -130,7 +131,10 @@ def test_each_table_has_one_multi_check_with_the_plans_rules() -> None:
         for check in defs.asset_checks or []
         if isinstance(check, dg.AssetChecksDefinition)
     }
-    assert found == {f"check_{name}": [([name], check) for check in CHECKS] for name in TABLES}
+    applications = ("plain_values", "sealed_values", "database_matches_migrations")
+    assert found == {f"check_{name}": [([name], check) for check in CHECKS] for name in TABLES} | {
+        "check_application_tables": [(["application_tables"], check) for check in applications]
+    }
 
 
 def test_only_the_accounting_blocks() -> None:
@@ -152,12 +156,12 @@ def test_every_check_says_what_it_wants() -> None:
 def test_import_all_covers_every_table_and_check() -> None:
     assert set(op_names("import_all")) - {"observe_export"} == {
         *TABLES,
-        *(f"check_{name}" for name in TABLES),
+        *(f"check_{name}" for name in (*TABLES, "application_tables")),
     }
 
 
 def test_check_all_checks_every_table_and_imports_none() -> None:
-    assert set(op_names("check_all")) == {f"check_{name}" for name in TABLES}
+    assert set(op_names("check_all")) == {f"check_{name}" for name in (*TABLES, "application_tables")}
 
 
 def test_backups_and_drills_run_by_themselves() -> None:

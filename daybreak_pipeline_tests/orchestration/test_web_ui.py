@@ -124,6 +124,7 @@ def icon_button(within: Locator, icon: str) -> Locator:
 def test_the_asset_graph_shows_every_group_and_every_table_by_name(ui: Ui, page: Page) -> None:
     groups: dict[str, list[str]] = defaultdict(list)
     groups["analytics"] = sorted((*SUMMARIES, *NUMBERS))
+    groups["application"] = ["application_tables"]
     groups["data_quality"] = ["data_quality_report"]
     groups["export"] = sorted(TABLES)
     groups["monitoring"] = sorted(ASSETS)
