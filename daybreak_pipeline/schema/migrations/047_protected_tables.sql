@@ -1,6 +1,6 @@
 -- Which tables have personal columns, and what protects them, in one place: a registry, and functions that make a table's
 -- triggers, CHECK and views from it. Migrations made them table by table before. The plan's three tables get theirs
--- from here now, and so do those that a team adds (privacy.protect). See docs/adr/0019.
+-- from here now, and so do those that a team adds (privacy.protect). See docs/adr/0020.
 
 CREATE TABLE privacy.protected_tables (
     table_name TEXT PRIMARY KEY,
@@ -115,12 +115,12 @@ BEGIN
     SELECT string_agg(
                CASE WHEN e.name IS NULL THEN format('t.%I', p.attname)
                     WHEN p.atttypid = 'date'::regtype
-                    THEN format('privacy.as_date(privacy.unseal(t.%1$I, held.key, privacy.tag(%2$L, %1$L))) AS %3$I',
+                    THEN format('privacy.as_date(privacy.unseal(t.%1$I, (SELECT privacy.key(''seal'')), privacy.tag(%2$L, %1$L))) AS %3$I',
                                 e.name, 'public.' || target, p.attname)
                     WHEN p.atttypid = 'jsonb'::regtype
-                    THEN format('privacy.as_jsonb(privacy.unseal(t.%1$I, held.key, privacy.tag(%2$L, %1$L))) AS %3$I',
+                    THEN format('privacy.as_jsonb(privacy.unseal(t.%1$I, (SELECT privacy.key(''seal'')), privacy.tag(%2$L, %1$L))) AS %3$I',
                                 e.name, 'public.' || target, p.attname)
-                    ELSE format('privacy.unseal(t.%1$I, held.key, privacy.tag(%2$L, %1$L))::%4$s AS %3$I',
+                    ELSE format('privacy.unseal(t.%1$I, (SELECT privacy.key(''seal'')), privacy.tag(%2$L, %1$L))::%4$s AS %3$I',
                                 e.name, 'public.' || target, p.attname, format_type(p.atttypid, p.atttypmod)) END,
                ', ' ORDER BY p.attnum),
            string_agg(
@@ -139,8 +139,10 @@ BEGIN
     WHERE p.attrelid = relation AND p.attnum > 0 AND NOT p.attisdropped
       AND NOT (p.attname LIKE '%\_encrypted' AND p.atttypid = 'bytea'::regtype)
       AND p.attname NOT IN ('name_tokens', '_source_hash', '_import_id', '_record_number', '_source_updated_at', '_edited_at');
-    EXECUTE format('CREATE OR REPLACE VIEW app.%1$I AS WITH held AS MATERIALIZED (SELECT privacy.key(''seal'') AS key) '
-                   'SELECT %2$s FROM public.%1$I t, held', target, columns);
+    -- The key is a subquery in each column, computed once for a statement and only if the column is asked for, so that the view can
+    -- be joined by any index. The condition is always true: it refuses a session with another key, whatever is asked for.
+    EXECUTE format('CREATE OR REPLACE VIEW app.%1$I AS SELECT %2$s FROM public.%1$I t '
+                   'WHERE (SELECT privacy.key(''seal'')) IS DISTINCT FROM ''''', target, columns);
     EXECUTE format('CREATE OR REPLACE FUNCTION app.%I() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS %L',
                    writing, format(E'\nBEGIN\n    UPDATE public.%1$I t SET\n        %2$s\n    WHERE t.id = OLD.id;\n'
                                    '    RETURN CASE WHEN FOUND THEN NEW END;\nEND ', target, assignments));
