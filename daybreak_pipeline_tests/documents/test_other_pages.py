@@ -93,7 +93,8 @@ def test_the_commands_of_all_pages_run_one_after_the_other(
     environment: dict[str, str], scorecard: str
 ) -> None:
     assert scorecard
-    script, shown = [], {}
+    script: list[str] = []
+    shown: dict[str, str] = {}
     for page in COMMANDS:
         for block in blocks.read(page):
             if block.language == "sh" and block.key not in blocks.NOT_RUN:
