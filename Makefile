@@ -20,8 +20,9 @@ up: install
 
 # Each file of tests in one process, as many processes as there are cores. In their order: sorted by their numbers of
 # tests, the longest files would come last, each alone, because they have the fewest. Python keeps what it has compiled,
-# even where the environment says otherwise: tests start it hundreds of times.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# even where the environment says otherwise: tests start it hundreds of times. `make test WORKERS=3` starts three.
+WORKERS ?= auto
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test: pooler
 	$(PYTEST) -m "not slow"

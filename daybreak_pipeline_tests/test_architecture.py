@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,6 +54,7 @@ ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
 """How the module ``os`` gives access to the environment."""
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Return every module that a file imports anywhere, also inside functions and for type checking."""
     names: set[str] = set()

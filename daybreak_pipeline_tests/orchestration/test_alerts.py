@@ -73,7 +73,7 @@ class Alerts:
 
 @pytest.fixture
 def runs(migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
-    monkeypatch.setattr(notifications, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(notifications.deliver, "__kwdefaults__", {"waits": (0.0, 0.0)})
     for name, value in migrated.environment().items():  # as the daemon has it
         monkeypatch.setenv(name, value)
     with in_memory(migrated, monkeypatch) as opened:

@@ -28,6 +28,12 @@ LOCKS_OF_OLD = (
 
 
 @pytest.fixture
+def told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits is told for whom after a moment, not after five seconds."""
+    monkeypatch.setattr(locks, "_SECONDS_UNTIL_TOLD", 0.3)
+
+
+@pytest.fixture
 def holder(migrated: DatabaseSettings) -> Iterator[Connection]:
     with database.connect(migrated, application_name="the holder") as opened:
         opened.execute("SELECT 1")  # in a transaction from here on
@@ -54,13 +60,14 @@ def test_nobody_who_can_log_in_can_keep_an_import_waiting(
         apply_with_passwords(migrated)
 
 
+@pytest.mark.usefixtures("told_soon")
 def test_who_waits_says_for_whom_and_gives_up(session: Connection, holder: Connection) -> None:
     locks.take(holder, "import documents")
     told: list[str] = []
     with session.transaction(), pytest.raises(locks.LockedError) as error:
-        locks.take(session, "import documents", tell=told.append, seconds=6)
+        locks.take(session, "import documents", tell=told.append, seconds=1)
     assert re.fullmatch(
-        r"gave up after 6 s of waiting for the holder \(server process \d+.*\), at work since \d\d:\d\d:\d\d UTC; "
+        r"gave up after 1 s of waiting for the holder \(server process \d+.*\), at work since \d\d:\d\d:\d\d UTC; "
         r"nothing was changed",
         str(error.value),
     )
@@ -103,6 +110,7 @@ def test_the_key_is_shared_by_imports_and_not_by_a_rotation(
     assert database.value(session, keys.TRY_ALONE) is True
 
 
+@pytest.mark.usefixtures("told_soon")
 def test_a_second_import_of_a_table_waits_and_then_goes_on(export: Export, holder: Connection) -> None:
     locks.take(holder, "import documents")
     heard: list[str] = []
@@ -135,6 +143,7 @@ def application(migrated: DatabaseSettings) -> Iterator[Connection]:
         opened.rollback()
 
 
+@pytest.mark.usefixtures("told_soon")
 def test_an_import_names_the_application_that_has_locked_its_table(
     export: Export, application: Connection
 ) -> None:

@@ -17,6 +17,7 @@ from daybreak_pipeline.supervision import child
 from daybreak_pipeline.supervision.child import Child
 from daybreak_pipeline_tests.orchestration.web.raw_http import Answer, call, login
 
+SCRAPERS_TOKEN = "a-token-for-scrapes-of-tests"
 RUNS = "{ runsOrError { ... on Runs { results { runId tags { key value } } } } }"
 JOB = 'repositoryLocationName: "daybreak_pipeline", repositoryName: "__repository__", jobName: "observe_export_files"'
 LAUNCH = f"""

@@ -1,4 +1,4 @@
-"""Attacks on a running ``daybreak up``: each tries to launch a run, and none may.
+"""Attacks on the web UI, on the process that serves it: each tries to launch a run, and none may.
 
 As raw bytes, since a client library would not send most of these. A run that an attack has launched carries its name
 as a tag.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 
-from daybreak_pipeline_tests.cli.test_up import Up, free_port, one_file_export, temporary_home, up
-from daybreak_pipeline_tests.conftest import forget_settings
-from daybreak_pipeline_tests.orchestration.web.raw_http import Answer, call, login, raw, request
+from daybreak_pipeline_tests.orchestration.web.raw_http import Answer, call, login, raw, request, token_of
+from daybreak_pipeline_tests.orchestration.web.serving import Served
 
 Attack = Callable[["Target", str], bytes]
 
@@ -31,28 +30,26 @@ REFUSED = {400, 401, 403, 404, 405, 415}
 
 
 class Target:
-    """The web UI of a running ``daybreak up``, and a login to it."""
+    """A web UI that is served, and a login to it by the link that people get."""
 
-    def __init__(self, running: Up) -> None:
-        self.running = running
-        self.port = running.port
-        self.origin = f"Origin: http://127.0.0.1:{running.port}"
-        self.cookie = login(running.port, running.token)
+    def __init__(self, port: int, link: str) -> None:
+        self.port = port
+        self.link = link
+        self.token = token_of(link)
+        self.origin = f"Origin: http://127.0.0.1:{port}"
+        self.cookie = login(port, self.token)
 
     def attacks_that_worked(self) -> set[str]:
         """Return the names of the attacks that have launched a run."""
-        runs = self.running.ask(RUNS)["runsOrError"]["results"]
+        asked = json.dumps({"query": RUNS})
+        answer = call(self.port, "POST", "/graphql", JSON, f"Authorization: Bearer {self.token}", body=asked)
+        runs = answer.json()["data"]["runsOrError"]["results"]
         return {tag["value"] for run in runs for tag in run["tags"] if tag["key"] == "attack"}
 
 
 @pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    directory = tmp_path_factory.mktemp("attacks")
-    with pytest.MonkeyPatch.context() as patch, temporary_home() as home:
-        forget_settings(patch)
-        export = one_file_export(directory / "export")
-        with up(home, free_port(), directory / "output", "--data-dir", export) as running:
-            yield Target(running)
+def target(ui: Served) -> Target:
+    return Target(ui.port, ui.ui.link())
 
 
 def post(  # noqa: PLR0913 - what an attack varies

@@ -16,9 +16,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from daybreak_pipeline.cli import browser as shown_in
 from daybreak_pipeline_tests.browser import CHROMIUM, SANDBOX_OFF, needs_chromium
-from daybreak_pipeline_tests.orchestration.web.test_attacks import LAUNCH, Target, target
-
-__all__ = ["target"]  # a fixture
+from daybreak_pipeline_tests.cli.test_up import free_port, one_file_export, temporary_home, up
+from daybreak_pipeline_tests.conftest import forget_settings
+from daybreak_pipeline_tests.orchestration.web.test_attacks import LAUNCH, Target
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 
@@ -107,6 +107,17 @@ class _EmptyPage(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """The web UI of a whole ``daybreak up``, and its link as it was printed."""
+    directory = tmp_path_factory.mktemp("attacks")
+    with pytest.MonkeyPatch.context() as patch, temporary_home() as home:
+        forget_settings(patch)
+        export = one_file_export(directory / "export")
+        with up(home, free_port(), directory / "output", "--data-dir", export) as running:
+            yield Target(running.port, running.link)
+
+
+@pytest.fixture(scope="module")
 def others() -> Iterator[int]:
     """The port of a server with an empty page at every path."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _EmptyPage) as server:
@@ -137,7 +148,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 def page(context: BrowserContext, target: Target) -> Page:
     """A tab of somebody who has logged in."""
     opened = context.new_page()
-    opened.goto(target.running.link)
+    opened.goto(target.link)
     in_the_ui(opened)
     return opened
 
@@ -204,10 +215,10 @@ def test_a_name_that_leads_to_this_machine_shows_nothing(target: Target, page: P
 
 
 def test_the_link_is_not_in_the_address_bar_and_not_on_the_way_back(target: Target, page: Page) -> None:
-    assert target.running.token not in page.url
+    assert target.token not in page.url
     page.goto(f"{ui(target)}/runs")
     page.go_back()
-    assert target.running.token not in page.url
+    assert target.token not in page.url
 
 
 def test_who_is_logged_in_may_come_from_a_page_of_others(target: Target, page: Page, others: int) -> None:
@@ -243,16 +254,16 @@ def test_the_link_logs_in_wherever_it_is_opened(  # noqa: PLR0913, PLR0917 - fix
 ) -> None:
     monkeypatch.setenv("DAYBREAK_HOME", str(tmp_path))
     opened = context.new_page()
-    with shown_in.page_that_leads_to(target.running.link) as file:
+    with shown_in.page_that_leads_to(target.link) as file:
         if by == "a page of others":
             opened.goto(f"http://terminal.example:{others}/")
-            opened.evaluate("url => { location.href = url }", target.running.link)
+            opened.evaluate("url => { location.href = url }", target.link)
         else:
             assert file.stat().st_mode & 0o777 == 0o600
             opened.goto(file.as_uri())
         in_the_ui(opened)
     assert not file.exists()
-    assert target.running.token not in opened.url
+    assert target.token not in opened.url
 
 
 def test_the_report_works_under_its_policy_and_runs_no_script(target: Target, page: Page) -> None:

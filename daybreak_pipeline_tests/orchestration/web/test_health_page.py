@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from daybreak_pipeline.database import Connection
 from daybreak_pipeline.orchestration.web import health_page
 from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.conftest import forget_settings
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
-from daybreak_pipeline_tests.orchestration.web.serving import Served, served
-
-
-@pytest.fixture(scope="module")
-def ui(template: DatabaseSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        forget_settings(patch)
-        home = tmp_path_factory.mktemp("health") / "home"
-        with served(home, **template.environment()) as it:
-            yield it
+from daybreak_pipeline_tests.orchestration.web.serving import Served
 
 
 def test_strangers_learn_whether_all_is_alive_and_nothing_else(ui: Served) -> None:

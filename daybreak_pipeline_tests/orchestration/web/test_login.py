@@ -34,13 +34,6 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def ui(homes: pytest.TempPathFactory) -> Iterator[Served]:
-    """A web UI whose login is the token."""
-    with served(homes.mktemp("token") / "home") as it:
-        yield it
-
-
-@pytest.fixture(scope="module")
 def behind_proxy(homes: pytest.TempPathFactory) -> Iterator[Served]:
     """A web UI whose login is a proxy's."""
     with served(homes.mktemp("proxy") / "home", DAYBREAK_WEB_AUTH="proxy", DAYBREAK_WEB_URL=PUBLIC) as it:

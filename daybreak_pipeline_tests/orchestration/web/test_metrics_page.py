@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.errors import UsageError
-from daybreak_pipeline.settings import DatabaseSettings
-from daybreak_pipeline_tests.conftest import forget_settings
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
-from daybreak_pipeline_tests.orchestration.web.serving import Served, served
+from daybreak_pipeline_tests.orchestration.web.serving import SCRAPERS_TOKEN, Served
 
-TOKEN = "a-token-for-scrapes-of-tests"
-SCRAPER = f"Authorization: Bearer {TOKEN}"
-
-
-@pytest.fixture(scope="module")
-def ui(template: DatabaseSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        forget_settings(patch)
-        home = tmp_path_factory.mktemp("metrics") / "home"
-        with served(home, **template.environment(), DAYBREAK_METRICS_TOKEN=TOKEN) as it:
-            yield it
+SCRAPER = f"Authorization: Bearer {SCRAPERS_TOKEN}"
 
 
 def test_metrics_are_for_the_scrapers_token_and_for_who_is_logged_in(ui: Served) -> None:
@@ -38,7 +24,12 @@ def test_metrics_are_for_the_scrapers_token_and_for_who_is_logged_in(ui: Served)
 
 @pytest.mark.parametrize(
     "header",
-    ["Accept: */*", "Authorization: Bearer wrong", "Authorization: Bearer ", f"Authorization: Basic {TOKEN}"],
+    [
+        "Accept: */*",
+        "Authorization: Bearer wrong",
+        "Authorization: Bearer ",
+        f"Authorization: Basic {SCRAPERS_TOKEN}",
+    ],
 )
 def test_nobody_else_reads_them(ui: Served, header: str) -> None:
     assert ui.get("/metrics", header).status == 401
@@ -50,7 +41,7 @@ def test_nobody_else_reads_them(ui: Served, header: str) -> None:
 )
 def test_the_scrapers_token_is_good_for_nothing_else(ui: Served, path: str) -> None:
     assert ui.get(path, SCRAPER).status == 401
-    assert ui.get(f"/?token={TOKEN}").status == 401
+    assert ui.get(f"/?token={SCRAPERS_TOKEN}").status == 401
 
 
 def test_the_scrapers_token_changes_nothing(ui: Served) -> None:
@@ -68,5 +59,5 @@ def test_a_short_token_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UsageError, match="fewer than 20 characters") as caught:
         settings.web()
     assert "SECRET" not in str(caught.value)
-    monkeypatch.setenv("DAYBREAK_METRICS_TOKEN", TOKEN)
-    assert TOKEN not in repr(settings.web())
+    monkeypatch.setenv("DAYBREAK_METRICS_TOKEN", SCRAPERS_TOKEN)
+    assert SCRAPERS_TOKEN not in repr(settings.web())

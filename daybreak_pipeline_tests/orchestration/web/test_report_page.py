@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from daybreak_pipeline_tests.conftest import forget_settings
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
-from daybreak_pipeline_tests.orchestration.web.serving import Served, served
-
-
-@pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        forget_settings(patch)
-        with served(tmp_path_factory.mktemp("report") / "home") as it:
-            yield it
+from daybreak_pipeline_tests.orchestration.web.serving import Served
 
 
 def test_the_newest_report_is_served_to_who_is_logged_in_and_a_sentence_where_there_is_none(

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
 
 from daybreak_pipeline.orchestration.web.request_rules import origin_of
-from daybreak_pipeline_tests.conftest import forget_settings
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
-from daybreak_pipeline_tests.orchestration.web.serving import Served, served
+from daybreak_pipeline_tests.orchestration.web.serving import Served
 
 QUERY = "query a { version ...b } fragment b on Query { version }"
-
-
-@pytest.fixture(scope="module")
-def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with pytest.MonkeyPatch.context() as patch:
-        forget_settings(patch)
-        with served(tmp_path_factory.mktemp("rules") / "home") as it:
-            yield it
 
 
 def test_graphql_by_get_may_be_a_query(ui: Served) -> None:
