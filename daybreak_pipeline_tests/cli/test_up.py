@@ -217,6 +217,7 @@ RUNS_OF_OUR_LOCATION = """
 RUNS = "{ runsOrError { ... on Runs { results { jobName status } } } }"
 
 
+@pytest.mark.slow
 def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_path: Path) -> None:
     with up(home, port, tmp_path / "output") as running:
         said = running.said()
