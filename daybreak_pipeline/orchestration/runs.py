@@ -20,7 +20,14 @@ from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.find import Ignored
 from daybreak_pipeline.importer.ledger import COUNTS, Accounting
 from daybreak_pipeline.operations.dry_run import dry_run
-from daybreak_pipeline.orchestration import asset_checks, code_location, instance, process_locks, run_requests
+from daybreak_pipeline.orchestration import (
+    asset_checks,
+    code_location,
+    event_batches,
+    instance,
+    process_locks,
+    run_requests,
+)
 from daybreak_pipeline.orchestration import check_labels as labels
 from daybreak_pipeline.orchestration.assets.imported_tables import IGNORED, WHY_ABSENT
 from daybreak_pipeline.orchestration.assets.report import LATEST, REPORT
@@ -223,14 +230,15 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
         repository = definitions.get_repository_def().name
         with _interruptible(), code_location.runs_belong_here(dagster_instance, repository, job):
             try:
-                result = definitions.resolve_job_def(job).execute_in_process(
-                    run_config=run_config | quiet,
-                    instance=dagster_instance,
-                    asset_selection=selection,
-                    raise_on_error=False,
-                    tags=tags | run_requests.NOT_REPEATED,
-                )
-                asset_checks.conclude(dagster_instance, result.run_id)
+                with event_batches.stored_in_batches(dagster_instance):
+                    result = definitions.resolve_job_def(job).execute_in_process(
+                        run_config=run_config | quiet,
+                        instance=dagster_instance,
+                        asset_selection=selection,
+                        raise_on_error=False,
+                        tags=tags | run_requests.NOT_REPEATED,
+                    )
+                    asset_checks.conclude(dagster_instance, result.run_id)
             except Exception as error:
                 if explanations.of_dagsters_storage(error):
                     raise ServerUnavailableError(explanations.explain(error)) from None
