@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from typing import Any
 
 import click
 import obstore
@@ -48,7 +49,8 @@ def main(records: int, runs: int) -> None:
         generate(directory, records, [_TABLE])
         name = f"{TABLES[_TABLE].file_stems[0]}.csv"
         login = _LOGIN | {"AWS_ENDPOINT_URL": endpoint}
-        store = S3Store(_BUCKET, config={key.lower(): value for key, value in login.items()})
+        configuration: Any = {key.lower(): value for key, value in login.items()}
+        store = S3Store(_BUCKET, config=configuration)
         obstore.put(store, f"day/{name}", directory / name)
         size = (directory / name).stat().st_size
         for _ in range(runs):
