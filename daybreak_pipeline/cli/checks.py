@@ -40,10 +40,7 @@ def checks() -> None:
 @json_option
 def list_(as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """List what the checks found when they last ran: what fails, and what somebody has accepted, why and until when."""
-    with (
-        readiness.ready(migrate=False) as installation,
-        database.connect(installation.database, autocommit=True) as connection,
-    ):
+    with readiness.looked_at() as db, database.connect(db, autocommit=True) as connection:
         accepted = acceptance.in_force(connection)
         found = [
             check

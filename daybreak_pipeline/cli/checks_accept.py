@@ -15,6 +15,7 @@ from daybreak_pipeline.cli.runs import keep_report
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import acceptances, readiness
 from daybreak_pipeline.orchestration.installation import Installation
+from daybreak_pipeline.privacy import keys
 from daybreak_pipeline.report import queries, verdict
 from daybreak_pipeline.report.facts import Facts
 from daybreak_pipeline.tables import TABLES
@@ -57,7 +58,7 @@ def accept(  # noqa: PLR0913, PLR0917 - click passes each option
     if everything == bool(check) or (everything and column):
         msg = "name a table and a check, or --all in place of the check"
         raise UsageError(msg)
-    with readiness.ready(migrate=False) as installation:
+    with readiness.ready(migrate=False, key=keys.held) as installation:
         with database.connect(installation.database, autocommit=True) as connection:
             facts = queries.read(connection)
             chosen = [(table, check)] if table and check else _failing(facts, table)
@@ -89,7 +90,7 @@ def accept(  # noqa: PLR0913, PLR0917 - click passes each option
 @json_option
 def reopen(table: str, check: str, column: str | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags so
     """Take back what was accepted: it is a finding again."""
-    with readiness.ready(migrate=False) as installation:
+    with readiness.ready(migrate=False, key=keys.held) as installation:
         with database.connect(installation.database, autocommit=True) as connection:
             number = acceptance.reopen(connection, table, check, column=column, who=settings.account())
         answer = _show_change(installation, [(table, check)])

@@ -76,6 +76,15 @@ def test_what_cannot_be_accepted_is_one_line(
     assert why_not in one_line(daybreak(given, "checks", "accept", *arguments))
 
 
+def test_no_key_is_needed(given: Environment) -> None:
+    without = given | {"ENCRYPTION_KEY": ""}
+    assert daybreak(without, "checks", "list").stdout == "open: 0, accepted: 0\n"
+    for command in (("accept", "--why", "x"), ("reopen",)):
+        name, *more = command
+        said = one_line(daybreak(without, "checks", name, "documents", "orphans", *more))
+        assert "has no result" in said or "nothing is accepted" in said
+
+
 @pytest.mark.slow
 def test_from_all_findings_of_the_sample_to_none(given: Environment) -> None:
     sample = PROJECT_ROOT / "data" / "sample"
