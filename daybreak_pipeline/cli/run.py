@@ -59,7 +59,10 @@ def run(command: tuple[str, ...], as_application: bool) -> None:  # noqa: FBT001
     with readiness.ready(migrate=False) as installation:
         if as_application:
             sys.exit(foreground(list(command), _application(installation), without=_OF_OTHERS))
-        sys.exit(foreground(list(command), installation.environment()))
+        environment = installation.environment()
+        # The command finds the export as we have: where nobody has set one, what was delivered is looked for elsewhere.
+        del environment["DAYBREAK_EXPORT_DIR"]
+        sys.exit(foreground(list(command), environment))
 
 
 def _application(installation: Installation) -> dict[str, str]:

@@ -635,6 +635,7 @@ def test_run_gives_a_command_the_database_and_the_key(given: Environment, migrat
     expected = migrated.environment() | {"ENCRYPTION_KEY": KEY}
     assert {name: seen.get(name) for name in expected} == expected
     assert Path(seen["DAGSTER_HOME"]).is_dir()
+    assert "DAYBREAK_EXPORT_DIR" not in seen  # nobody has chosen one: commands look where the last import did
 
 
 def test_run_gives_an_application_its_own_login_and_the_key_and_nothing_of_the_owner(
