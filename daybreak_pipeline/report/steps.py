@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from daybreak_pipeline.checks import acceptance
@@ -49,6 +50,13 @@ _STEPS = {
 """The next step, by check."""
 
 
+_READABLE = "Ask {sender} for a file that can be read. While daybreak up runs, it is imported by itself once it is there."
+_THERE = (
+    "Ask {sender} when the file comes. While daybreak up runs, it is imported by itself once it is there."
+)
+_BY_ITSELF = "Mend what the message names. While daybreak up runs, the file is then imported by itself."
+
+
 @dataclass(frozen=True)
 class Action:
     """Something to copy and run: ``language`` is ``sh`` or ``sql``."""
@@ -90,6 +98,17 @@ def step(table: str, check: str, finding: Finding) -> str:
         parents=" and ".join(parents) or "other tables",
         columns=", ".join(columns) or "the columns",
     )
+
+
+def import_step(table: TableFacts, now: datetime) -> str:
+    """Return the next step about a table's import in a sentence; empty where the problem says it."""
+    names = TABLES[table.name].file_stems if table.name in TABLES else (table.name,)
+    sender = f"the sender of {names[0]}"
+    if table.failing:
+        return (_BY_ITSELF if table.outside else _READABLE).format(sender=sender)
+    if not table.waiting and (table.never_imported or table.missed(now)):
+        return _THERE.format(sender=sender)
+    return ""
 
 
 def actions(table: TableFacts, check: CheckResult) -> Iterator[Action]:

@@ -141,7 +141,7 @@ def _around(facts: Facts) -> list[Clause]:
     waiting = [t.name for t in facts.tables if _waits(t) and not _is_refused(t, facts)]
     unread = [t.name for t in facts.tables if t.unread]
     absent = [t.name for t in facts.tables if t.missed(facts.at) and not t.waiting]
-    late = [t.name for t in facts.tables if t.late(facts.at) and not t.absent_since]
+    late = [t.name for t in facts.tables if t.late(facts.at) and not (t.absent_since or t.failing)]
     return [
         *_clause("delivered and not loaded yet:", waiting),
         *_clause("files were left out that may be for", unread),
@@ -208,7 +208,11 @@ def _problems(facts: Facts) -> Iterator[Problem]:
         yield _trouble(trouble)
     for table in facts.tables:
         for problem in _import_problems(table, facts):
-            yield replace(problem, sentence=f"{problem.sentence}{downstream.told(table, facts)}")
+            yield replace(
+                problem,
+                sentence=f"{problem.sentence}{downstream.told(table, facts)}",
+                step=steps.import_step(table, facts.at) if problem.actions else "",
+            )
         for check in table.checks:
             found = check.finding
             if not found.passed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,11 @@ def failing(severity: Severity, table: str = "a") -> TableFacts:
         ),
         (
             replace(FINE, last=FAILED, good_at=None, failing=Streak(NOW, 1)),
+            "no",
+            ["imports fail for a", "1 table is checked and has no error"],
+        ),
+        (  # that it is overdue, too, is no news
+            replace(FINE, last=FAILED, failing=Streak(NOW, 1), good_at=NOW - 2 * LATE_AFTER),
             "no",
             ["imports fail for a", "1 table is checked and has no error"],
         ),
@@ -127,6 +133,23 @@ def test_the_worst_problem_stands_first() -> None:
         Facts(NOW, "db", "development", (few, many, failing("ERROR", "c")), ("orphans",))
     ).problems
     assert [problem.table for problem in problems] == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("change", "step"),
+    [
+        ({"failing": Streak(NOW, 1)}, "Ask the sender of documents for a file that can be read."),
+        ({"failing": Streak(NOW, 1), "outside": True}, "Mend what the message names."),
+        ({"absent_since": NOW}, "Ask the sender of documents when the file comes."),
+        ({"good_at": None}, "Ask the sender of documents when the file comes."),
+        ({"good_at": NOW - 2 * LATE_AFTER}, ""),
+    ],
+)
+def test_a_table_that_is_not_imported_has_a_next_step(change: dict[str, Any], step: str) -> None:
+    table = replace(FINE, name="documents", **change)
+    (problem,) = judge(Facts(NOW, "db", "development", (table,), ("orphans",))).problems
+    assert problem.step.startswith(step)
+    assert bool(problem.step) is bool(step)
 
 
 # --- What was delivered, and what is around the tables -----------------------------------------------------
