@@ -10,10 +10,22 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from daybreak_pipeline.checks import acceptance
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.report import numbers_page, queries, render, server_page, store, trends, trends_page
+from daybreak_pipeline.report import (
+    finding_page,
+    numbers_page,
+    queries,
+    render,
+    server_page,
+    store,
+    trends,
+    trends_page,
+)
+from daybreak_pipeline.report.finding_page import Entered, Subject
 from daybreak_pipeline_tests.browser import CHROMIUM, SANDBOX_OFF, needs_chromium
 from daybreak_pipeline_tests.report.pages import bad_morning, checked
+from daybreak_pipeline_tests.report.test_accepted import accepted
 from daybreak_pipeline_tests.report.test_numbers import example
 from daybreak_pipeline_tests.report.test_server_page import bad as bad_server
 
@@ -46,6 +58,31 @@ def written(connection: Connection, directory: Path) -> Path:
     return directory
 
 
+FINDINGS = (
+    ("referrals", "valid_enums", ""),
+    ("referrals", "valid_enums", "it takes a reason"),
+    ("clinicians", "placeholder_values", ""),
+    ("documents", "orphans", ""),
+)
+"""One that is open, one whose form was refused, one that is accepted, one that passes."""
+
+
+def finding(connection: Connection, table: str, check: str, refused: str) -> str:
+    """Return the page of a finding."""
+    found = acceptance.as_found(connection, table, check)
+    assert found
+    all_accepted = acceptance.in_force(connection)
+    connection.commit()
+    return finding_page.html(
+        queries.read(connection),
+        Subject(table, check, found, all_accepted.get((table, check), ())),
+        who="alice",
+        entered=Entered(),
+        refused=refused,
+        beside=PAGES,
+    )
+
+
 def opened(browser: Browser, page: Path, *, scheme: Scheme = "light", width: int = 1280) -> Page:
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
     shown = context.new_page()
@@ -71,10 +108,18 @@ def test_axe_finds_nothing_in_light_and_dark_narrow_and_wide(
 ) -> None:
     bad_morning(session)
     checked(session, "database", "backup_age", 2)
+    accepted(session, "clinicians", "placeholder_values", kind=4)
     directory = written(session, tmp_path)
+    served = (
+        (directory / store.LATEST).read_text("utf-8").replace('<body class="file">', '<body class="served">')
+    )
+    (directory / "served.html").write_text(served, encoding="utf-8")
+    for number, (table, check, refused) in enumerate(FINDINGS):
+        page = finding(session, table, check, refused)
+        (directory / f"finding-{number}.html").write_text(page, encoding="utf-8")
     found = [
         f"{name}: {complaint}"
-        for name in PAGES
+        for name in (*PAGES, "served.html", *(f"finding-{number}.html" for number in range(len(FINDINGS))))
         for complaint in complaints(opened(browser, directory / name, scheme=scheme, width=width))
     ]
     assert found == []
@@ -103,8 +148,10 @@ def test_from_the_report_it_is_a_click_to_the_failing_rows_of_the_worst_finding(
         "record 7",
         "SELECT id, kind FROM referrals",
         "daybreak quarantine list --table referrals --reason invalid_enum",
+        "daybreak checks accept referrals valid_enums",  # a file has no form: nobody would take it
     ):
         expect(finding.get_by_text(told)).to_be_visible()
+    expect(finding.get_by_text("Accept referrals.valid_enums")).to_be_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

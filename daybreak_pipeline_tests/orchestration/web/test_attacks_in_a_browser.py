@@ -85,6 +85,15 @@ url => new Promise(resolve => {
 })
 """
 READ = "url => fetch(url, {credentials: 'include'}).then(answer => answer.text(), () => 'nothing')"
+SEND_THE_FORM = """
+action => {
+  const form = Object.assign(document.createElement('form'), {action, method: 'POST'})
+  for (const [name, value] of [['do', 'accept'], ['table', 'documents'], ['check', 'orphans'], ['why', '']])
+    form.append(Object.assign(document.createElement('input'), {name, value}))
+  document.body.append(form)
+  form.submit()
+}
+"""
 FRAME = """
 url => new Promise(resolve => {
   const frame = Object.assign(document.createElement('iframe'), {src: url, onload: () => resolve(null)})
@@ -180,6 +189,19 @@ def test_no_page_of_others_launches_a_run(
 def test_what_the_attacks_vary_does_launch_a_run(target: Target, page: Page) -> None:
     assert page.evaluate(LAUNCH_AS_THE_UI_DOES, LAUNCH.format(name="of our own page")) == 200
     assert "of our own page" in target.attacks_that_worked()
+
+
+def test_no_page_of_others_sends_the_form_that_accepts_a_finding(
+    target: Target, page: Page, others: int
+) -> None:
+    url = f"{ui(target)}/report/finding"
+    for site, allowed in ((ui(target), True), *((site.format(others), False) for site in SITES)):
+        page.goto(f"{site}/report/finding?table=documents&check=orphans" if allowed else f"{site}/")
+        with page.context.expect_event("response", lambda one: one.url == url) as answered:
+            page.evaluate(SEND_THE_FORM, url)
+        assert answered.value.status in ({400} if allowed else {401, 403}), (
+            site
+        )  # 400: there is no reason in it
 
 
 def test_no_page_of_others_opens_a_websocket(target: Target, page: Page, others: int) -> None:

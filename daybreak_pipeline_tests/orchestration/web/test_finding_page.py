@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -237,6 +238,21 @@ def test_who_it_was_cannot_be_forged(ui: Served, rows: Connection) -> None:
         == 303
     )
     assert accepted(rows)[0][2] == f"the web UI of {settings.account()}"
+
+
+def test_the_user_that_a_proxy_names_is_recorded_and_nobody_without(
+    db: DatabaseSettings, rows: Connection, tmp_path: Path
+) -> None:
+    public = "https://daybreak.example"
+    environment = db.environment() | {"DAYBREAK_WEB_AUTH": "proxy", "DAYBREAK_WEB_URL": public}
+    with served(tmp_path / "home", **environment) as proxied:
+        named = "X-Forwarded-User: alice@example.org"
+        assert send(proxied, f"Origin: {public}", FORM).status == 401
+        assert send(proxied, named, "Origin: https://evil.example", FORM).status == 403
+        assert send(proxied, named, FORM).status == 403  # it comes from nowhere
+        assert accepted(rows) == []
+        assert send(proxied, named, f"Origin: {public}", FORM, who="bob").status == 303
+    assert [row[2] for row in accepted(rows)] == ["alice@example.org"]
 
 
 @pytest.mark.parametrize(
