@@ -38,6 +38,7 @@ _FORKED.set_forkserver_preload(
         "dagster_postgres",
         "matplotlib.figure",
         "pandas",
+        "daybreak_pipeline_tests.frozen",
     ]
 )
 

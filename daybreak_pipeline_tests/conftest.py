@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import hmac
 import itertools
@@ -221,6 +222,12 @@ def _administer(server: DatabaseSettings, statement: str, *names: str) -> None:
     with psycopg.connect(server.conninfo(dbname="postgres"), autocommit=True) as administrator:
         identifiers = [sql.Identifier(name) for name in names]
         administrator.execute(sql.SQL(statement).format(*identifiers))
+
+
+def pytest_collection_finish() -> None:
+    """Keep Python from looking for garbage among thousands of collected tests and all that they import."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
