@@ -37,6 +37,19 @@ NOT_RUN: dict[tuple[str, str], str] = {
     ("docs/backups.md", "daybreak restore --to before-import-1a2b3c4d --table documents"): (
         "needs backups: runbooks/one-table-back.md runs it"
     ),
+    ("docs/commands.md", "daybreak models --language typescript --out src      # src/daybreak.ts"): (
+        "writes into the directory; documentation/test_models runs them in one of its own"
+    ),
+    (
+        "docs/commands.md",
+        "const { rows } = await client.query<AppCoverageStatus>('SELECT * FROM app.coverage_status WHERE user_id = $1', [id]);",
+    ): "a part of a program; documentation/uses.ts is a whole one, which the compiler and Node take",
+    ("docs/commands.md", 'new = PatientsAndGuardiansInsert(role=1, first_name="Ana")'): (
+        "a part of a program; documentation/test_models does the same with a server"
+    ),
+    ("docs/exports-on-object-storage.md", "pip install 'daybreak-pipeline[s3]'"): (
+        "needs a bucket; locations/test_imports runs the commands on one"
+    ),
     (
         "docs/monitoring.md",
         "scrape_configs:",

@@ -35,6 +35,10 @@ RUN: dict[tuple[str, str], str] = {
     ("docs/architecture.md", "sql"): OTHER_PAGES,
     ("README.md", "sql"): OTHER_PAGES,
     ("README.md", "text"): OTHER_PAGES,
+    ("docs/numbers-for-analysts.md", "sh"): OTHER_PAGES,
+    ("docs/numbers-for-analysts.md", "sql"): "cli/test_frames.py",
+    ("docs/protecting-a-table.md", "sh"): "privacy/test_protecting_page.py",
+    ("docs/protecting-a-table.md", "sql"): "privacy/test_protecting_page.py",
     ("docs/runbooks/*.md", "sh"): "runbooks/test_runbooks.py",
     **{(page, "sh"): OTHER_PAGES for page in COMMANDS},
 }

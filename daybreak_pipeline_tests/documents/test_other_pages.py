@@ -37,6 +37,7 @@ COMMANDS = (
     "docs/commands.md",
     "README.md",
     "docs/personal-data.md",
+    "docs/numbers-for-analysts.md",
     "docs/references-for-applications.md",
     "docs/access-patterns.md",
 )
