@@ -70,7 +70,8 @@ bench: install
 	@test -x build/peers/bin/python || $(PYTHON) -m venv build/peers
 	@build/peers/bin/python -m pip install --quiet --disable-pip-version-check 'dlt[postgres]' pandas pyarrow sqlalchemy psycopg2-binary
 	@command -v pgloader >/dev/null || echo "pgloader is not installed: it will be left out"
-	DAYBREAK_BENCH_PYTHON=$(CURDIR)/build/peers/bin/python $(BIN)/python -m daybreak_pipeline_tests.benchmarks
+	DAYBREAK_BENCH_PYTHON=$(CURDIR)/build/peers/bin/python $(BIN)/python -m daybreak_pipeline_tests.benchmarks \
+		$(addprefix --table ,$(CASES))
 
 format: install
 	$(BIN)/ruff check --fix .

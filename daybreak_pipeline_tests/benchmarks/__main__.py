@@ -67,13 +67,22 @@ class Timings:
     help="The cases at RECORDS, or growth from a tenth to ten times RECORDS.",
 )
 @click.option(
+    "--table",
+    "tables",
+    type=click.Choice([case.table for case in cases.CASES]),
+    multiple=True,
+    help="Measure the cases of this table only; may be given several times.",
+)
+@click.option(
     "--report",
     default=REPORT,
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write what was measured.",
 )
-def main(records: int, runs: int, peer_runs: int, what: str, report: Path) -> None:
+def main(  # noqa: PLR0913, PLR0917 - as many as there are options
+    records: int, runs: int, peer_runs: int, what: str, tables: tuple[str, ...], report: Path
+) -> None:
     """Measure, print and write the report."""
     timings = Timings()
     peaks: dict[str, int] = {}
@@ -86,7 +95,7 @@ def main(records: int, runs: int, peer_runs: int, what: str, report: Path) -> No
             report.write_text(_report(timings, records, peaks, ratios, str(version[0]) if version else "?"))
 
         if what != "growth":
-            for case in cases.CASES:
+            for case in [case for case in cases.CASES if not tables or case.table in tables]:
                 click.echo(f"{case.table}: {records:,} records")
                 cases.measure(bench, case, timings.take, runs=runs, peer_runs=peer_runs)
                 write()

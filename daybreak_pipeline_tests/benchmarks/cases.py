@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -26,6 +28,10 @@ from daybreak_pipeline_tests.benchmarks import peers as others
 KEY = "00112233445566778899aabbccddeeff0123456789abcdeffedcba9876543210"
 PATIENTS_FOR_A_RECORD = 2.3
 """How many patients the generator needs for one questionnaire and one referral."""
+
+
+_DAYS = 20
+"""Records are changed by giving them a later day: of so many days ago, and each time of the next one."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +108,22 @@ def measure(bench: Bench, case: Case, take: Take, *, runs: int, peer_runs: int) 
 
     take(f"{case.table}: first import", runs, first_import)
     take(f"{case.table}: re-import, file unchanged", runs, lambda: bench.load(case.table, directory).seconds)
-    changed = iter(range(1, runs + 1))
+    numbers = count(1)
     take(
         f"{case.table}: re-import, 1 % changed",
         runs,
-        lambda: (
-            bench.load(case.table, _change_one_percent(bench, case.table, directory, next(changed))).seconds
-        ),
+        lambda: bench.load(case.table, _with_one_percent_changed(bench, case.table, next(numbers))).seconds,
+    )
+    days = count(1)
+    take(
+        f"{case.table}: re-import, all records changed",
+        runs,
+        lambda: bench.load(case.table, _with_all_changed(bench, case.table, next(days))).seconds,
+    )
+    take(
+        f"{case.table}: re-import, the same records in another order",
+        runs,
+        lambda: bench.load(case.table, _in_another_order(bench, case.table)).seconds,
     )
     peer = others.Peer(bench.settings, bench.connection, bench.scratch, case.table)
     peer.write_clean_file()
@@ -158,21 +173,40 @@ def _unaudited(bench: Bench, table: str) -> Iterator[None]:
             )
 
 
-def _change_one_percent(bench: Bench, table: str, directory: Path, number: int) -> Path:
-    """Write the file again with every hundredth record younger and with another value, and return its directory.
+def _with_one_percent_changed(bench: Bench, table: str, number: int) -> Path:
+    """Write the file again with every hundredth record younger and with another value, and return its directory."""
+    return _changed(bench, table, f"NR % 100 == {number}", days_ago=_DAYS)
+
+
+def _with_all_changed(bench: Bench, table: str, number: int) -> Path:
+    """Write the file again with all records younger than in the one before, and return its directory."""
+    return _changed(bench, table, "1", days_ago=_DAYS - number)
+
+
+def _changed(bench: Bench, table: str, which: str, *, days_ago: int) -> Path:
+    """Write the file again with some records younger and with another value, and return its directory.
 
     A fixed-width piece of each record's text is replaced, so that only the records differ, not the format.
     """
     changed = bench.scratch / "changed"
     changed.mkdir(exist_ok=True)
     name = f"{TABLES[table].file_stems[0]}.csv"
-    script = 'NR > 1 && NR % 100 == k { gsub(/20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T/, day "T") } { print }'
-    day = f"day={datetime.now(UTC) - timedelta(days=1):%Y-%m-%d}"  # a time in the future would make no record newer
+    script = f'NR > 1 && {which} {{ gsub(/20[0-9][0-9]-[0-9][0-9]-[0-9][0-9]T/, day "T") }} {{ print }}'
+    day = f"day={datetime.now(UTC) - timedelta(days=days_ago):%Y-%m-%d}"
     with (changed / name).open("wb") as output:
-        subprocess.run(
-            ["awk", "-v", f"k={number}", "-v", day, script, str(directory / name)], stdout=output, check=True
-        )
+        subprocess.run(["awk", "-v", day, script, str(bench.export() / name)], stdout=output, check=True)
     return changed
+
+
+def _in_another_order(bench: Bench, table: str) -> Path:
+    """Write the changed file again with its records in another order, and return its directory."""
+    other = bench.scratch / "in another order"
+    other.mkdir(exist_ok=True)
+    name = f"{TABLES[table].file_stems[0]}.csv"
+    header, *lines = (bench.scratch / "changed" / name).read_bytes().splitlines(keepends=True)
+    random.shuffle(lines)
+    (other / name).write_bytes(b"".join([header, *lines]))
+    return other
 
 
 def ratios() -> list[tuple[str, str, str, str]]:
@@ -189,7 +223,12 @@ def ratios() -> list[tuple[str, str, str, str]]:
             ("pandas to_sql", "0.5"),
         ]
         result += [(f"{first} / {peer}", first, f"{case.table}: {peer}", limit) for peer, limit in limits]
-        for again, limit in (("file unchanged", "0.05"), ("1 % changed", "0.45")):
+        for again, limit in (
+            ("file unchanged", "0.03"),
+            ("1 % changed", "0.20"),
+            ("the same records in another order", "0.25"),
+            ("all records changed", "1.6"),
+        ):
             name = f"{case.table}: re-import, {again}"
             result.append((f"{name} / first import", name, first, limit))
     return result
