@@ -13,7 +13,7 @@ from psycopg import sql
 
 from daybreak_pipeline import database
 from daybreak_pipeline.errors import SourceError
-from daybreak_pipeline.importer import cast_errors, order, rows, tombstones
+from daybreak_pipeline.importer import cast_errors, digests, order, rows, tombstones
 from daybreak_pipeline.importer.expressions import compose, listed
 from daybreak_pipeline.importer.statements import value
 from daybreak_pipeline.importer.workspace import BAD_KEYS, UNSETTLED, Workspace
@@ -40,6 +40,10 @@ def classify(work: Workspace) -> None:
             tombstones.bury(work)
     else:
         _compare(work)
+        if work.known and _meets_known(work):
+            work.statements.run("classify: compare all again", "DROP TABLE {key_matches}")
+            work.stage_again()
+            _compare(work)
         work.statements.analyze(work.tables.key_matches)
         _mark_duplicates(work, work.tables.key_matches)
         _settle(work)
@@ -139,8 +143,9 @@ def _finish_rows(work: Workspace, columns: list[Column]) -> None:
             """
             CREATE UNLOGGED TABLE {prepared_rows} AS
             SELECT stage._record, {found} AS _found, {lacks} AS _lacks, {long} AS _long, {values}
-            FROM {records} stage {unsettled}
+            FROM {records} stage {digests} {unsettled}
             """,
+            digests=digests.joined(work),
             found=_unkeyed(work) if work.into_empty else sql.SQL("key_match._outcome"),
             lacks=_lacks(work),
             long=_long(work),
@@ -231,6 +236,19 @@ def _compare(work: Workspace) -> None:
         _attempt(work, columns, create)
 
 
+def _meets_known(work: Workspace) -> bool:
+    """Whether a staged record has the id of one that was passed over: which of them is newer must be looked at."""
+    with database.local_settings(work.connection, enable_nestloop=False):
+        found = work.statements.query(
+            "classify: has a row two records",
+            """
+            SELECT count(*) FROM {key_matches} key_match JOIN {target} target ON target.id = key_match.id WHERE {in_file}
+            """,
+            in_file=work.in_file("target"),
+        ).fetchone()
+    return bool(found and found[0])
+
+
 def _settle(work: Workspace) -> None:
     """Count the records that ``key_matches`` settles, remember deletions, and let them go from the stage if they are most."""
     outcomes = work.statements.query(
@@ -250,6 +268,8 @@ def _settle(work: Workspace) -> None:
             unsettled=_unsettled(work),
         )
         work.stage.table, work.stage.beside = work.tables.thinned, ()
+    for outcome, number in work.known.outcomes.items() if work.known else ():
+        work.settled[outcome] = work.settled.get(outcome, 0) + number
 
 
 def _unsettled(work: Workspace) -> sql.Composable:

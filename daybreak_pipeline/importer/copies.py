@@ -61,10 +61,12 @@ class Copies:
     Args:
         connection: in the import's transaction.
         stage: the staging table, empty.
+        alone: no other connection may help: those that did have left their tables with it.
     """
 
     connection: Connection
     stage: Stage
+    alone: bool = False
     _copied: int = 0
     _others: list[_Other] = field(default_factory=list)
     _asked: bool = False
@@ -128,7 +130,7 @@ class Copies:
         """Copy segments by every connection there is; none if there is but one."""
         if not self._asked:
             self._asked = True
-            self._others = _open(self.connection, self.stage)
+            self._others = [] if self.alone else _open(self.connection, self.stage)
         if not self._others:
             return
         lanes = [(self.connection, self.stage.table)]
@@ -159,7 +161,8 @@ class Copies:
 
     def _note(self, segment: Segment) -> None:
         self.stage.may_hold_separator |= SEPARATOR.encode() in segment.data
-        self.stage.read += segment.records
+        self.stage.read += segment.records + segment.passed
+        self.stage.passed += segment.passed
         self._copied += len(segment.data)
 
 

@@ -127,10 +127,10 @@ def next_id(connection: Connection) -> int:
 
 
 def count(work: Workspace) -> Accounting:
-    """Count the outcomes of the staged records. ``read`` is what the server said it staged."""
+    """Count the outcomes of the records. ``read`` is what the server said it staged, and what was passed over as known."""
     outcomes = work.summary
     return Accounting(
-        read=work.stage.records,
+        read=work.stage.records + work.stage.passed,
         inserted=outcomes.get("insert", 0),
         updated=outcomes.get("update", 0),
         unchanged=outcomes.get("unchanged", 0),

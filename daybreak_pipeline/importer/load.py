@@ -7,6 +7,7 @@ The same way for records of a file and for those that wait in quarantine. Runs i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg import sql
@@ -14,6 +15,7 @@ from psycopg import sql
 from daybreak_pipeline import database
 from daybreak_pipeline.importer import (
     classify,
+    digests,
     ledger,
     merge,
     missing,
@@ -84,7 +86,7 @@ def _load_file(  # noqa: PLR0913, PLR0917 - each is a fact of the one import
 ) -> Loaded:
     work = _begin(connection, catalog, source.header, import_id)
     work.earlier_imports = earlier_imports
-    staging.fill(connection, work.stage, source, progress)
+    _stage(work, source, progress)
     unknown = _counted(work, "count({})", work.expressions.unknown)
     sealed = [
         name
@@ -94,10 +96,46 @@ def _load_file(  # noqa: PLR0913, PLR0917 - each is a fact of the one import
         and catalog.by_name[name].type in TEXT_TYPES
     ]
     placeholders = _counted(work, "count(*) FILTER (WHERE ingest.is_placeholder({}))", sealed)
+    if work.keeps_digests:
+        work.counted = _met(work, "{} IS NOT NULL", unknown) + _met(
+            work, "ingest.is_placeholder({})", placeholders
+        )
     _process(work, progress)
     quarantine.resolve(work, whole_file=True)
     missing.note(work)
     return Loaded(_finish(work), unknown, placeholders)
+
+
+def _stage(work: Workspace, source: Source, progress: Progress) -> None:
+    """Stage a source's records, but for those that rows are known to come from."""
+    sifting = digests.begin(work, source)
+    if sifting is None:
+        staging.fill(work.connection, work.stage, source, progress)
+        return
+
+    def send(*, final: bool) -> None:
+        digests.send(work, sifting, final=final)
+
+    def again() -> None:
+        digests.forget_list(work)
+        work.statements.run("stage: empty it", "TRUNCATE {stage} RESTART IDENTITY")
+        staging.fill(
+            work.connection, work.stage, source, progress, replace(sifting, known=None), send=send, alone=True
+        )
+        _refuse_contradictions(work)
+
+    staging.fill(work.connection, work.stage, source, progress, sifting, send=send)
+    digests.list_rows(work, sifting.known)
+    work.stage_again = again
+
+
+def _met(work: Workspace, condition: str, counted: dict[str, int]) -> list[sql.Composable]:
+    """Return conditions by which a staged record has one of the values that were counted."""
+    return [
+        compose(condition, compose("stage.{}", work.stage.column(name) or sql.NULL))
+        for name, number in counted.items()
+        if number
+    ]
 
 
 def load_quarantined(
@@ -146,6 +184,7 @@ def _process(work: Workspace, progress: Progress) -> None:
     progress("merge", work.stage.records)
     with in_the_databases_own(work.connection):
         merge.merge(work, dangling)
+    digests.forget_of_several(work)
     quarantine.keep_issues(work)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from daybreak_pipeline import database
 from daybreak_pipeline.importer.expressions import compose
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import TableCatalog
@@ -36,15 +37,19 @@ def note(work: Workspace) -> None:
         "live": live_rows(work.catalog),
         "table": table,
         "import_id": sql.Literal(work.import_id),
+        "unseen": compose(
+            "NOT EXISTS (SELECT FROM {} key_match WHERE key_match.id = target.id){}",
+            work.tables.key_matches,
+            compose(" AND {} IS NOT TRUE", work.in_file("target")) if work.known else sql.SQL(""),
+        ),
     }
     # To count them uses every core, which to write them does not; mostly there are none.
     gone = compose(
-        "(SELECT FROM {} target WHERE {} AND NOT EXISTS (SELECT FROM {} key_match WHERE key_match.id = target.id)) gone",
-        work.target,
-        parts["live"],
-        work.tables.key_matches,
+        "(SELECT FROM {} target WHERE {} AND {}) gone", work.target, parts["live"], parts["unseen"]
     )
-    if not work.statements.count("end: count missing rows", gone):
+    with database.local_settings(work.connection, enable_nestloop=False):
+        count = work.statements.count("end: count missing rows", gone)
+    if not count:
         work.statements.run(*_NONE_MISSING, table=table)
         return
     work.statements.run_whole(
@@ -52,7 +57,7 @@ def note(work: Workspace) -> None:
         """
         WITH gone AS MATERIALIZED (
             SELECT target.id::text AS row_id FROM {target} target
-            WHERE {live} AND NOT EXISTS (SELECT FROM {key_matches} key_match WHERE key_match.id = target.id)
+            WHERE {live} AND {unseen}
         ), back AS (
             DELETE FROM ingest.missing_rows noted WHERE noted.table_name = {table}
             AND NOT EXISTS (SELECT FROM gone WHERE gone.row_id = noted.row_id)

@@ -146,7 +146,8 @@ def resolve(work: Workspace, *, whole_file: bool) -> None:
 
 def _resolve_records(work: Workspace, parameters: dict[str, object]) -> None:
     record = order.waiting(work)
-    work.statements.run(
+    run = work.statements.run_whole if work.known else work.statements.run
+    run(
         "quarantine: resolve records whose id came again",
         """
         UPDATE ingest.quarantine waiting SET resolved_at = now(),

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from daybreak_pipeline import settings
 from daybreak_pipeline.importer import limits, long_records, records
 from daybreak_pipeline.importer.encoding import UTF_8, Text
 from daybreak_pipeline.importer.forms import Columns
+from daybreak_pipeline.importer.known import Lines, Numbers, Sieve
 from daybreak_pipeline.importer.long_records import Form, LongRecord
 from daybreak_pipeline.importer.tape import Reading, Tape
 
@@ -41,12 +44,22 @@ class Segment:
     and counts with its last.
 
     Those that are ``numbered`` have three more columns before the file's own: the record's number, why it is malformed,
-    and the text of one that is.
+    and the text of one that is. ``passed`` counts the records among or before them that are known, and not in ``data``.
     """
 
     data: bytes
     records: int
     numbered: bool
+    passed: int = 0
+
+
+class _Plain(NamedTuple):
+    """The whole records of a text that begins with one: as a segment, where they end, and where each begins and ends."""
+
+    segment: Segment | None
+    end: int
+    begins: _Positions
+    ends: _Positions
 
 
 @dataclass
@@ -55,7 +68,8 @@ class Reader:
 
     ``number`` is the next record's, ``line`` the one that it begins in; ``text`` tells the encoding for messages.
     ``called`` are the names of its columns, for messages. ``looking`` is False where each record is to be taken apart, as
-    tests do. ``columns`` tells what is true of all records read so far.
+    tests do. ``columns`` tells what is true of all records read so far. With a ``sieve``, records that it knows are passed
+    over.
     """
 
     delimiter: bytes
@@ -67,6 +81,7 @@ class Reader:
     largest_cell: int = field(default_factory=settings.max_cell)
     largest_record: int = field(default_factory=lambda: limits.RECORD)
     looking: bool = True
+    sieve: Sieve | None = None
     columns: Columns = field(init=False, repr=False)
     _ends_quote: NDArray[np.bool_] = field(init=False, repr=False)
 
@@ -86,11 +101,14 @@ class Reader:
         while not complete:
             # A record that goes on gets as much again: a long one is not looked at block by block.
             data, complete = _longer(rest, tape)
-            plain = self._plain(data, complete=complete) if self.looking else None
-            segment, end = plain or self._taken_apart(data, complete=complete)
+            segment, end = (
+                self._line_by_line(data, complete=complete)
+                or (self._as_it_is(data, complete=complete) if self.looking else None)
+                or self._taken_apart(data, complete=complete)
+            )
             if segment:
                 yield segment
-                self.number += segment.records
+                self.number += segment.records + segment.passed
                 self.line += records.lines_in(data, 0, end)
                 rest = data[end:]
             elif len(data) < LONG or complete:
@@ -99,7 +117,55 @@ class Reader:
                 rest = b""
                 yield from self._long(data, tape)
 
-    def _plain(self, data: bytes, *, complete: bool) -> tuple[Segment | None, int] | None:
+    def _line_by_line(self, data: bytes, *, complete: bool) -> tuple[Segment, int] | None:
+        """Return the records of a text without those that are known lines; None if that cannot be told."""
+        sieve = self.sieve
+        fits = len(data) <= min(self.largest_cell, self.largest_record)
+        if sieve is None or not fits or not sieve.is_worth_it():
+            return None
+        lines = Lines.of(sieve, data, complete=complete)
+        if not sieve.pays(lines.known):
+            return None
+        if lines.known.all():
+            return Segment(b"", 0, numbered=True, passed=lines.take(sieve)), lines.end
+        text = lines.left()
+        plain = self._plain(text, complete=False) if self.looking else None
+        goes_on = len(text) - plain.end if plain else 0
+        if plain is None or (goes_on and complete) or not lines.are_whole_records(plain.ends):
+            return None
+        numbers = self.number + lines.numbers(plain.begins)
+        passed = lines.take(sieve)
+        segment = self._sifted(sieve, text, plain, numbers)
+        return replace(segment, passed=segment.passed + passed), lines.end - goes_on
+
+    def _as_it_is(self, data: bytes, *, complete: bool) -> tuple[Segment | None, int] | None:
+        """Return the whole records of a text, as they are unless most are known; None if any is not plain."""
+        plain = self._plain(data, complete=complete)
+        if plain is None or plain.segment is None:
+            return plain and (None, plain.end)
+        if self.sieve is None:
+            return plain.segment, plain.end
+        numbers = np.arange(self.number, self.number + plain.segment.records)
+        return self._sifted(self.sieve, data, plain, numbers, whole=plain.segment), plain.end
+
+    def _sifted(
+        self, sieve: Sieve, text: bytes, plain: _Plain, numbers: Numbers, whole: Segment | None = None
+    ) -> Segment:
+        """Return the plain records of a text without those that are known; or the ``whole`` of them, if few are."""
+        contents = list(map(text.__getitem__, map(slice, plain.begins.tolist(), plain.ends.tolist())))
+        digests = sieve.digests(contents)
+        places = sieve.find(digests)
+        known = places >= 0
+        if whole and not sieve.pays(known):
+            sieve.notes.note(numbers, digests)
+            return whole
+        passed = sieve.take(places[known])
+        sieve.notes.note(numbers[~known], digests[~known])
+        rows = zip(numbers[~known].tolist(), compress(contents, ~known), strict=True)
+        data = b"".join(self._numbered(number) + text.removesuffix(b"\r") + b"\n" for number, text in rows)
+        return Segment(data, len(contents) - passed, numbered=True, passed=passed)
+
+    def _plain(self, data: bytes, *, complete: bool) -> _Plain | None:
         """Return the whole records of a text that begins with one, and where they end; None if any is not plain."""
         codes = np.frombuffer(data, np.uint8)
         quotes = np.flatnonzero(codes == _QUOTE)
@@ -114,7 +180,7 @@ class Reader:
         elif end:
             ends = ends[: int(np.flatnonzero(ends)[-1]) + 1]
         else:
-            return None, 0
+            return _Plain(None, 0, stops[:0], stops[:0])
         number = int(ends.sum())
         is_small = end <= self.largest_cell or self._are_small(stops, ends)
         if not is_small or ends.size != number * self.width or not ends[self.width - 1 :: self.width].all():
@@ -127,7 +193,9 @@ class Reader:
         if has_returns:
             whole = _with_line_feeds(codes[:end], stops, pairs)
         self.columns.look(codes, stops[: ends.size])
-        return Segment(whole if whole.endswith(b"\n") else whole + b"\n", number, numbered=False), end
+        record_ends = stops[: ends.size][ends]
+        segment = Segment(whole if whole.endswith(b"\n") else whole + b"\n", number, numbered=False)
+        return _Plain(segment, end, np.append(0, record_ends[:-1] + 1), record_ends)
 
     def _are_small(self, stops: _Positions, ends: NDArray[np.bool_]) -> bool:
         """Whether no cell and no record is larger than it may be, from where they end. Quotes count as text."""
@@ -172,11 +240,29 @@ class Reader:
 
     def _taken_apart(self, data: bytes, *, complete: bool) -> tuple[Segment | None, int]:
         rows: list[bytes] = []
+        contents: list[bytes | None] = []
         end = 0
         for record in records.split(data, self.delimiter, complete=complete):
-            rows.append(self._row(record, data[record.start : record.end], self.number + len(rows)))
+            raw = data[record.start : record.end]
+            row, is_refused = self._row(record, raw, self.number + len(rows))
+            rows.append(row)
+            contents.append(None if is_refused else raw[:-1] if raw.endswith((b"\n", b"\r")) else raw)
             end = record.end
-        return (Segment(b"".join(rows), len(rows), numbered=True) if rows else None), end
+        if not rows:
+            return None, end
+        passed = self._sift(self.sieve, rows, contents) if self.sieve else 0
+        return Segment(b"".join(rows), len(rows) - passed, numbered=True, passed=passed), end
+
+    def _sift(self, sieve: Sieve, rows: list[bytes], contents: list[bytes | None]) -> int:
+        """Empty the rows of records that are known. Returns how many they are."""
+        good = [position for position, content in enumerate(contents) if content is not None]
+        digests = sieve.digests(content for content in contents if content is not None)
+        places = sieve.find(digests)
+        known = places >= 0
+        for position in compress(good, known):
+            rows[position] = b""
+        sieve.notes.note(self.number + np.array(good, np.int64)[~known], digests[~known])
+        return sieve.take(places[known])
 
     def _long(self, data: bytes, tape: Tape) -> Iterator[Segment]:
         """Yield one long record, given its beginning, as segments."""
@@ -196,19 +282,19 @@ class Reader:
         self.number += 1
         self.line += found.lines
 
-    def _row(self, record: records.Record, raw: bytes, number: int) -> bytes:
-        """Return a record as a numbered row."""
+    def _row(self, record: records.Record, raw: bytes, number: int) -> tuple[bytes, bool]:
+        """Return a record as a numbered row, and whether it is malformed."""
         cells = record.cells if any(record.cells) else [b""] * self.width
         raw = records.without_line_end(raw)
         too_large = self._too_large(cells, raw)
         fault = record.fault or too_large or self._fault(cells, raw)
         if fault:
             kept = limits.kept(fault, raw, len(raw), is_whole=not too_large)
-            return self._refused(number, self.line + record.line, *kept)
+            return self._refused(number, self.line + record.line, *kept), True
         self.columns.look_at_record(cells)
         if b'"' in raw or cells is not record.cells:
             raw = self.delimiter.join(records.quoted(cell) if cell else cell for cell in cells)
-        return self._numbered(number) + raw + b"\n"
+        return self._numbered(number) + raw + b"\n", False
 
     def _numbered(self, number: int) -> bytes:
         """Return what is before the cells of a record that is not malformed."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from daybreak_pipeline.importer import order
+from daybreak_pipeline.importer import digests, order
 from daybreak_pipeline.importer.expressions import SEAL_KEY, SEARCH_KEY, compose
 from daybreak_pipeline.importer.workspace import Workspace
 from daybreak_pipeline.schema.catalog import Column
@@ -76,6 +76,9 @@ def values(work: Workspace) -> list[Value]:
         *result,
         Value("_source_updated_at", said, given=True),
         Value("_source_hash", _if_kept(work, expressions.content_hash())),
+        Value(digests.COLUMN, digests.of_record(work))
+        if work.keeps_digests
+        else Value(digests.COLUMN, sql.SQL("NULL::bytea"), given=True),
         Value("_import_id", compose("{}::bigint", sql.Literal(work.import_id)), given=True),
         Value("_record_number", sql.SQL("prepared._record"), given=True),
     ]
@@ -99,6 +102,13 @@ def stored(work: Workspace, value: Value, dangling: set[str]) -> sql.Composable:
     """
     made = value.made if value.given else sql.Identifier("prepared", value.name)
     column = value.column
+    if value.name == digests.COLUMN and work.keeps_digests and "duplicate" in work.summary:
+        # Each of several records must be seen the next time, to find the newest of them.
+        return compose(
+            "CASE WHEN prepared.id NOT IN (SELECT id FROM {} WHERE _outcome = 'duplicate' AND id IS NOT NULL) THEN {} END",
+            work.tables.outcomes if work.into_empty else work.tables.key_matches,
+            made,
+        )
     if column is None:
         return made
     if column.name in dangling:

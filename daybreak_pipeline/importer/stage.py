@@ -31,7 +31,8 @@ class Stage:
     """A staging table: its name, and which of its columns holds which column of the source.
 
     ``target`` is the table that is imported into. ``beside`` are tables that inherit from the staging table.
-    ``records`` is how many the server has staged, ``read`` how many the reader has counted by itself.
+    ``records`` is how many the server has staged, ``passed`` how many were passed over as known, ``read`` how many the reader
+    has counted by itself.
     ``known`` are the names by which a header's columns are recognised (``names``). ``may_hold_separator`` is False when
     no staged value has the separator in it. ``times`` are the columns that are known to hold only plain times, and
     ``empty`` those of them without any value (``forms``).
@@ -42,6 +43,7 @@ class Stage:
     known: frozenset[str] = frozenset()
     records: int = 0
     read: int = 0
+    passed: int = 0
     may_hold_separator: bool = True
     times: frozenset[str] = frozenset()
     empty: frozenset[str] = frozenset()

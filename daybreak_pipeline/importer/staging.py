@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import compress, groupby
 from queue import Empty, Queue
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from daybreak_pipeline.errors import SourceError
 from daybreak_pipeline.importer.copies import Copies
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.importer.formats import DAMAGE, let_go, unreadable
+from daybreak_pipeline.importer.known import Sifting
 from daybreak_pipeline.importer.parts import Part
 from daybreak_pipeline.importer.reader import Reader, Segment
 from daybreak_pipeline.importer.stage import MALFORMED, RAW, RECORD, Stage
@@ -26,38 +27,71 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 _BLOCKS_AHEAD = 8
+_RECORDS_AT_ONCE = 1_000_000
+"""The digests of so many records are held until no copy is under way."""
 
 Progress = Callable[[str, int], None]
 """Called with a phase (such as ``stage``) and how far it is: bytes for staging, records elsewhere."""
 
 
-def fill(connection: Connection, stage: Stage, source: Source, progress: Progress) -> None:
+class Send(Protocol):
+    """Lets the server have what digests there are, at the ``final`` call all."""
+
+    def __call__(self, *, final: bool) -> None:
+        """Send them."""
+
+
+def fill(  # noqa: PLR0913 - each is a fact of the one import
+    connection: Connection,
+    stage: Stage,
+    source: Source,
+    progress: Progress,
+    sifting: Sifting | None = None,
+    *,
+    send: Send = lambda *, final: None,  # noqa: ARG005 - there is nothing to send
+    alone: bool = False,
+) -> None:
     """Copy all parts of a source into the staging table.
+
+    Args:
+        connection: in the import's transaction.
+        stage: the staging table, empty.
+        source: what to copy.
+        progress: called with how many bytes are staged.
+        sifting: what records are compared with: those that are known are passed over.
+        send: called now and then to let the server have the digests of what is staged.
+        alone: no other connection may help.
 
     Raises:
         SourceError: a part cannot be read at all (a damaged archive, say), or not all that was read is staged.
     """
     staged = 0
-    copies = Copies(connection, stage)
+    copies = Copies(connection, stage, alone)
+    stage.records = stage.read = stage.passed = 0
     stage.may_hold_separator = False
     stage.times = stage.empty = frozenset(stage.header)
     for part in source.parts:
         try:
-            for size in _fill_part(copies, stage, part):
+            for size in _fill_part(copies, stage, part, sifting, send):
                 staged += size
                 progress("stage", staged)
+            send(final=False)
         except DAMAGE as error:
             raise unreadable(part.path, error) from None
-        if stage.read != stage.records:
+        if stage.read != stage.records + stage.passed:
             msg = (
-                f"{part.name}: {stage.read:,} records were read so far and {stage.records:,} staged; nothing was changed. "
+                f"{part.name}: {stage.read:,} records were read so far and {stage.records:,} staged, "
+                f"{stage.passed:,} being known; nothing was changed. "
                 "This is a fault of the pipeline: please report it"
             )
             raise SourceError(msg)
+    send(final=True)
     copies.finish()
 
 
-def _fill_part(copies: Copies, stage: Stage, part: Part) -> Iterator[int]:
+def _fill_part(
+    copies: Copies, stage: Stage, part: Part, sifting: Sifting | None, send: Send
+) -> Iterator[int]:
     header = part.sniff().header
     names = header.named(stage.known)
     columns = [stage.column(name) or RECORD for name in names]
@@ -71,17 +105,39 @@ def _fill_part(copies: Copies, stage: Stage, part: Part) -> Iterator[int]:
         with _read_ahead(blocks) as segments:
             yield from copies.take([MALFORMED, *columns], segments)
         return
-    reader = Reader(header.delimiter, len(columns), stage.read + 1, header.lines + 1, part.text, called=names)
+    reader = Reader(
+        header.delimiter,
+        len(columns),
+        stage.read + 1,
+        header.lines + 1,
+        part.text,
+        called=names,
+        sieve=sifting.sieve(names, header.delimiter) if sifting else None,
+    )
     with (
         part.path.open("rb") as file,
         _read_ahead(reader.segments(_reading(part, file, header.size))) as segments,
     ):
-        for numbered, group in groupby(segments, lambda segment: segment.numbered):
+        for (numbered, _), group in groupby(segments, _runs()):
             listed = [RECORD, MALFORMED, RAW, *columns] if numbered else columns
             yield from copies.take(listed, group, header.delimiter)
+            send(final=False)
         let_go(file)
     stage.times -= {*compress(names, ~reader.columns.times)}
     stage.empty -= {*compress(names, ~reader.columns.empty)}
+
+
+def _runs() -> Callable[[Segment], tuple[bool, int]]:
+    """Return what tells segments apart that are not copied together: their form, and after a million records the next."""
+    records = 0
+
+    def run(segment: Segment) -> tuple[bool, int]:
+        nonlocal records
+        before = records
+        records += segment.records
+        return segment.numbered, before // _RECORDS_AT_ONCE
+
+    return run
 
 
 def _reading(part: Part, file: IO[bytes], size: int) -> Reading:

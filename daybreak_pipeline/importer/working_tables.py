@@ -116,6 +116,16 @@ class WorkingTables:
         return self._named("unlike")
 
     @property
+    def digests(self) -> sql.Identifier:
+        """The digests of the staged records, a number of records in each row (``digests``)."""
+        return self._named("digests")
+
+    @property
+    def listed_digests(self) -> sql.Identifier:
+        """The digests of the rows whose records were passed over while staging, or those of the others."""
+        return self._named("listed_digests")
+
+    @property
     def unsealed(self) -> sql.Identifier:
         """The records of the quarantine that are tried again: ``id`` and ``record``, as one JSON object."""
         return self._named("unsealed")

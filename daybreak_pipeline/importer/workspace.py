@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from daybreak_pipeline.importer.expressions import Expressions
+from daybreak_pipeline.importer.known import Known
 from daybreak_pipeline.importer.stage import Stage
 from daybreak_pipeline.importer.statements import Statements
 from daybreak_pipeline.importer.working_tables import WorkingTables
@@ -30,6 +31,10 @@ class Workspace:
     that the records come from quarantine. ``earlier_imports`` returns the imports of the same content into this table,
     once its fingerprint is known. ``settled`` counts the records that have no row in ``outcomes``, and
     ``summary`` all of them by their outcome.
+
+    ``known`` tells of the records that were passed over while staging, if any was, and ``lists_passed`` whether
+    ``listed_digests`` are those of their rows, or those of the others. ``keeps_digests`` tells that staged records have digests,
+    ``counted`` which of them must be seen each time, ``stage_again`` stages all without passing over any (``digests``).
     """
 
     connection: Connection
@@ -43,6 +48,11 @@ class Workspace:
     earlier_imports: Callable[[], Sequence[int]] = tuple
     settled: dict[str, int] = field(default_factory=dict)
     summary: dict[str, int] = field(default_factory=dict)
+    known: Known | None = None
+    lists_passed: bool = False
+    keeps_digests: bool = False
+    counted: list[sql.Composable] = field(default_factory=list)
+    stage_again: Callable[[], None] = lambda: None
     lacking: bool = False
     too_long: bool = False
     breaking: bool = False
@@ -75,8 +85,29 @@ class Workspace:
         if self.into_empty:
             return self.tables.outcomes
         return sql.SQL(
-            "(SELECT id, _outcome FROM {} UNION ALL SELECT id, _outcome FROM {} WHERE _outcome <> ALL ({}))"
-        ).format(self.tables.outcomes, self.tables.key_matches, sql.Literal(list(UNSETTLED)))
+            "(SELECT id, _outcome FROM {} UNION ALL SELECT id, _outcome FROM {} WHERE _outcome <> ALL ({}){})"
+        ).format(
+            self.tables.outcomes, self.tables.key_matches, sql.Literal(list(UNSETTLED)), self._passed_over()
+        )
+
+    def _passed_over(self) -> sql.Composable:
+        """Return the outcomes of records that were passed over, of those whose id waits in quarantine."""
+        if not self.known:
+            return sql.SQL("")
+        return sql.SQL(
+            " UNION ALL SELECT id, CASE WHEN _edited_at IS NULL THEN 'unchanged' ELSE 'stale' END FROM {} known WHERE {} "
+            "AND id::text IN (SELECT row_id FROM ingest.quarantine WHERE table_name = {} AND resolved_at IS NULL)"
+        ).format(self.target, self.in_file("known"), sql.Literal(self.catalog.table.name))
+
+    def in_file(self, row: str) -> sql.Composable:
+        """Return the condition that a row of the table, under an alias, is there because its record was passed over."""
+        if not self.known:
+            return sql.SQL("false")
+        return sql.SQL("({digest} IS NOT NULL AND {digest} {among} (SELECT digest FROM {listed}))").format(
+            digest=sql.Identifier(row, "_record_digest"),
+            among=sql.SQL("IN" if self.lists_passed else "NOT IN"),
+            listed=self.tables.listed_digests,
+        )
 
     def summarize(self) -> None:
         """Count the outcomes, and note whether any record lacks a value, has one that is too long, or breaks a CHECK."""
@@ -84,7 +115,9 @@ class Workspace:
             "classify: count outcomes",
             "SELECT _outcome, count(*), bool_or(_lacks), bool_or(_long), bool_or(_breaks) FROM {outcomes} GROUP BY 1",
         ).fetchall()
-        self.summary = self.settled | {outcome: number for outcome, number, *_ in rows}
+        self.summary = self.settled | {
+            outcome: self.settled.get(outcome, 0) + number for outcome, number, *_ in rows
+        }
         self.lacking, self.too_long, self.breaking = (any(row[at] for row in rows) for at in (2, 3, 4))
 
     def create(self) -> None:
@@ -100,10 +133,13 @@ class Workspace:
 
     def drop(self) -> None:
         """Drop every working table."""
+        others = [] if self.into_empty else [self.tables.key_matches]
+        others += [self.tables.digests] if self.keeps_digests else []
+        others += [self.tables.listed_digests] if self.known else []
         self.statements.run(
             "end: drop working tables",
-            "DROP TABLE {stage_tables}, {prepared_rows}, {outcomes}, {cast_errors}, {rejections}, {issues}{key_matches}",
-            key_matches=sql.SQL("") if self.into_empty else sql.SQL(", {}").format(self.tables.key_matches),
+            "DROP TABLE {stage_tables}, {prepared_rows}, {outcomes}, {cast_errors}, {rejections}, {issues}{others}",
+            others=sql.SQL("").join(sql.SQL(", {}").format(table) for table in others),
         )
 
     def _names(self) -> Mapping[str, sql.Composable]:
@@ -119,4 +155,6 @@ class Workspace:
             "rejections": self.tables.rejections,
             "issues": self.tables.issues,
             "cast_errors": self.tables.cast_errors,
+            "digests": self.tables.digests,
+            "listed_digests": self.tables.listed_digests,
         }

@@ -25,11 +25,11 @@ from daybreak_pipeline.tables import TABLES, Table
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-# The importer's other columns are times and numbers; _source_hash would let who has the key test a guess.
+# The importer's other columns are times and numbers; hash and digest would let who has the key test a guess.
 _PERSONAL = """
     SELECT a.attname::text, a.attnotnull FROM pg_attribute a
     WHERE a.attrelid = %(target)s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-      AND (a.attname NOT LIKE '\\_%%' OR a.attname IN ('_export_columns_encrypted', '_source_hash')
+      AND (a.attname NOT LIKE '\\_%%' OR a.attname IN ('_export_columns_encrypted', '_source_hash', '_record_digest')
            OR a.attname = ANY (%(sealed)s))
       AND a.attname <> ALL (%(links)s)
       AND (a.attname NOT IN (SELECT column_name FROM reporting.columns() WHERE target = %(target)s::regclass)
@@ -207,7 +207,7 @@ def _find(connection: Connection, table: str, row_id: str) -> Person:
     named = {
         name.removesuffix("_encrypted")
         for name in _personal(connection, person)
-        if values.get(name) is not None and name != "_source_hash"
+        if values.get(name) is not None and name not in {"_source_hash", "_record_digest"}
     }
     if isinstance(values.get("profile_data"), dict) and "export_columns" in values["profile_data"]:
         named.add("profile_data")

@@ -19,7 +19,7 @@ from daybreak_pipeline.schema import protected
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
-HASH_COLUMNS = ("_source_hash", "record_key")
+HASH_COLUMNS = ("_source_hash", "_record_digest", "record_key")
 """Keyed hashes: a digest permuted by AES-256 (``expressions.content_hash``), so that no record is needed to re-key."""
 TOKENS = "name_tokens"
 

@@ -163,6 +163,7 @@ class TableCatalog:
 TECHNICAL = frozenset(
     {
         "_source_hash",
+        "_record_digest",
         "_import_id",
         "_record_number",
         "_source_updated_at",

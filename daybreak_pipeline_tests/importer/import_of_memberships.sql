@@ -75,7 +75,7 @@ SELECT stage._record, CASE WHEN stage._malformed IS NOT NULL THEN 'malformed'
      ELSE ingest.strict_time(stage."created_at") END AS "created_at",
        (stage."updated_at")::timestamp with time zone AS "updated_at",
        encrypt(sha256(convert_to(concat_ws(chr(31), '0249fcbd3cf8b4bac308c3d197e72ce3', coalesce(stage."created_at", ''), coalesce(stage."id", ''), coalesce(stage."organization_id", ''), coalesce(stage."c5", ''), coalesce(stage."updated_at", ''), coalesce(stage."user_id", '')), 'UTF8')), (SELECT privacy.required_key('source_hash')), 'aes-ecb/pad:none') AS "_source_hash"
-FROM "ingest"."stage_memberships" stage ;
+FROM "ingest"."stage_memberships" stage  ;
 
 -- cast errors: try a column
 SELECT count((stage."id")::uuid) FROM "ingest"."stage_memberships" stage;
@@ -138,7 +138,7 @@ SELECT stage._record, CASE WHEN stage._malformed IS NOT NULL THEN 'malformed'
      ELSE ingest.strict_time(stage."created_at") END END AS "created_at",
        (stage."updated_at")::timestamp with time zone AS "updated_at",
        encrypt(sha256(convert_to(concat_ws(chr(31), '0249fcbd3cf8b4bac308c3d197e72ce3', coalesce(stage."created_at", ''), coalesce(stage."id", ''), coalesce(stage."organization_id", ''), coalesce(stage."c5", ''), coalesce(stage."updated_at", ''), coalesce(stage."user_id", '')), 'UTF8')), (SELECT privacy.required_key('source_hash')), 'aes-ecb/pad:none') AS "_source_hash"
-FROM (SELECT stage.*, cast_error.columns AS _cast_errors FROM "ingest"."stage_memberships" stage LEFT JOIN (SELECT record, array_agg(column_name) AS columns FROM "ingest"."cast_errors_memberships" GROUP BY record) cast_error ON cast_error.record = stage._record) stage ;
+FROM (SELECT stage.*, cast_error.columns AS _cast_errors FROM "ingest"."stage_memberships" stage LEFT JOIN (SELECT record, array_agg(column_name) AS columns FROM "ingest"."cast_errors_memberships" GROUP BY record) cast_error ON cast_error.record = stage._record) stage  ;
 
 -- classify: outcomes by key
 CREATE UNLOGGED TABLE "ingest"."outcomes_memberships" AS
@@ -245,7 +245,7 @@ WHERE ROW(coalesce("excluded"."source_updated_at", '-infinity'::timestamptz), co
 TRUNCATE "ingest"."stage_memberships";
 
 -- merge: insert
-INSERT INTO "public"."memberships" ("id", "user_id", "organization_id", "profile_data", "created_at", "updated_at", "_source_updated_at", "_source_hash", "_import_id", "_record_number")
+INSERT INTO "public"."memberships" ("id", "user_id", "organization_id", "profile_data", "created_at", "updated_at", "_source_updated_at", "_source_hash", "_record_digest", "_import_id", "_record_number")
 SELECT coalesce("prepared"."id", gen_random_uuid()),
        "prepared"."user_id",
        "prepared"."organization_id",
@@ -254,6 +254,7 @@ SELECT coalesce("prepared"."id", gen_random_uuid()),
        coalesce("prepared"."updated_at", now()),
        nullif(nullif(least(prepared.updated_at, now() + interval '1 hour 1 microsecond'), now() + interval '1 hour 1 microsecond'), '-infinity'::timestamptz),
        "prepared"."_source_hash",
+       NULL::bytea,
        <import>::bigint,
        prepared._record
 FROM "ingest"."prepared_rows_memberships" prepared WHERE NOT EXISTS (SELECT FROM "ingest"."outcomes_memberships" outcome WHERE outcome._record = prepared._record AND outcome._outcome <> 'insert');
@@ -426,7 +427,7 @@ SELECT stage._record, key_match._outcome AS _found, coalesce(stage."user_id" IS 
      ELSE ingest.strict_time(stage."created_at") END AS "created_at",
        (stage."updated_at")::timestamp with time zone AS "updated_at",
        encrypt(sha256(convert_to(concat_ws(chr(31), '0363f6dd33440c5d61d0bcd184aa3695', coalesce(stage."created_at", ''), coalesce(stage."id", ''), coalesce(stage."op", ''), coalesce(stage."organization_id", ''), coalesce(stage."c5", ''), coalesce(stage."updated_at", ''), coalesce(stage."user_id", '')), 'UTF8')), (SELECT privacy.required_key('source_hash')), 'aes-ecb/pad:none') AS "_source_hash"
-FROM "ingest"."stage_memberships" stage JOIN "ingest"."key_matches_memberships" key_match ON key_match._record = stage._record WHERE key_match._outcome = ANY ('{insert,update,malformed,missing_key,invalid_key}');
+FROM "ingest"."stage_memberships" stage  JOIN "ingest"."key_matches_memberships" key_match ON key_match._record = stage._record WHERE key_match._outcome = ANY ('{insert,update,malformed,missing_key,invalid_key}');
 
 -- cast errors: try a column
 SELECT count((stage."id")::uuid) FROM "ingest"."stage_memberships" stage;
@@ -488,7 +489,7 @@ SELECT stage._record, key_match._outcome AS _found, coalesce(stage."user_id" IS 
      ELSE ingest.strict_time(stage."created_at") END END AS "created_at",
        (stage."updated_at")::timestamp with time zone AS "updated_at",
        encrypt(sha256(convert_to(concat_ws(chr(31), '0363f6dd33440c5d61d0bcd184aa3695', coalesce(stage."created_at", ''), coalesce(stage."id", ''), coalesce(stage."op", ''), coalesce(stage."organization_id", ''), coalesce(stage."c5", ''), coalesce(stage."updated_at", ''), coalesce(stage."user_id", '')), 'UTF8')), (SELECT privacy.required_key('source_hash')), 'aes-ecb/pad:none') AS "_source_hash"
-FROM (SELECT stage.*, cast_error.columns AS _cast_errors FROM "ingest"."stage_memberships" stage LEFT JOIN (SELECT record, array_agg(column_name) AS columns FROM "ingest"."cast_errors_memberships" GROUP BY record) cast_error ON cast_error.record = stage._record) stage JOIN "ingest"."key_matches_memberships" key_match ON key_match._record = stage._record WHERE key_match._outcome = ANY ('{insert,update,malformed,missing_key,invalid_key}');
+FROM (SELECT stage.*, cast_error.columns AS _cast_errors FROM "ingest"."stage_memberships" stage LEFT JOIN (SELECT record, array_agg(column_name) AS columns FROM "ingest"."cast_errors_memberships" GROUP BY record) cast_error ON cast_error.record = stage._record) stage  JOIN "ingest"."key_matches_memberships" key_match ON key_match._record = stage._record WHERE key_match._outcome = ANY ('{insert,update,malformed,missing_key,invalid_key}');
 
 -- classify: outcomes by key
 CREATE UNLOGGED TABLE "ingest"."outcomes_memberships" AS
@@ -628,6 +629,7 @@ WITH changed AS (
        "updated_at" = coalesce("prepared"."updated_at", now()),
        "_source_updated_at" = nullif(nullif(least(prepared.updated_at, now() + interval '1 hour 1 microsecond'), now() + interval '1 hour 1 microsecond'), '-infinity'::timestamptz),
        "_source_hash" = "prepared"."_source_hash",
+       "_record_digest" = NULL::bytea,
        "_import_id" = <import>::bigint,
        "_record_number" = prepared._record,
        "_fivetran_synced" = NULL,
@@ -648,7 +650,7 @@ WHERE outcome._outcome = 'update' AND NOT EXISTS (SELECT FROM changed WHERE chan
 SELECT _outcome, count(*), bool_or(_lacks), bool_or(_long), bool_or(_breaks) FROM "ingest"."outcomes_memberships" GROUP BY 1;
 
 -- merge: insert
-INSERT INTO "public"."memberships" ("id", "user_id", "organization_id", "profile_data", "created_at", "updated_at", "_source_updated_at", "_source_hash", "_import_id", "_record_number")
+INSERT INTO "public"."memberships" ("id", "user_id", "organization_id", "profile_data", "created_at", "updated_at", "_source_updated_at", "_source_hash", "_record_digest", "_import_id", "_record_number")
 SELECT coalesce("prepared"."id", gen_random_uuid()),
        "prepared"."user_id",
        "prepared"."organization_id",
@@ -657,6 +659,7 @@ SELECT coalesce("prepared"."id", gen_random_uuid()),
        coalesce("prepared"."updated_at", now()),
        nullif(nullif(least(prepared.updated_at, now() + interval '1 hour 1 microsecond'), now() + interval '1 hour 1 microsecond'), '-infinity'::timestamptz),
        "prepared"."_source_hash",
+       NULL::bytea,
        <import>::bigint,
        prepared._record
 FROM "ingest"."prepared_rows_memberships" prepared WHERE NOT EXISTS (SELECT FROM "ingest"."outcomes_memberships" outcome WHERE outcome._record = prepared._record AND outcome._outcome <> 'insert');

@@ -197,6 +197,7 @@ def _parent(row: Row) -> str:
     return row.values["parent_organization_id"] or ""
 
 
+@pytest.mark.usefixtures("passing_over")
 @settings(
     max_examples=150,
     deadline=None,

@@ -290,6 +290,7 @@ def _rows(export: Export, clock: Clock, table: str) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("table", [DOCUMENTS, WINDOWS])
+@pytest.mark.usefixtures("passing_over")
 @settings(deadline=None, suppress_health_check=_QUIET)
 @given(st.data())
 def test_imports_and_applications_end_as_in_the_model(
@@ -315,6 +316,7 @@ def test_imports_and_applications_end_as_in_the_model(
         export.connection.commit()
 
 
+@pytest.mark.usefixtures("passing_over")
 @settings(
     deadline=None,
     suppress_health_check=_QUIET,

@@ -8,14 +8,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
 from daybreak_pipeline.database import Connection
-from daybreak_pipeline.importer import encoding, parts
+from daybreak_pipeline.importer import encoding, known, parts
 from daybreak_pipeline.importer.encoding import Text
+from daybreak_pipeline.importer.known import Known, Notes, Sieve, from_bytes
 from daybreak_pipeline.importer.reader import Reader, Segment
 from daybreak_pipeline.importer.run import ImportFailedError
 from daybreak_pipeline.importer.tape import Reading
@@ -170,6 +172,50 @@ def test_both_ways_read_what_the_contract_says(drawn: tuple[bytes, bytes, int], 
         assert numbers == list(range(1, len(expected) + 1))
 
 
+def sieved(  # noqa: PLR0913 - each is a fact of the one reading
+    text: bytes, delimiter: bytes, width: int, block: int, rows: Known | None, *, looking: bool
+) -> tuple[dict[int, Read], dict[int, tuple[int, ...]], int]:
+    """Read with a sieve. Return records and digests by number, and how many records were passed over."""
+    sieve = Sieve(7, Notes(), rows)
+    reader = Reader(delimiter, width, looking=looking, sieve=sieve)
+    segments = list(reader.segments(partial(in_blocks, text, block)))
+    found: dict[int, Read] = {}
+    count = 0
+    for segment in segments:
+        numbers, records = understood([segment], rows_of([segment], delimiter))
+        count += segment.records + segment.passed
+        if not segment.numbered:
+            numbers = list(range(count - segment.records + 1, count + 1))
+        found |= zip(numbers, records, strict=True)
+    chunks, packed = sieve.notes.take(1, final=True)
+    digests = map(tuple, from_bytes(packed).tolist())
+    return found, dict(zip(chunks.tolist(), digests, strict=True)), sum(s.passed for s in segments)
+
+
+@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts(), st.integers(1, 40), st.data())
+@example((b'a,b\nc,"\na,b\n"\nd,e\na,b', b",", 2), 40, None)
+def test_known_records_are_passed_over_and_no_others(
+    monkeypatch: pytest.MonkeyPatch, drawn: tuple[bytes, bytes, int], block: int, data: st.DataObject | None
+) -> None:
+    monkeypatch.setattr(known, "MOSTLY", 0)
+    text, delimiter, width = drawn
+    expected = dict(enumerate(obvious(text, delimiter, width), 1))
+    found, digests, passed = sieved(text, delimiter, width, 1 << 20, None, looking=True)
+    assert (found, passed) == (expected, 0)
+    assert digests.keys() == {number for number, record in expected.items() if record.cells}
+    different = sorted(set(digests.values()))
+    picked = data.draw(st.sets(st.sampled_from(different))) if data and different else set(digests.values())
+    for looking in (True, False):
+        rows = Known(np.array(sorted(picked), np.uint64).reshape(-1, 2))
+        kept, noted, passed = sieved(text, delimiter, width, block, rows, looking=looking)
+        over = {number for number, digest in digests.items() if digest in picked}
+        assert kept == {number: record for number, record in expected.items() if number not in over}
+        assert noted == {number: digest for number, digest in digests.items() if number not in over}
+        assert passed == len(over) == rows.passed
+        assert rows.outcomes.get("unchanged", 0) == len({digests[number] for number in over})
+
+
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=texts(), block=st.integers(1, 40))
 def test_copy_reads_the_same_records(
@@ -256,7 +302,7 @@ def test_a_long_cell_is_not_looked_at_block_by_block(monkeypatch: pytest.MonkeyP
     seen: list[int] = []
     plain = Reader._plain
 
-    def counted(self: Reader, data: bytes, *, complete: bool) -> tuple[Segment | None, int] | None:
+    def counted(self: Reader, data: bytes, *, complete: bool) -> object:
         seen.append(len(data))
         return plain(self, data, complete=complete)
 

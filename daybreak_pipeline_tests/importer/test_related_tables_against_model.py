@@ -327,6 +327,7 @@ def _age(record: Record) -> int:
     return TIMES.index(time) + 1 if time in TIMES else 0
 
 
+@pytest.mark.usefixtures("passing_over")
 @settings(
     max_examples=40,
     deadline=None,

@@ -324,8 +324,8 @@ def test_a_materialisation_has_the_columns_with_the_databases_comments(sample: S
         """
         SELECT attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum), NOT attnotnull
         FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
-          AND attname NOT IN ('_source_hash', '_import_id', '_record_number', '_source_updated_at', '_edited_at',
-                              '_export_columns_encrypted', 'name_tokens')
+          AND attname NOT IN ('_source_hash', '_record_digest', '_import_id', '_record_number', '_source_updated_at',
+                              '_edited_at', '_export_columns_encrypted', 'name_tokens')
           AND attname NOT LIKE '%%\\_encrypted' ORDER BY attnum
         """,
         table,

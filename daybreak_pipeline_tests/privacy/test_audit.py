@@ -154,7 +154,7 @@ def test_history_can_be_told_backwards_from_the_row(client: Connection, session:
 
 def _row(client: Connection) -> dict[str, Any]:
     row = client.execute(
-        "SELECT to_jsonb(d) - '{_source_hash,_import_id,_record_number,_source_updated_at,_edited_at}'::text[] "
+        "SELECT to_jsonb(d) - '{_source_hash,_record_digest,_import_id,_record_number,_source_updated_at,_edited_at}'::text[] "
         "FROM documents d"
     ).fetchone()
     assert row
@@ -166,7 +166,7 @@ def _row(client: Connection) -> dict[str, Any]:
     [
         "label = label",
         "updated_at = '2001-01-01'",
-        "_source_hash = 'x', _import_id = 1, _record_number = 1",
+        "_source_hash = 'x', _record_digest = 'x', _import_id = 1, _record_number = 1",
         """urls = '{"spa":"y",  "eng":"x"}'""",
         "checkboxes = '{a, b}'",
         "created_at = '2025-01-01T02:00:00+02:00'",

@@ -271,6 +271,7 @@ def test_views_have_the_columns_and_types_of_the_plan(connection: Connection, ta
         not in {
             "name_tokens",
             "_source_hash",
+            "_record_digest",
             "_import_id",
             "_record_number",
             "_source_updated_at",

@@ -20,12 +20,13 @@ FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE indrelid = %(table)s::regclass AND NOT EXISTS (SELECT FROM own WHERE own.conindid = indexrelid)
 UNION ALL
 -- The audit trail's trigger would have every row copied for it, even while it is disabled; an import is recorded
--- as a whole.
+-- as a whole. The one that keeps others from inserting digests would be asked for each row.
 SELECT 'trigger', tgrelid::regclass::text, tgname,
        pg_get_triggerdef(oid) || CASE tgenabled WHEN 'A'
            THEN format('; ALTER TABLE %%s ENABLE ALWAYS TRIGGER %%I', tgrelid::regclass, tgname) ELSE '' END,
        obj_description(oid, 'pg_trigger'), 5, 0
 FROM pg_trigger
-WHERE tgrelid = %(table)s::regclass AND tgenabled IN ('A', 'O') AND tgnewtable IS NOT NULL
-  AND tgoldtable IS NULL AND tgfoid = to_regproc('audit.record_change')
+WHERE tgrelid = %(table)s::regclass AND tgenabled IN ('A', 'O')
+  AND (tgnewtable IS NOT NULL AND tgoldtable IS NULL AND tgfoid = to_regproc('audit.record_change')
+       OR tgfoid = to_regproc('ingest.own_digest'))
 ORDER BY place, 3

@@ -138,7 +138,8 @@ BEGIN
                          THEN p.attname || '_encrypted' END AS name) e
     WHERE p.attrelid = relation AND p.attnum > 0 AND NOT p.attisdropped
       AND NOT (p.attname LIKE '%\_encrypted' AND p.atttypid = 'bytea'::regtype)
-      AND p.attname NOT IN ('name_tokens', '_source_hash', '_import_id', '_record_number', '_source_updated_at', '_edited_at');
+      AND p.attname NOT IN ('name_tokens', '_source_hash', '_record_digest', '_import_id', '_record_number', '_source_updated_at',
+                            '_edited_at');
     -- The key is a subquery in each column, computed once for a statement and only if the column is asked for, so that the view can
     -- be joined by any index. The condition is always true: it refuses a session with another key, whatever is asked for.
     EXECUTE format('CREATE OR REPLACE VIEW app.%1$I AS SELECT %2$s FROM public.%1$I t '
