@@ -110,7 +110,13 @@ _INDEXES = """
     WHERE c.relnamespace IN ('public'::regnamespace, 'app'::regnamespace, 'reporting'::regnamespace)
     ORDER BY c.relname
 """
-FOR_REFRESHING = {"onboarding_funnel_id", "coverage_by_insurer_id"}
+FOR_REFRESHING = {
+    "onboarding_funnel_id",
+    "coverage_by_insurer_id",
+    "funnel_by_week_id",
+    "coverage_by_week_id",
+    "capacity_by_week_id",
+}
 """A summary is refreshed without keeping readers out where its rows have a key."""
 BEGIN_LIKE_ANOTHER = {
     # The plan orders both. The short ones hold a third less, and PostgreSQL takes whichever it finds cheaper.
