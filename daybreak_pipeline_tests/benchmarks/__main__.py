@@ -22,13 +22,12 @@ import click
 from daybreak_pipeline import database
 from daybreak_pipeline.embedded_postgres import server
 from daybreak_pipeline.schema import runner
-from daybreak_pipeline_tests.benchmarks import cases
+from daybreak_pipeline_tests.benchmarks import cases, page
 from daybreak_pipeline_tests.benchmarks.cases import Bench
 from daybreak_pipeline_tests.benchmarks.growth import Growth, import_apart
 from daybreak_pipeline_tests.benchmarks.growth import measure as measure_growth
 
 FIRST_IMPORT = f"{cases.CASES[0].table}: first import"
-REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
 
 @dataclass
@@ -75,10 +74,10 @@ class Timings:
 )
 @click.option(
     "--report",
-    default=REPORT,
+    default=page.PAGE,
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to write what was measured.",
+    help="The page to put what was measured into, as a section.",
 )
 def main(  # noqa: PLR0913, PLR0917 - as many as there are options
     records: int, runs: int, peer_runs: int, what: str, tables: tuple[str, ...], report: Path
@@ -92,7 +91,8 @@ def main(  # noqa: PLR0913, PLR0917 - as many as there are options
 
         def write() -> None:
             """Write what there is: it took an hour, and the rest may fail."""
-            report.write_text(_report(timings, records, peaks, ratios, str(version[0]) if version else "?"))
+            lines = _report(timings, records, peaks, ratios, str(version[0]) if version else "?")
+            page.write(f"Imports, {datetime.now(UTC):%Y-%m-%d}", lines, report)
 
         if what != "growth":
             for case in [case for case in cases.CASES if not tables or case.table in tables]:
@@ -131,7 +131,7 @@ def _report(
     peaks: dict[str, int],
     ratios: list[tuple[str, str, str, str]],
     version: str,
-) -> str:
+) -> list[str]:
     said = (
         f"One run of `make bench` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores, PostgreSQL {version}, "
         f"Python {platform.python_version()}, {records:,} records. Medians, in seconds; the ratio is ours to the peer's. "
@@ -140,8 +140,6 @@ def _report(
         "manual has it, and with Arrow batches, of which it looks at no record. COPY's table is without our audit trail."
     )
     lines = [
-        "# Benchmarks",
-        "",
         said,
         "",
         "| measurement | seconds | runs |",
@@ -157,14 +155,14 @@ def _report(
         if a is not None and b:
             over = a / b > float(limit)
             lines.append(f"| {name} | {a / b:.3f}{' (over)' if over else ''} | {limit} |")
-    lines += ["", "| peak memory of the importing process | is | at most |", "|---|---|---|"]
-    lines += [f"| {name} | {peak / 1e6:.0f} MB | 300 MB |" for name, peak in peaks.items()]
+    if peaks:
+        lines += ["", "| peak memory of the importing process | is | at most |", "|---|---|---|"]
+        lines += [f"| {name} | {peak / 1e6:.0f} MB | 300 MB |" for name, peak in peaks.items()]
     repeat = (
         "To repeat it: `make bench` (an hour and a half), or `.venv/bin/python -m daybreak_pipeline_tests.benchmarks "
         "--help`. What sealing and searching cost is in [benchmarks-of-privacy.md](benchmarks-of-privacy.md)."
     )
-    lines += ["", repeat, ""]
-    return "\n".join(lines)
+    return [*lines, "", repeat]
 
 
 if __name__ == "__main__":

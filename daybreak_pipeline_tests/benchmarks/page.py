@@ -19,7 +19,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 def write(title: str, lines: list[str], page: Path = PAGE) -> None:
     """Put a section into the page in place of the one of the same title, or before all others."""
     section = "\n".join([f"## {title}", "", *lines, ""])
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8") if page.exists() else "# Benchmarks\n\n"
     old = re.search(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     if old:
         before, after = text[: old.start()], text[old.end() :]
