@@ -17,12 +17,18 @@ from daybreak_pipeline.database import Connection
 from daybreak_pipeline.orchestration import asset_checks
 from daybreak_pipeline.orchestration.resources import HealthDatabase, step_failures
 from daybreak_pipeline.privacy import sealed_faults
+from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.schema import catalog as catalogs
 from daybreak_pipeline.schema import protected
 
 ASSET = "application_tables"
 OP = f"check_{ASSET}"
-_NAMES = ("plain_values", "sealed_values", "database_matches_migrations")
+_PAGES = {
+    "plain_values": Runbook.BREACH,
+    "sealed_values": Runbook.LOST_KEY,
+    "database_matches_migrations": Runbook.SCHEMA_CHANGES,
+}
+"""The rules, with the page that helps where one fails."""
 
 
 def build_application_asset() -> dg.AssetSpec:
@@ -42,9 +48,14 @@ def build_application_checks() -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=OP,
         specs=[
-            dg.AssetCheckSpec(rule.name, asset=ASSET, description=rule.description)
+            dg.AssetCheckSpec(
+                rule.name,
+                asset=ASSET,
+                description=rule.description,
+                metadata={"runbook": _PAGES[rule.name].page},
+            )
             for rule in RULES
-            if rule.name in _NAMES
+            if rule.name in _PAGES
         ],
         can_subset=True,
     )
@@ -88,7 +99,7 @@ def look(
         catalog = catalogs.read(connection, table)
         if "sealed_values" in wanted and opens:
             sealed_faults.look(connection, catalog)
-        findings = examine(connection, catalog, wanted & set(_NAMES))
+        findings = examine(connection, catalog, wanted & set(_PAGES))
         history.append(connection, table, findings, run_id=run_id)
         found[table] = acceptance.judged(accepted, table, findings)
     return found

@@ -29,10 +29,12 @@ def own(session: Connection, tmp_path: Path) -> Export:
 def test_an_import_that_ends_meanwhile_is_no_fault(
     own: Export, migrated: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def late(connection: Connection, table: str, faults: Sequence[scan.Fault]) -> tuple[int, list[Tally]]:
+    def late(
+        connection: Connection, table: str, faults: Sequence[scan.Fault], *, imported: bool
+    ) -> tuple[int, list[Tally]]:
         with psycopg.connect(migrated.conninfo()) as other:
             other.execute("UPDATE documents SET _import_id = _import_id + 1")
-        return scan.scan(connection, table, faults)
+        return scan.scan(connection, table, faults, imported=imported)
 
     catalog = catalogs.read(own.connection, "documents")
     own.connection.commit()
@@ -43,9 +45,11 @@ def test_an_import_that_ends_meanwhile_is_no_fault(
 
 
 def test_checks_cannot_write(own: Export, monkeypatch: pytest.MonkeyPatch) -> None:
-    def writing(connection: Connection, table: str, faults: Sequence[scan.Fault]) -> tuple[int, list[Tally]]:
+    def writing(
+        connection: Connection, table: str, faults: Sequence[scan.Fault], *, imported: bool
+    ) -> tuple[int, list[Tally]]:
         connection.execute("DELETE FROM documents")
-        return scan.scan(connection, table, faults)
+        return scan.scan(connection, table, faults, imported=imported)
 
     catalog = catalogs.read(own.connection, "documents")
     own.connection.commit()

@@ -32,6 +32,7 @@ MAY_PRINT = {
     "supervision/child.py": "hands this process's own stderr on to its children",
     "supervision/systemd.py": "asks whether stderr is the journal, and writes nothing",
     "pooler/programs.py": "runs as a step of `make pooler`",
+    "documentation/__main__.py": "names the pages that it has written, whose names are ours",
     "settings/__main__.py": "prints a page of the documentation, which is our own text",
 }
 """All else asks ``cli.common`` or ``cli.screen``."""

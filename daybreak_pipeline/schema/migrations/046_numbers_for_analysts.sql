@@ -373,7 +373,7 @@ WITH clinician AS MATERIALIZED (
     LEFT JOIN public.memberships m ON m.user_id = c.id AND m._fivetran_deleted IS NOT TRUE
     LEFT JOIN reporting.organizations_in_districts() o ON o.id = m.organization_id
     WHERE c._fivetran_deleted IS NOT TRUE
-    GROUP BY c.id
+    GROUP BY c.id, c.states_active -- by the key alone the view would hold on to the primary key, which imports build anew
 ), offered AS MATERIALIZED (
     SELECT w.week, s.clinician_id, sum(extract(epoch FROM s.ends_at - s.starts_at)) / 3600 AS hours
     FROM (SELECT c.zone, array_agg(c.id) AS ids FROM clinician c GROUP BY c.zone) z,
