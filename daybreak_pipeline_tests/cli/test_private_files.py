@@ -16,6 +16,8 @@ from daybreak_pipeline.settings import PROJECT_ROOT
 from daybreak_pipeline_tests import commands
 from daybreak_pipeline_tests.homes import server_home
 
+pytestmark = pytest.mark.slow
+
 OPEN = stat.S_IRWXG | stat.S_IRWXO
 EXIT_USAGE = 2
 

@@ -23,6 +23,8 @@ from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.privacy.test_roles import APP, apply_with_passwords, login
 
+pytestmark = pytest.mark.slow
+
 NEW = "0123456789abcdeffedcba987654321000112233445566778899aabbccddeeff"
 BEFORE_TAGS = "031"
 UNTAGGED = "privacy.seal('Ida', privacy.key('seal'))"

@@ -23,7 +23,7 @@ from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.pgbouncer import needs_pgbouncer, pooled
 from daybreak_pipeline_tests.privacy.test_roles import APP, PASSWORDS, SAMPLE, apply_with_passwords
 
-pytestmark = needs_pgbouncer
+pytestmark = [needs_pgbouncer, pytest.mark.slow]
 
 POOL, CLIENTS = 5, 15
 NEW_KEY = "ffeeddccbbaa99887766554433221100" + KEY[:32]

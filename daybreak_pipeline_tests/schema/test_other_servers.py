@@ -23,6 +23,8 @@ from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record
 from daybreak_pipeline_tests.homes import server_home
 
+pytestmark = pytest.mark.slow
+
 NEW_KEY = "77665544332211008899aabbccddeeff0123456789abcdeffedcba9876543210"
 PERSON = {"first_name": "Aurelia", "last_name": "Van der Berg", "email": "aurelia@example.org"}
 OWNER = "clinic_owner"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from psycopg import sql
 
 from daybreak_pipeline import database
@@ -16,6 +17,8 @@ from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline.tables import TABLES
 from daybreak_pipeline_tests.conftest import KEY
 from daybreak_pipeline_tests.exports import Export, record, uuid
+
+pytestmark = pytest.mark.slow
 
 BEFORE = "018"
 LABEL = "SELECT label, updated_at FROM documents"

@@ -16,6 +16,8 @@ import pytest
 from daybreak_pipeline_tests.orchestration.web.raw_http import Answer, call, login, raw, request, token_of
 from daybreak_pipeline_tests.orchestration.web.serving import Served
 
+pytestmark = pytest.mark.slow
+
 Attack = Callable[["Target", str], bytes]
 
 LAUNCH = """

@@ -10,6 +10,8 @@ from daybreak_pipeline.settings import DatabaseSettings
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
 from daybreak_pipeline_tests.orchestration.web.serving import Served
 
+pytestmark = pytest.mark.slow
+
 
 def test_strangers_learn_whether_all_is_alive_and_nothing_else(ui: Served) -> None:
     answer = ui.get("/health")

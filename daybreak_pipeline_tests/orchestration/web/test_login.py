@@ -18,6 +18,8 @@ from daybreak_pipeline_tests.orchestration.web.raw_http import call, cookies, ra
 from daybreak_pipeline_tests.orchestration.web.serving import JOB, OURS, Served, served, started
 from daybreak_pipeline_tests.orchestration.web.test_attacks import handshake
 
+pytestmark = pytest.mark.slow
+
 HTML = "Accept: text/html,application/xhtml+xml"
 JSON = "Content-Type: application/json"
 PUBLIC = "https://daybreak.example"

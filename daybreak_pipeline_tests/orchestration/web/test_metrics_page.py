@@ -9,6 +9,8 @@ from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
 from daybreak_pipeline_tests.orchestration.web.serving import SCRAPERS_TOKEN, Served
 
+pytestmark = pytest.mark.slow
+
 SCRAPER = f"Authorization: Bearer {SCRAPERS_TOKEN}"
 
 

@@ -7,6 +7,8 @@ import pytest
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
 from daybreak_pipeline_tests.orchestration.web.serving import Served
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_newest_report_is_served_to_who_is_logged_in_and_a_sentence_where_there_is_none(
     ui: Served,

@@ -10,6 +10,8 @@ from daybreak_pipeline.orchestration.web.request_rules import origin_of
 from daybreak_pipeline_tests.orchestration.web.raw_http import call
 from daybreak_pipeline_tests.orchestration.web.serving import Served
 
+pytestmark = pytest.mark.slow
+
 QUERY = "query a { version ...b } fragment b on Query { version }"
 
 
