@@ -201,8 +201,7 @@ class Lines:
     def _of(cls, sieve: Sieve, text: bytes, lines: list[bytes], *, complete: bool) -> Lines:
         rest = lines.pop()
         if rest and complete:
-            # Of several CRs each ends a record; the last of them is part of a CRLF once the line has an LF.
-            lines.append(rest if rest.endswith(b"\r\r") else rest.removesuffix(b"\r"))
+            lines.append(rest.removesuffix(b"\r"))
             rest = b""
         return cls(lines, sieve.find(sieve.digests(lines)), len(text) - len(rest))
 

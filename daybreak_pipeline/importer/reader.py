@@ -123,6 +123,8 @@ class Reader:
         fits = len(data) <= min(self.largest_cell, self.largest_record)
         if sieve is None or not fits or not sieve.is_worth_it():
             return None
+        if complete and data.endswith(b"\r\r"):  # each ends a record, and none may become part of a CRLF
+            return None
         lines = Lines.of(sieve, data, complete=complete)
         if not sieve.pays(lines.known):
             return None
