@@ -40,7 +40,12 @@ _PERSONAL = """
 _KEPT = """
     SELECT (SELECT count(*) FROM ingest.quarantine WHERE table_name = %(table)s AND row_id = %(id)s),
            (SELECT count(*) FROM ingest.field_issues WHERE table_name = %(table)s AND row_id = %(id)s),
-           (SELECT count(*) FROM audit.changes WHERE table_name = %(table)s AND row_id = %(id)s)
+           (SELECT count(*) FROM audit.changes WHERE table_name = ANY (%(called)s) AND row_id = %(id)s)
+"""
+# A table that was renamed (released, renamed and protected again) has old values under the name that it had then.
+_CALLED = """
+    SELECT DISTINCT table_name FROM audit.changes
+    WHERE row_id = %(id)s AND to_regclass(format('public.%%I', table_name)) IS NULL
 """
 # The triggers of the trail stand aside for a rotation, and so does its guard against changes: of old values alone.
 _ASIDE = "SELECT set_config('daybreak.rotation_xid', pg_current_xact_id()::text, true)"
@@ -58,7 +63,7 @@ _ISSUES = """
            resolved_at = coalesce(resolved_at, now())
     WHERE table_name = %(table)s AND row_id = %(id)s AND code <> 'dangling_reference'
 """
-# What does not open any more goes as a whole.
+# What does not open any more goes as a whole, and so does what was in a column that the table has no more, or not by that name.
 _OLD_VALUES = """
     UPDATE audit.changes c SET before_encrypted = privacy.seal(coalesce(CASE
                WHEN jsonb_typeof(o.kept -> 'profile_data') = 'object'
@@ -66,10 +71,12 @@ _OLD_VALUES = """
                ELSE o.kept END, '{}')::text, privacy.required_key('seal'),
                privacy.tag('audit.changes', 'before_encrypted'))
     FROM (SELECT changed_at, id,
-                 privacy.as_object(privacy.unseal(before_encrypted, privacy.required_key('seal'),
-                     privacy.tag('audit.changes', 'before_encrypted'))) - %(names)s::text[] AS kept
+                 (SELECT jsonb_object_agg(e.key, e.value)
+                  FROM jsonb_each(privacy.as_object(privacy.unseal(before_encrypted, privacy.required_key('seal'),
+                           privacy.tag('audit.changes', 'before_encrypted')))) e
+                  WHERE e.key = ANY (%(kept)s)) AS kept
           FROM audit.changes
-          WHERE table_name = %(table)s AND row_id = %(id)s AND before_encrypted IS NOT NULL OFFSET 0) o
+          WHERE table_name = ANY (%(called)s) AND row_id = %(id)s AND before_encrypted IS NOT NULL OFFSET 0) o
     WHERE c.changed_at = o.changed_at AND c.id = o.id
 """
 # Who was found by a search was most likely searched for by name.
@@ -77,7 +84,7 @@ _SEARCHES = """
     UPDATE audit.changes search SET before_encrypted = privacy.seal('{}', privacy.required_key('seal'),
                privacy.tag('audit.changes', 'before_encrypted'))
     FROM audit.changes found
-    WHERE found.table_name = %(table)s AND found.row_id = %(id)s AND found.reading = search.reading
+    WHERE found.table_name = ANY (%(called)s) AND found.row_id = %(id)s AND found.reading = search.reading
       AND search.transaction_id = found.transaction_id AND search.rows_read IS NOT NULL
       AND search.changed_at BETWEEN found.changed_at - interval '1 minute' AND found.changed_at
       AND search.before_encrypted IS NOT NULL
@@ -179,7 +186,10 @@ def erase(
             connection.execute(_BURY, parameters)
         quarantined = connection.execute(_QUARANTINE, parameters).rowcount
         issues = connection.execute(_ISSUES, parameters).rowcount
-        changes = connection.execute(_OLD_VALUES, parameters | {"names": list(personal)}).rowcount
+        parameters["called"] = _called(connection, person)
+        catalog = catalogs.read(connection, table)
+        kept = sorted({*catalog.by_name, *catalog.technical} - personal.keys())
+        changes = connection.execute(_OLD_VALUES, parameters | {"kept": kept}).rowcount
         changes += connection.execute(_SEARCHES, parameters).rowcount
         connection.execute(_NOT_ASIDE)
         connection.execute(_LINE, parameters | {"columns": list(person.columns) if person.is_row else None})
@@ -198,7 +208,8 @@ def _find(connection: Connection, table: str, row_id: str) -> Person:
         ).format(database.verbatim(connection, sql.Identifier("public", table)), kind),
         [person.row_id],
     ).fetchone()
-    parameters = {"table": table, "id": person.row_id}
+    parameters: dict[str, object] = {"table": table, "id": person.row_id}
+    parameters["called"] = _called(connection, person)
     quarantined, issues, changes = connection.execute(_KEPT, parameters).fetchone() or (0, 0, 0)
     if not row and not quarantined + issues + changes:
         msg = f"{table} has no row {row_id}, and nothing is kept of one: see daybreak trace"
@@ -212,6 +223,13 @@ def _find(connection: Connection, table: str, row_id: str) -> Person:
     if isinstance(values.get("profile_data"), dict) and "export_columns" in values["profile_data"]:
         named.add("profile_data")
     return Person(table, person.row_id, bool(row), sorted(named), quarantined, issues, changes)
+
+
+def _called(connection: Connection, person: Person) -> list[str]:
+    """Return the names by which the audit trail may know the row's table: of a UUID, those of tables that are gone, too."""
+    if person.table in TABLES or catalogs.read(connection, person.table).id_type != "uuid":
+        return [person.table]  # the plan's are never renamed, and a number is that of many rows
+    return [person.table, *(name for (name,) in connection.execute(_CALLED, {"id": person.row_id}))]
 
 
 def _personal(connection: Connection, person: Person) -> dict[str, bool]:

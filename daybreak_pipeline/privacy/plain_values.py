@@ -29,6 +29,7 @@ _HELD = """
            (SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass(%(table)s) AND tgenabled IN ('O', 'A')
             AND tgname IN ('seal_personal_data_on_insert', 'seal_personal_data_on_update')) = 2
 """
+_LOST = "SELECT array_to_string(privacy.lost_columns(%s::regclass), ', ')"
 
 
 def require_none(connection: Connection) -> None:
@@ -57,6 +58,13 @@ def _require_none(connection: Connection, table: Protected) -> None:
         )
         raise UsageError(msg)
     relation = sql.Identifier("public", table.name).as_string(connection)
+    lost = database.value(connection, _LOST, [relation])
+    if lost:
+        msg = (
+            f"the protected table {table.name} has no column {lost} any more: give it that name again, or, if it was dropped, "
+            f"add it again; as the owner of the tables, privacy.release before it is renamed or dropped"
+        )
+        raise UsageError(msg)
     row = connection.execute(
         _HELD, {"table": relation, "check": SEALED_CONSTRAINT, "plain": table.never_plain}
     ).fetchone()

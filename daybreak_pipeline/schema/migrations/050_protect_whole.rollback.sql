@@ -1,0 +1,122 @@
+-- Takes back protect_whole.
+
+CREATE OR REPLACE FUNCTION privacy.refuse_table(target REGCLASS) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found RECORD;
+    reason TEXT;
+BEGIN
+    SELECT c.*, pg_get_userbyid(c.relowner) AS owner_name, n.nspname,
+           (SELECT pg_get_userbyid(s.nspowner) FROM pg_namespace s WHERE s.nspname = 'ingest') AS owner_of_all,
+           ARRAY(SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+                 WHERE i.indrelid = c.oid AND i.indisprimary) AS key,
+           EXISTS (SELECT FROM privacy.protected_tables p WHERE p.table_name = c.relname) AS is_protected
+    INTO found FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
+    reason := CASE
+        WHEN found IS NULL THEN 'it is not there'
+        WHEN found.nspname <> 'public' THEN
+            'it is not in schema public, and roles, the audit trail and the views for analysts know the tables of that one only'
+        WHEN found.relkind = 'p' OR found.relispartition THEN
+            'it is partitioned, or a partition of another table: its parts could be written past what protects the whole'
+        WHEN found.relkind <> 'r' THEN 'it is no table, but a view or the like: protect the table behind it'
+        WHEN EXISTS (SELECT FROM pg_inherits i WHERE target IN (i.inhrelid, i.inhparent)) THEN
+            'it inherits from another table, or another one from it'
+        WHEN found.owner_name <> found.owner_of_all THEN
+            format('it belongs to %I, and must belong to %I as the others do', found.owner_name, found.owner_of_all)
+        -- What is made here belongs to who makes it, and roles.sql grants what belongs to the tables' owner.
+        WHEN found.owner_name <> current_user THEN format('it belongs to %1$I: do this as that role (SET ROLE %1$I)', found.owner_name)
+        WHEN found.key <> ARRAY['id'] THEN
+            'it has no primary key of the one column id, by which the audit trail, the view and a rotation of the key know a row'
+        WHEN (SELECT count(*) > 0 FROM privacy.rotations WHERE finished_at IS NULL) THEN
+            'the encryption key is being rotated: run daybreak keys rotate, which goes on to the end, and then this again'
+        WHEN NOT found.is_protected AND (
+                found.relrowsecurity AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = target AND polname = 'all_rows')
+                OR EXISTS (SELECT FROM pg_policy WHERE polrelid = target AND polname NOT IN ('all_rows', 'hide_soft_deleted'))) THEN
+            'it has row-level security of its own, which could hide rows from a rotation of the key'
+        WHEN NOT found.is_protected AND (
+                to_regclass(format('app.%I', found.relname)) IS NOT NULL
+                OR EXISTS (SELECT FROM pg_type WHERE typnamespace = 'app'::regnamespace AND typname = found.relname)) THEN
+            format('schema app has something else by the name %I, which its view would have', found.relname)
+        WHEN NOT found.is_protected AND EXISTS (
+                SELECT FROM pg_proc p WHERE p.pronamespace IN ('app'::regnamespace, 'privacy'::regnamespace)
+                AND (p.pronamespace::regnamespace::text, p.proname, p.pronargs) IN (
+                    ('privacy', privacy.object_name('seal_', found.relname), 0),
+                    ('privacy', privacy.object_name('index_names_of_', found.relname), 0),
+                    ('app', privacy.object_name('update_', found.relname), 0),
+                    ('app', privacy.object_name('search_', found.relname), 2))) THEN
+            'a function has the name that one of its functions would have'
+        END;
+    IF reason IS NOT NULL THEN
+        RAISE EXCEPTION 'table % cannot be protected or released: %', coalesce(found.relname, target::text), reason;
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION privacy.seal_strays(target REGCLASS) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' AS $$
+DECLARE
+    relation CONSTANT TEXT := (SELECT relname FROM pg_class WHERE oid = target);
+    outer_xid CONSTANT TEXT := coalesce(current_setting('daybreak.import_xid', true), '');
+    plain TEXT;
+    changes TEXT;
+    sealed BIGINT;
+BEGIN
+    SELECT string_agg(format('%I', s), ', '),
+           string_agg(format('%2$I = CASE WHEN %1$I IS NULL THEN %2$I ELSE privacy.seal(%1$I::text, privacy.required_key(''seal''), '
+                             'privacy.tag(%3$L, %2$L)) END, %1$I = NULL', s, s || '_encrypted', 'public.' || relation), ', ')
+    INTO plain, changes
+    FROM privacy.protected_tables p, unnest(p.sealed) s WHERE p.table_name = relation AND s <> ALL (p.kept_plain);
+    -- Nobody's record changes here, so updated_at stays: see update_updated_at_column().
+    PERFORM set_config('daybreak.import_xid', pg_current_xact_id()::text, true);
+    EXECUTE format('UPDATE %s SET %s WHERE num_nonnulls(%s) > 0', target, changes, plain);
+    GET DIAGNOSTICS sealed = ROW_COUNT;
+    IF sealed > 0 THEN
+        PERFORM privacy.rebuild_name_tokens();
+        RAISE NOTICE '% rows of % had plain personal values; they are sealed now', sealed, relation;
+    END IF;
+    PERFORM set_config('daybreak.import_xid', outer_xid, true);
+END $$;
+
+CREATE OR REPLACE FUNCTION privacy.release(target REGCLASS, columns TEXT[] DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' AS $$
+DECLARE
+    relation CONSTANT TEXT := (SELECT relname FROM pg_class WHERE oid = target);
+    known privacy.protected_tables;
+    released TEXT[];
+    remaining TEXT[];
+    one TEXT;
+BEGIN
+    PERFORM privacy.refuse_table(target);
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', target);
+    SELECT * INTO known FROM privacy.protected_tables WHERE table_name = relation;
+    IF known.table_name IS NULL THEN
+        RAISE EXCEPTION 'table % is not protected', relation;
+    ELSIF columns IS NULL AND known.is_imported THEN
+        RAISE EXCEPTION 'exports fill table %: name the columns that are to be released', relation;
+    END IF;
+    released := CASE WHEN columns IS NULL THEN known.sealed ELSE ARRAY(SELECT DISTINCT c FROM unnest(columns) c) END;
+    FOREACH one IN ARRAY released LOOP
+        IF one IS NULL OR one <> ALL (known.sealed) THEN
+            RAISE EXCEPTION 'column % of table % is not protected', coalesce(one, 'NULL'), relation;
+        ELSIF one = ANY (known.kept_plain) THEN
+            RAISE EXCEPTION 'column % of table % is stored in plain as well: there is nothing to release', one, relation;
+        END IF;
+        PERFORM privacy.refuse_to_lose(target, one);
+    END LOOP;
+    remaining := ARRAY(SELECT s FROM unnest(known.sealed) s WHERE s <> ALL (released));
+
+    PERFORM privacy.drop_guards(relation);
+    UPDATE privacy.protected_tables p SET sealed = remaining, searched = ARRAY(SELECT s FROM unnest(p.searched) s WHERE s <> ALL (released))
+    WHERE p.table_name = relation RETURNING p.* INTO known;
+    PERFORM privacy.open_columns(target, released);
+    IF remaining <> '{}' THEN
+        PERFORM privacy.make_guards(relation);
+    ELSE
+        PERFORM privacy.take_away(target, known);
+    END IF;
+    IF released <> '{}' THEN
+        EXECUTE format('ALTER TABLE %s %s', target,
+                       (SELECT string_agg(format('DROP COLUMN %I', r || '_encrypted'), ', ') FROM unnest(released) r));
+    END IF;
+    DELETE FROM privacy.sealed_faults f WHERE f.table_name = relation AND f.column_name = ANY (released);
+END $$;
+
+DROP FUNCTION privacy.lost_columns(REGCLASS);
