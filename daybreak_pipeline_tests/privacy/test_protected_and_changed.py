@@ -114,6 +114,21 @@ def test_what_came_in_plain_meanwhile_leaves_the_planners_statistics(owner: Conn
     assert MARK not in database.value(owner, statistics)
 
 
+@pytest.mark.parametrize("table", ["demographics", "clinicians"])
+def test_without_the_key_a_view_does_not_say_that_it_has_erased(owner: Connection, table: str) -> None:
+    """What it cannot read looks empty already, so nothing would be written."""
+    column = "remarks" if table == "demographics" else "phone"
+    insert(owner, table, **{column: MARK})
+    emptied = f"UPDATE app.{table} SET {column} = NULL"  # noqa: S608 - ours
+    use_key(owner, "")
+    with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification), owner.transaction():
+        owner.execute(emptied.encode())
+    use_key(owner)
+    owner.execute(emptied.encode())
+    left = f"SELECT count({column}_encrypted) FROM {table}"  # noqa: S608 - ours
+    assert database.value(owner, left) == 0
+
+
 # --- Erasing what a table had under another name ------------------------------------------------------------
 
 

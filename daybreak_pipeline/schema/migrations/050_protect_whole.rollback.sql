@@ -120,3 +120,71 @@ BEGIN
 END $$;
 
 DROP FUNCTION privacy.lost_columns(REGCLASS);
+
+CREATE OR REPLACE FUNCTION privacy.make_view(target TEXT) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $make$
+DECLARE
+    relation CONSTANT REGCLASS := format('public.%I', target);
+    writing CONSTANT TEXT := privacy.object_name('update_', target);
+    known privacy.protected_tables;
+    columns TEXT;
+    assignments TEXT;
+BEGIN
+    SELECT * INTO STRICT known FROM privacy.protected_tables WHERE table_name = target;
+    SELECT string_agg(
+               CASE WHEN e.name IS NULL THEN format('t.%I', p.attname)
+                    WHEN p.atttypid = 'date'::regtype
+                    THEN format('privacy.as_date(privacy.unseal(t.%1$I, (SELECT privacy.key(''seal'')), privacy.tag(%2$L, %1$L))) AS %3$I',
+                                e.name, 'public.' || target, p.attname)
+                    WHEN p.atttypid = 'jsonb'::regtype
+                    THEN format('privacy.as_jsonb(privacy.unseal(t.%1$I, (SELECT privacy.key(''seal'')), privacy.tag(%2$L, %1$L))) AS %3$I',
+                                e.name, 'public.' || target, p.attname)
+                    ELSE format('privacy.unseal(t.%1$I, (SELECT privacy.key(''seal'')), privacy.tag(%2$L, %1$L))::%4$s AS %3$I',
+                                e.name, 'public.' || target, p.attname, format_type(p.atttypid, p.atttypmod)) END,
+               ', ' ORDER BY p.attnum),
+           string_agg(
+               CASE WHEN e.name IS NULL
+                    -- What has no operator = of its own is compared as text.
+                    THEN format('%1$I = CASE WHEN NEW.%1$I%2$s IS DISTINCT FROM OLD.%1$I%2$s THEN NEW.%1$I ELSE t.%1$I END', p.attname,
+                                CASE WHEN y.typcategory = 'G' OR y.oid IN ('json'::regtype, 'xml'::regtype) THEN '::text' ELSE '' END)
+                    ELSE format('%1$I = CASE WHEN NEW.%1$I IS DISTINCT FROM OLD.%1$I THEN NEW.%1$I END, '
+                                '%2$I = CASE WHEN NEW.%1$I IS NULL AND OLD.%1$I IS NOT NULL THEN NULL ELSE t.%2$I END',
+                                p.attname, e.name) END,
+               E',\n        ' ORDER BY p.attnum) FILTER (WHERE p.attgenerated = '' AND p.attidentity <> 'a')
+    INTO columns, assignments
+    FROM pg_attribute p JOIN pg_type y ON y.oid = p.atttypid,
+    LATERAL (SELECT CASE WHEN p.attname = ANY (known.sealed) AND p.attname <> ALL (known.kept_plain)
+                         THEN p.attname || '_encrypted' END AS name) e
+    WHERE p.attrelid = relation AND p.attnum > 0 AND NOT p.attisdropped
+      AND NOT (p.attname LIKE '%\_encrypted' AND p.atttypid = 'bytea'::regtype)
+      AND p.attname NOT IN ('name_tokens', '_source_hash', '_record_digest', '_import_id', '_record_number', '_source_updated_at',
+                            '_edited_at');
+    -- The key is a subquery in each column, computed once for a statement and only if the column is asked for, so that the view can
+    -- be joined by any index. The condition is always true: it refuses a session with another key, whatever is asked for.
+    EXECUTE format('CREATE OR REPLACE VIEW app.%1$I AS SELECT %2$s FROM public.%1$I t '
+                   'WHERE (SELECT privacy.key(''seal'')) IS DISTINCT FROM ''''', target, columns);
+    EXECUTE format('CREATE OR REPLACE FUNCTION app.%I() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS %L',
+                   writing, format(E'\nBEGIN\n    UPDATE public.%1$I t SET\n        %2$s\n    WHERE t.id = OLD.id;\n'
+                                   '    RETURN CASE WHEN FOUND THEN NEW END;\nEND ', target, assignments));
+    EXECUTE format('CREATE OR REPLACE TRIGGER write_to_table INSTEAD OF UPDATE ON app.%I FOR EACH ROW EXECUTE FUNCTION app.%I()',
+                   target, writing);
+    IF NOT known.is_imported THEN
+        EXECUTE format('COMMENT ON VIEW app.%I IS %L', target,
+                       'The table with its personal columns, which need the key and are NULL without.');
+    END IF;
+    EXECUTE format('COMMENT ON FUNCTION app.%I() IS %L', writing,
+                   'Writes what an UPDATE of the view changes into the table; a personal value set to NULL is erased there.');
+    EXECUTE format('COMMENT ON TRIGGER write_to_table ON app.%I IS %L', target, 'Makes the view one that can be updated.');
+END $make$;
+
+DO $$
+DECLARE
+    guard CONSTANT TEXT := E'    -- Without the key every value looks empty, so that emptying one would look like leaving it.\n    IF coalesce(current_setting(''daybreak.encryption_key'', true), '''') = '''' THEN\n        PERFORM privacy.required_key(''seal'');\n    END IF;\n';
+    writing REGPROCEDURE;
+BEGIN
+    FOR writing IN
+        SELECT p.oid FROM privacy.protected_tables t JOIN pg_proc p ON p.proname = privacy.object_name('update_', t.table_name)
+        WHERE p.pronamespace = 'app'::regnamespace AND p.pronargs = 0
+    LOOP
+        EXECUTE replace(pg_get_functiondef(writing), guard, '');
+    END LOOP;
+END $$;
