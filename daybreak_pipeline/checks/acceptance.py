@@ -25,6 +25,7 @@ from daybreak_pipeline.checks.findings import Finding, Severity, Tally, failing
 from daybreak_pipeline.checks.rules import BLOCKING
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.tables import TABLES, Threshold
+from daybreak_pipeline.wording import shown
 
 if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
@@ -95,7 +96,8 @@ class Acceptance:
         """Who accepted it, how much, when, until when and why, in words."""
         of = f" of {self.column}" if self.column else ""
         until = f" until {self.until}" if self.until else ""
-        return f"{self.count:,}{of} accepted by {self.accepted_by} on {self.accepted_at:%Y-%m-%d}{until}: {self.why}"
+        who, why = (shown(text, longest=None) for text in (self.accepted_by, self.why))
+        return f"{self.count:,}{of} accepted by {who} on {self.accepted_at:%Y-%m-%d}{until}: {why}"
 
 
 Accepted = Mapping[tuple[str, str], Sequence[Acceptance]]
@@ -290,7 +292,8 @@ def _counts(connection: Connection, table: str, check: str, column: str | None, 
 
 
 def _require_sound(why: str, until: date | None) -> None:
-    if not why or len(why) > LONGEST_REASON:
+    # Dots, or what nobody sees, are no reason.
+    if len(why) > LONGEST_REASON or not any(character.isalnum() for character in why):
         msg = f"it takes a reason of 1 to {LONGEST_REASON} characters, without any personal value"
         raise UsageError(msg)
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in why):

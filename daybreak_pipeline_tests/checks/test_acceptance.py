@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -39,6 +40,12 @@ def test_what_is_accepted_passes_and_says_who_and_why_and_until_when() -> None:
     seen = judge(found(Tally("here", 3)), accepted(here=3, until=TODAY))
     assert (seen.passed, seen.is_accepted, seen.count) == (True, True, 3)
     assert seen.accepted == (f"3 accepted by account ann on 2026-02-01 until 2026-03-01: {WHY}",)
+
+
+def test_a_reason_does_not_turn_the_words_around_it() -> None:
+    """Dagster shows what is told as it is."""
+    turned = replace(accepted(here=3), why="known \u202e since May", accepted_by="\u2066ann")
+    assert turned.told == r"3 accepted by \u2066ann on 2026-02-01: known \u202e since May"
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -174,6 +181,8 @@ def test_one_column_is_accepted_and_the_others_are_not(export: Export) -> None:
         ),
         ("required_values", {"why": " \n"}, "a reason of 1 to 500 characters"),
         ("required_values", {"why": "a" * 501}, "a reason of 1 to 500 characters"),
+        ("required_values", {"why": "\u200b\u202e"}, "a reason of 1 to 500 characters"),
+        ("required_values", {"why": "..."}, "a reason of 1 to 500 characters"),
         ("required_values", {"why": "known\x00"}, "characters that cannot be shown"),
         ("required_values", {"why": "known\udcff"}, "characters that cannot be shown"),
         (
