@@ -84,6 +84,19 @@ def test_a_table_whose_only_protected_column_lost_its_twin_stays_protected(conne
         protect(connection, ["note"], table="kids")
 
 
+def test_the_key_that_seals_the_rows_is_the_databases_from_then_on(connection: Connection) -> None:
+    """Also where nothing was imported yet, which would have put the key on record."""
+    assert database.value(connection, "SELECT count(*) FROM privacy.key_check") == 0
+    use_key(connection)
+    connection.execute(CREATE)
+    insert(connection, **CHILD)
+    protect(connection)
+    use_key(connection, KEY[::-1])
+    refused = pytest.raises(psycopg.errors.InvalidAuthorizationSpecification, match="not the one")
+    with refused, connection.transaction():
+        insert(connection, **ANOTHER)
+
+
 def test_given_its_name_again_the_column_is_released_whole(owner: Connection) -> None:
     owner.execute("ALTER TABLE demographics RENAME legal_name TO full_name")
     owner.execute("ALTER TABLE demographics RENAME full_name TO legal_name")

@@ -188,3 +188,40 @@ BEGIN
         EXECUTE replace(pg_get_functiondef(writing), guard, '');
     END LOOP;
 END $$;
+
+CREATE OR REPLACE FUNCTION privacy.seal_columns(target REGCLASS, fresh TEXT[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' AS $$
+DECLARE
+    relation CONSTANT TEXT := (SELECT relname FROM pg_class WHERE oid = target);
+    searched CONSTANT TEXT[] := (SELECT p.searched FROM privacy.protected_tables p WHERE p.table_name = relation);
+    has_values BOOLEAN;
+    one TEXT;
+BEGIN
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE num_nonnulls(%s) > 0)', target,
+                   (SELECT string_agg(format('%I', f), ', ') FROM unnest(fresh) f)) INTO has_values;
+    IF has_values THEN
+        PERFORM privacy.required_key('seal');
+    END IF;
+    EXECUTE format('ALTER TABLE %s %s', target,
+                   (SELECT string_agg(format('ADD COLUMN %I BYTEA', f || '_encrypted'), ', ') FROM unnest(fresh) f));
+    FOREACH one IN ARRAY fresh LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', target, one || '_encrypted', format('Sealed %s (pgcrypto, AES-256).', one));
+    END LOOP;
+    -- By writing the table again: no trigger of its own fires, and neither old versions of rows nor the planner's
+    -- statistics keep a plain value.
+    EXECUTE format('ALTER TABLE %s %s', target, (
+        SELECT string_agg(format(
+                   'ALTER COLUMN %2$I TYPE bytea USING CASE WHEN %1$I IS NOT NULL THEN privacy.seal(%1$I::text, '
+                   'privacy.required_key(''seal''), privacy.tag(%3$L, %2$L)) END, ALTER COLUMN %1$I TYPE %4$s USING NULL',
+                   a.attname, a.attname || '_encrypted', 'public.' || relation, privacy.column_type(target, a.attname)), ', ')
+        FROM pg_attribute a WHERE a.attrelid = target AND a.attname = ANY (fresh)));
+    IF fresh && searched THEN
+        IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = target AND attname = 'name_tokens' AND NOT attisdropped) THEN
+            EXECUTE format('ALTER TABLE %s ADD COLUMN name_tokens BYTEA[]', target);
+            EXECUTE format('COMMENT ON COLUMN %s.name_tokens IS %L', target,
+                           'Blind index: keyed hashes of the words of the searched columns and of how these begin.');
+            EXECUTE format('CREATE INDEX ON %s USING gin (name_tokens) WITH (gin_pending_list_limit = 256)', target);
+        END IF;
+        PERFORM privacy.index_rows(target);
+    END IF;
+END $$;
