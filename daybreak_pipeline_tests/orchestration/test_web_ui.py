@@ -100,7 +100,7 @@ def page(browser: Browser, ui: Ui, heard: list[Heard], request: pytest.FixtureRe
 
     It ends without errors in its console.
     """
-    context = browser.new_context(viewport={"width": 1600, "height": 1800}, timezone_id="UTC")
+    context = browser.new_context(viewport={"width": 1600, "height": 2600}, timezone_id="UTC")
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE_MS)
     heard.append(Heard(opened))
