@@ -121,7 +121,9 @@ class Reader:
         """Return the records of a text without those that are known lines; None if that cannot be told."""
         sieve = self.sieve
         fits = len(data) <= min(self.largest_cell, self.largest_record)
-        if sieve is None or not fits or not sieve.is_worth_it():
+        # A CR behind another one ends a record of its own, which lines do not show where no LF follows.
+        ends_twice = complete and data.endswith(b"\r\r")
+        if sieve is None or not fits or ends_twice or not sieve.is_worth_it():
             return None
         if complete and data.endswith(b"\r\r"):  # each ends a record, and none may become part of a CRLF
             return None

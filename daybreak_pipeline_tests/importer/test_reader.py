@@ -195,6 +195,7 @@ def sieved(  # noqa: PLR0913 - each is a fact of the one reading
 @settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts(), st.integers(1, 40), st.data())
 @example((b'a,b\nc,"\na,b\n"\nd,e\na,b', b",", 2), 40, None)
+@example((b"a,b\nc,d\r\r", b",", 2), 40, None)
 def test_known_records_are_passed_over_and_no_others(
     monkeypatch: pytest.MonkeyPatch, drawn: tuple[bytes, bytes, int], block: int, data: st.DataObject | None
 ) -> None:
