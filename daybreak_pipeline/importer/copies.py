@@ -74,7 +74,7 @@ class Copies:
     def take(
         self, columns: list[sql.Identifier], segments: Iterable[Segment], delimiter: bytes = b","
     ) -> Iterator[int]:
-        """Copy segments of one form, which all have ``columns``, and yield the size of each.
+        """Copy segments of one form, which all have ``columns``, and yield the size of each, known records included.
 
         Numbered ones are copied by one connection: they are few, and a record may be in several of them.
         """
@@ -120,7 +120,7 @@ class Copies:
                 while segment:
                     self._note(segment)
                     copy.write(segment.data)
-                    yield len(segment.data)
+                    yield len(segment.data) + segment.left_out
                     segment = next(segments, None)
             self.stage.records += cursor.rowcount
 

@@ -44,13 +44,15 @@ class Segment:
     and counts with its last.
 
     Those that are ``numbered`` have three more columns before the file's own: the record's number, why it is malformed,
-    and the text of one that is. ``passed`` counts the records among or before them that are known, and not in ``data``.
+    and the text of one that is. ``passed`` counts the records among or before them that are known, and not in ``data``;
+    ``left_out`` is about how many bytes those have.
     """
 
     data: bytes
     records: int
     numbered: bool
     passed: int = 0
+    left_out: int = field(default=0, compare=False)
 
 
 class _Plain(NamedTuple):
@@ -107,7 +109,8 @@ class Reader:
                 or self._taken_apart(data, complete=complete)
             )
             if segment:
-                yield segment
+                left_out = max(0, end - len(segment.data)) if segment.passed else 0
+                yield replace(segment, left_out=left_out) if left_out else segment
                 self.number += segment.records + segment.passed
                 self.line += records.lines_in(data, 0, end)
                 rest = data[end:]

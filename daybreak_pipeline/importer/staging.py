@@ -57,7 +57,7 @@ def fill(  # noqa: PLR0913 - each is a fact of the one import
         connection: in the import's transaction.
         stage: the staging table, empty.
         source: what to copy.
-        progress: called with how many bytes are staged.
+        progress: called with how many bytes are staged, or passed over.
         sifting: what records are compared with: those that are known are passed over.
         send: called now and then to let the server have the digests of what is staged.
         alone: no other connection may help.

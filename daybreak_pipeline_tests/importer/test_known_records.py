@@ -224,6 +224,21 @@ def test_no_more_digests_are_compared_than_memory_is_for(
     assert missing == [(records[299]["id"],)]
 
 
+def test_progress_counts_what_is_passed_over(export: Export, passed: list[int]) -> None:
+    records = _many(200)
+    path = export.write("documents", *records)
+    size = len(path.read_bytes().partition(b"\n")[2])
+    export.load("documents")
+    staged: list[int] = []
+    export.load(
+        "documents",
+        full=True,
+        progress=lambda phase, amount: staged.append(amount) if phase == "stage" else None,
+    )
+    assert _over(passed) == 200
+    assert staged[-1] == size
+
+
 def test_few_known_records_are_not_passed_over(export: Export, passed: list[int]) -> None:
     records = _many(20)
     export.load("documents", *records)
