@@ -128,8 +128,6 @@ class Reader:
         ends_twice = complete and data.endswith(b"\r\r")
         if sieve is None or not fits or ends_twice or not sieve.is_worth_it():
             return None
-        if complete and data.endswith(b"\r\r"):  # each ends a record, and none may become part of a CRLF
-            return None
         lines = Lines.of(sieve, data, complete=complete)
         if not sieve.pays(lines.known):
             return None
