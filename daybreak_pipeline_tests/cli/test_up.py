@@ -240,7 +240,7 @@ def test_the_sample_is_in_the_web_ui_until_ctrl_c(home: Path, port: int, tmp_pat
         imported = dict.fromkeys((*TABLES, *SUMMARIES, *NUMBERS, "data_quality_report"), 1)
         assert {name: materialised[name] for name in imported} == imported
         assert materialised.keys() - imported == {"maintenance", "database_backup", "backup_drill", *ASSETS}
-        assert len(nodes) == len(materialised) + len(TABLES)
+        assert len(nodes) == len(materialised) + len(TABLES) + len({"application_tables"})
         runs = running.ask(RUNS)["runsOrError"]["results"]
         assert [run for run in runs if run["jobName"] in {"import_all", "report_data_quality"}] == [
             {"jobName": "report_data_quality", "status": "SUCCESS"},
