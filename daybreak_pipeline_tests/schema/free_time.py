@@ -56,7 +56,7 @@ def free_stretches(
             found.setdefault(row.clinician, []).extend(
                 (max(start, begins), min(end, ends))
                 for start, end in occurrences(row, ends)
-                if start < ends and end > begins
+                if start < ends and end > begins and begins < ends  # nothing is free in no time at all
             )
     return {(who, start, end) for who, times in found.items() for start, end in merged(times)}
 
