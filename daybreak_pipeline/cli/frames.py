@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,7 @@ from daybreak_pipeline import database
 from daybreak_pipeline.cli.common import Command, json_option, say, say_json, say_lines
 from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.orchestration import readiness
-from daybreak_pipeline.report import numbers
+from daybreak_pipeline.report import numbers, store
 from daybreak_pipeline.report.numbers import FRAMES, Frame
 
 if TYPE_CHECKING:
@@ -90,16 +88,12 @@ def _writable(path: Path) -> Path:
 
 def _write(made: pd.DataFrame, path: Path) -> None:
     """Write a file in one step, so that nobody ever reads half of one; nobody else may read it."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.suffix.lower() == ".csv":
-            made.to_csv(unfinished, index=False)
-        else:
-            made.to_parquet(unfinished, index=False)
-        unfinished.replace(path)
+        with store.in_one_step(path) as unfinished:
+            if path.suffix.lower() == ".csv":
+                made.to_csv(unfinished, index=False)
+            else:
+                made.to_parquet(unfinished, index=False)
     except OSError as error:
         msg = f"cannot write {path}: {error.strerror}"
         raise UsageError(msg) from None
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)

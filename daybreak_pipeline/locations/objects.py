@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import total_ordering
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -65,7 +64,6 @@ class Facts:
         return int(hashlib.sha256(f"{self.tag}\0{self.version}".encode()).hexdigest()[:15], 16)
 
 
-@total_ordering
 @dataclass(frozen=True, eq=False)
 class ObjectPath:
     """A place of an object storage. ``key`` is the object's, or a prefix without a ``/`` at its end; empty for a bucket.
@@ -123,10 +121,6 @@ class ObjectPath:
     def __eq__(self, other: object) -> bool:
         """Whether both are the same place."""
         return isinstance(other, ObjectPath) and self.parts == other.parts
-
-    def __lt__(self, other: ObjectPath) -> bool:
-        """Whether this is listed first."""
-        return self.parts < other.parts
 
     def __hash__(self) -> int:
         """Of the place."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daybreak_pipeline.database import Connection
 
 _LAST_SOURCE = """
-    SELECT i.source_uri FROM ingest.file_imports i WHERE i.source_uri NOT LIKE 'quarantine:%%' ORDER BY i.id DESC LIMIT 1
+    SELECT i.source_uri FROM ingest.file_imports i ORDER BY i.id DESC LIMIT 1
 """
 _LOADED = """
     SELECT f.table_name, f.source_bytes, f.source_head_sha256, f.source_sha256, f.started_at

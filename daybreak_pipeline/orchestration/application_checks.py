@@ -69,15 +69,7 @@ def build_application_checks() -> dg.AssetChecksDefinition:
         for name in (rule.name for rule in RULES):
             of_tables = {table: findings[name] for table, findings in found.items() if name in findings}
             if of_tables:
-                shown = asset_checks.evaluation(ASSET, name, together(of_tables))
-                yield dg.AssetCheckResult(
-                    asset_key=shown.asset_key,
-                    check_name=name,
-                    passed=shown.passed,
-                    severity=shown.severity,
-                    description=shown.description,
-                    metadata=shown.metadata,
-                )
+                yield asset_checks.result(ASSET, name, together(of_tables))
 
     return check
 

@@ -59,15 +59,7 @@ def _table_checks(table: Table) -> dg.AssetChecksDefinition:
             findings = acceptance.judged(acceptance.in_force(connection), table.name, findings)
         _tell_run(context, table.name, findings, failed)
         for name, finding in findings.items():
-            shown_as = evaluation(table.name, name, finding)
-            yield dg.AssetCheckResult(
-                asset_key=shown_as.asset_key,
-                check_name=name,
-                passed=shown_as.passed,
-                severity=shown_as.severity,
-                description=shown_as.description,
-                metadata=shown_as.metadata,
-            )
+            yield result(table.name, name, finding)
 
     return check
 
@@ -93,6 +85,19 @@ def conclude(instance: dg.DagsterInstance, run_id: str) -> None:
         instance.report_engine_event(
             f"Checks found {told}: the lines above say what, /report says what to do.", run
         )
+
+
+def result(table: str, rule: str, finding: Finding) -> dg.AssetCheckResult:
+    """Return a finding as a step yields it."""
+    shown_as = evaluation(table, rule, finding)
+    return dg.AssetCheckResult(
+        asset_key=shown_as.asset_key,
+        check_name=rule,
+        passed=shown_as.passed,
+        severity=shown_as.severity,
+        description=shown_as.description,
+        metadata=shown_as.metadata,
+    )
 
 
 def evaluation(table: str, rule: str, finding: Finding) -> dg.AssetCheckEvaluation:

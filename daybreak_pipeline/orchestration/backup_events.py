@@ -11,8 +11,6 @@ import dagster as dg
 
 from daybreak_pipeline.backups.drill import Drill
 from daybreak_pipeline.backups.listing import Backup
-from daybreak_pipeline.errors import ServerUnavailableError
-from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.orchestration import check_labels as labels
 from daybreak_pipeline.orchestration import instance
 from daybreak_pipeline.orchestration.assets.monitoring import NEWS
@@ -104,11 +102,6 @@ def checked(found: Drill) -> dg.AssetCheckResult:
 
 def _report(db: DatabaseSettings, *events: dg.AssetMaterialization | dg.AssetCheckEvaluation) -> None:
     installation = instance.prepare(Installation.of_environment(db, key=lambda: None))
-    try:
-        with instance.opened(installation) as dagster_instance:
-            for event in events:
-                dagster_instance.report_runless_asset_event(event)
-    except Exception as error:
-        if explanations.of_dagsters_storage(error):
-            raise ServerUnavailableError(explanations.explain(error)) from None
-        raise
+    with instance.storage_errors(), instance.opened(installation) as dagster_instance:
+        for event in events:
+            dagster_instance.report_runless_asset_event(event)

@@ -16,7 +16,8 @@ from psycopg import sql
 
 from daybreak_pipeline import settings
 from daybreak_pipeline.database import refusals
-from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.errors import ServerUnavailableError, UsageError
+from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.orchestration.installation import Installation
 from daybreak_pipeline.runbooks import Runbook
 from daybreak_pipeline.settings import DatabaseSettings
@@ -116,6 +117,21 @@ def opened(installation: Installation) -> Iterator[dg.DagsterInstance]:
         # costs more than storing.
         instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=20)
         yield instance
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Tell an error of Dagster's storage in one line.
+
+    Raises:
+        ServerUnavailableError: the server went away while Dagster wrote its records, or does not answer.
+    """
+    try:
+        yield
+    except Exception as error:
+        if explanations.of_dagsters_storage(error):
+            raise ServerUnavailableError(explanations.explain(error)) from None
+        raise
 
 
 def storage_url(storage: DatabaseSettings) -> str:

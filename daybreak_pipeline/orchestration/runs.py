@@ -14,7 +14,7 @@ import dagster as dg
 
 from daybreak_pipeline import database, settings
 from daybreak_pipeline.checks.findings import Finding
-from daybreak_pipeline.errors import ServerUnavailableError, UsageError
+from daybreak_pipeline.errors import UsageError
 from daybreak_pipeline.failures import explanations
 from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.find import Ignored
@@ -190,7 +190,7 @@ def settle_lost(installation: Installation, *, besides: str | None = None) -> No
     Raises:
         ServerUnavailableError: the server went away.
     """
-    try:
+    with instance.storage_errors():
         lost = lost_runs(installation, besides=besides)
         if not lost:
             return
@@ -200,10 +200,6 @@ def settle_lost(installation: Installation, *, besides: str | None = None) -> No
                     dagster_instance.report_run_canceled(run, "The process that ran it is gone.")
                 else:
                     dagster_instance.report_run_failed(run, "The process that ran it is gone: it was lost.")
-    except Exception as error:
-        if explanations.of_dagsters_storage(error):
-            raise ServerUnavailableError(explanations.explain(error)) from None
-        raise
 
 
 @contextmanager
@@ -228,21 +224,20 @@ def _executed(  # noqa: PLR0913 - each is a fact of the one run
         # The run's own log, in the UI, has every line. The terminal shows the scorecard instead.
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         repository = definitions.get_repository_def().name
-        with _interruptible(), code_location.runs_belong_here(dagster_instance, repository, job):
-            try:
-                with event_batches.stored_in_batches(dagster_instance):
-                    result = definitions.resolve_job_def(job).execute_in_process(
-                        run_config=run_config | quiet,
-                        instance=dagster_instance,
-                        asset_selection=selection,
-                        raise_on_error=False,
-                        tags=tags | run_requests.NOT_REPEATED,
-                    )
-                    asset_checks.conclude(dagster_instance, result.run_id)
-            except Exception as error:
-                if explanations.of_dagsters_storage(error):
-                    raise ServerUnavailableError(explanations.explain(error)) from None
-                raise
+        with (
+            _interruptible(),
+            code_location.runs_belong_here(dagster_instance, repository, job),
+            instance.storage_errors(),
+            event_batches.stored_in_batches(dagster_instance),
+        ):
+            result = definitions.resolve_job_def(job).execute_in_process(
+                run_config=run_config | quiet,
+                instance=dagster_instance,
+                asset_selection=selection,
+                raise_on_error=False,
+                tags=tags | run_requests.NOT_REPEATED,
+            )
+            asset_checks.conclude(dagster_instance, result.run_id)
         yield result
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -55,20 +56,33 @@ def dated_reports() -> list[Path]:
     return sorted(path for path in found if _DATED.fullmatch(path.name))  # the names sort by time
 
 
+@contextmanager
+def in_one_step(path: Path) -> Iterator[Path]:
+    """Yield where to write what takes the place of a file when the block ends, and goes if it fails.
+
+    Raises:
+        OSError: it cannot be put there.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
 def write(path: Path, page: str) -> Path:
     """Write a report in one step, so that nobody ever reads half of one, and return its path.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
+        with in_one_step(path) as unfinished:
+            unfinished.write_text(page, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
         msg = f"cannot write the report {path}: {error.strerror}"
         raise UsageError(msg) from None
     return path

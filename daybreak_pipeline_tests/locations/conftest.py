@@ -84,19 +84,19 @@ def bucket(service: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*service))
-    _call(service, "PUT", f"/{BUCKET}")
+    call(service, "PUT", f"/{BUCKET}")
     found = Bucket(S3Store(BUCKET))
     with _proxy(service, found) as port:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         storage.of.cache_clear()
         yield found
     storage.of.cache_clear()
-    _call(service, "POST", "/moto-api/reset")
+    call(service, "POST", "/moto-api/reset")
 
 
-def _call(service: tuple[str, int], method: str, path: str) -> None:
+def call(service: tuple[str, int], method: str, path: str, body: bytes = b"") -> None:
     connection = http.client.HTTPConnection(*service)
-    connection.request(method, path)
+    connection.request(method, path, body)
     connection.getresponse().read()
     connection.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import io
 import os
 import sys
@@ -17,7 +16,7 @@ from daybreak_pipeline.importer import find
 from daybreak_pipeline.importer.find import Source
 from daybreak_pipeline.locations import ObjectPath, ReplacedError, StorageAwayError, locate, of_uri, storage
 from daybreak_pipeline.tables import TABLES
-from daybreak_pipeline_tests.locations.conftest import BUCKET, Bucket, Fault
+from daybreak_pipeline_tests.locations.conftest import BUCKET, Bucket, Fault, call
 
 pytestmark = pytest.mark.slow
 LARGE = os.urandom(5_000_000)
@@ -165,10 +164,7 @@ def test_what_the_storage_refuses_is_said_by_its_code(bucket: Bucket, fault: Fau
 
 
 def test_a_name_that_no_path_has_is_said(bucket: Bucket, service: tuple[str, int]) -> None:
-    connection = http.client.HTTPConnection(*service)
-    connection.request("PUT", f"/{BUCKET}/day/a//b.csv", body=b"id\n")
-    connection.getresponse().read()
-    connection.close()
+    call(service, "PUT", f"/{BUCKET}/day/a//b.csv", b"id\n")
     with pytest.raises(OSError, match="a name that no path has"):
         list(bucket.place("day/a").iterdir())
 
