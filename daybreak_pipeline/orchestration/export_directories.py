@@ -42,6 +42,7 @@ class ExportDirectories:
             ValueError,
         ):  # circular links, ~name of an unknown user, a character that no path may have
             raise UsageError(_OUTSIDE) from None
-        if not any(asked.is_relative_to(root) for root in allowed):
+        # A path of this machine cannot be compared with a place of a storage.
+        if not any(isinstance(asked, type(root)) and asked.is_relative_to(root) for root in allowed):
             raise UsageError(_OUTSIDE)
         return asked

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from daybreak_pipeline.errors import UsageError
+from daybreak_pipeline.locations import locate
 from daybreak_pipeline.orchestration import instance, run_requests, runs
 from daybreak_pipeline.orchestration.assets.files import OBSERVE_OP
 from daybreak_pipeline.orchestration.build import build_defs
@@ -40,6 +41,18 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAYBREAK_EXPORT_ROOTS", f"{tmp_path}/linked root::{tmp_path}/second root/")
     monkeypatch.chdir(tmp_path / "own")
     return tmp_path
+
+
+def test_directories_and_prefixes_of_a_storage_are_never_in_each_other(
+    places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAYBREAK_EXPORT_ROOTS", f"{places}/root:s3://a-bucket/older")
+    own = ExportDirectories(lambda: locate("s3://a-bucket/day"))
+    assert own.chosen(str(places / "root" / "below")) == places / "root" / "below"
+    assert own.chosen("s3://a-bucket/older/2025") == locate("s3://a-bucket/older/2025")
+    for outside in (str(places / "outside"), "s3://a-bucket/old"):
+        with pytest.raises(UsageError, match=OUTSIDE):
+            own.chosen(outside)
 
 
 @pytest.mark.parametrize(
